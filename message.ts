@@ -1,0 +1,109 @@
+/**
+ * The nouns that every room shares: who a datagram comes from, what a topic is
+ * called, and the errors of a protocol. Knows no protocol, no socket, no time.
+ *
+ * @module
+ */
+
+/**
+ * The other end of a datagram: an address and a UDP port.
+ *
+ * Two peers are the same peer when their {@linkcode Peer.key} is equal, which
+ * is what tables are keyed by.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { peerOf } from "./message.ts";
+ *
+ * assertEquals(peerOf("127.0.0.1", 12003).key, "127.0.0.1:12003");
+ * assertEquals(peerOf("::1", 12003).key, "[::1]:12003");
+ * ```
+ */
+export interface Peer {
+  /** IPv4 or IPv6 address, never a name. */
+  readonly hostname: string;
+  /** UDP port, 0 to 65535. */
+  readonly port: number;
+  /** `hostname:port`, an IPv6 address in brackets: identity, and what logs show. */
+  readonly key: string;
+}
+
+/**
+ * Makes a {@linkcode Peer}.
+ *
+ * An IPv4 address that a dual-stack socket shows as `::ffff:a.b.c.d` becomes
+ * `a.b.c.d`, so that a peer has one key whatever the socket was bound to.
+ *
+ * @param hostname IPv4 or IPv6 address
+ * @param port UDP port, 0 to 65535
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { peerOf } from "./message.ts";
+ *
+ * assertEquals(peerOf("::ffff:10.0.0.7", 9).key, "10.0.0.7:9");
+ * ```
+ */
+export function peerOf(hostname: string, port: number): Peer {
+  if (!hostname.includes(":")) {
+    return { hostname, port, key: `${hostname}:${port}` };
+  }
+  if (hostname.startsWith("::ffff:") && hostname.includes(".")) {
+    return peerOf(hostname.slice(7), port);
+  }
+  return { hostname, port, key: `[${hostname}]:${port}` };
+}
+
+/**
+ * Tells whether a peer is on this machine. A datagram from the network cannot
+ * claim such an address: systems drop it on arrival.
+ *
+ * @example
+ * ```ts
+ * import { assert, assertFalse } from "@std/assert";
+ * import { isLoopback, peerOf } from "./message.ts";
+ *
+ * assert(isLoopback(peerOf("127.0.0.1", 1)));
+ * assertFalse(isLoopback(peerOf("192.0.2.1", 1)));
+ * ```
+ */
+export function isLoopback(peer: Peer): boolean {
+  return peer.hostname.startsWith("127.") || peer.hostname === "::1";
+}
+
+/**
+ * A topic's name that a parser has accepted: never blank, never padded.
+ * Only a protocol's parser makes one, `parseTopicName` in `classic.ts`.
+ */
+export type TopicName = string & { readonly brand: "TopicName" };
+
+/** The UDP port that brokers listen at unless told otherwise. */
+export const DEFAULT_PORT = 12_003;
+
+/** The longest payload of a UDP datagram over IPv4, in octets. */
+export const MAX_DATAGRAM = 65_507;
+
+/**
+ * Our own caller broke the protocol's rules: a request that cannot be put into
+ * a datagram, a blank topic.
+ */
+export class LocalProtocolError extends Error {
+  /** `"LocalProtocolError"`. */
+  override readonly name: string = "LocalProtocolError";
+}
+
+/** The peer broke the protocol's rules. */
+export class RemoteProtocolError extends Error {
+  /** `"RemoteProtocolError"`. */
+  override readonly name: string = "RemoteProtocolError";
+}
+
+/**
+ * Octets that are no message of the protocol. Decoders throw this and nothing
+ * else; whoever called the decoder counts it and drops the datagram.
+ */
+export class MalformedPacketError extends RemoteProtocolError {
+  /** `"MalformedPacketError"`. */
+  override readonly name: string = "MalformedPacketError";
+}
