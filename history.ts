@@ -1,0 +1,185 @@
+/**
+ * What was published to the classic protocol's topics, kept for whoever asks
+ * later. Knows data and limits; nothing of peers or datagrams.
+ *
+ * A history forgets its oldest data, each whole, when it has its full count or
+ * would no longer fit one datagram. When all histories together are too many or
+ * too large, the one published to longest ago goes altogether.
+ *
+ * @module
+ */
+
+import { MAX_DATAGRAM, type TopicName } from "./message.ts";
+
+/** How much is kept. */
+export interface HistoryLimits {
+  /** Data kept for each topic; 1 or more. */
+  readonly history: number;
+  /** Topics that have a history; 1 or more. */
+  readonly maxTopics: number;
+  /** Memory for all histories, in octets, estimated; 65,507 or more. */
+  readonly maxMemory: number;
+}
+
+/** Why data left a topic's history. */
+export type ForgetReason =
+  /** The history had its full count of data. */
+  | "count"
+  /** The history would not have fitted a datagram. */
+  | "datagram"
+  /** All histories together were too many or took too much memory. */
+  | "memory";
+
+/** Is told what is forgotten: `count` data of one topic. */
+export type ForgetListener = (
+  topicName: TopicName,
+  reason: ForgetReason,
+  count: number,
+) => void;
+
+interface History {
+  readonly data: Datum[];
+  /** Length of the data joined by line ends, in octets. */
+  octets: number;
+}
+
+interface Datum {
+  readonly text: string;
+  readonly octets: number;
+}
+
+/** What the engine needs around a text, roughly: a small datum costs more. */
+const OVERHEAD = 96;
+
+/**
+ * The histories of all topics.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { parseTopicName } from "./classic.ts";
+ * import { Histories } from "./history.ts";
+ *
+ * const limits = { history: 2, maxTopics: 10, maxMemory: 1e6 };
+ * const histories = new Histories(limits, () => {});
+ * const weather = parseTopicName("weather")!;
+ * for (const text of ["20", "21", "22"]) histories.append(weather, text);
+ * assertEquals(histories.read(weather), "21\n22");
+ * ```
+ */
+export class Histories {
+  readonly #limits: HistoryLimits;
+  readonly #onForget: ForgetListener;
+  /** In the order of their last publish, so that the first is the first to go. */
+  readonly #histories = new Map<TopicName, History>();
+  #memory = 0;
+
+  /**
+   * Starts without any history.
+   *
+   * @param limits how much is kept
+   * @param onForget is told what is forgotten
+   */
+  constructor(limits: HistoryLimits, onForget: ForgetListener) {
+    this.#limits = limits;
+    this.#onForget = onForget;
+  }
+
+  /** Topics that have a history. */
+  get size(): number {
+    return this.#histories.size;
+  }
+
+  /** Memory that the histories take, in octets, estimated. */
+  get memory(): number {
+    return this.#memory;
+  }
+
+  /** Whether anything was published to the topic that is still known. */
+  has(topicName: TopicName): boolean {
+    return this.#histories.has(topicName);
+  }
+
+  /**
+   * A topic's data, the oldest first, joined by line ends: what one datagram
+   * answers. `undefined` when it has no history.
+   */
+  read(topicName: TopicName): string | undefined {
+    const history = this.#histories.get(topicName);
+    return history?.data.map(({ text }) => text).join("\n");
+  }
+
+  /**
+   * Adds a datum to a topic's history.
+   *
+   * @returns the datum's length in octets
+   * @throws {RangeError} when the datum alone does not fit a datagram
+   */
+  append(topicName: TopicName, text: string): number {
+    const octets = utf8Length(text);
+    if (octets > MAX_DATAGRAM) {
+      throw new RangeError(`Cannot keep a datum of ${octets} octets`);
+    }
+    const history = this.#histories.get(topicName) ??
+      { data: [], octets: -1 };
+    // Away and back: to the end of the order in which histories are forgotten.
+    const isNew = !this.#histories.delete(topicName);
+    const cost = octets + OVERHEAD + (isNew ? costOf(topicName) : 0);
+    this.#makeRoom(cost);
+    this.#histories.set(topicName, history);
+
+    history.data.push({ text, octets });
+    history.octets += octets + 1;
+    this.#memory += cost;
+    if (history.data.length > this.#limits.history) {
+      this.#shorten(topicName, history, "count");
+    }
+    while (history.octets > MAX_DATAGRAM) {
+      this.#shorten(topicName, history, "datagram");
+    }
+    return octets;
+  }
+
+  /** Forgets a history's oldest datum. */
+  #shorten(topicName: TopicName, history: History, reason: ForgetReason): void {
+    const { octets } = history.data.shift()!;
+    history.octets -= octets + 1;
+    this.#memory -= octets + OVERHEAD;
+    this.#onForget(topicName, reason, 1);
+  }
+
+  /** Forgets whole histories until one more, or more of one, has room. */
+  #makeRoom(cost: number): void {
+    const { maxMemory, maxTopics } = this.#limits;
+    for (const [topicName, { data, octets }] of this.#histories) {
+      if (
+        this.#memory + cost <= maxMemory && this.#histories.size < maxTopics
+      ) return;
+      this.#histories.delete(topicName);
+      this.#memory -= costOf(topicName) +
+        octets - (data.length - 1) + data.length * OVERHEAD;
+      this.#onForget(topicName, "memory", data.length);
+    }
+  }
+}
+
+/** What an entry under a topic's name costs in memory, in octets, roughly. */
+export function costOf(topicName: TopicName): number {
+  return utf8Length(topicName) + OVERHEAD;
+}
+
+/** The UTF-8 length of a text in octets; a lone surrogate counts as U+FFFD. */
+function utf8Length(text: string): number {
+  let octets = text.length;
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit < 0x80) continue;
+    octets += unit < 0x800 ? 1 : 2;
+    // The second half of a pair adds nothing: the two units are four octets.
+    if (isHighSurrogate(unit) && isLowSurrogate(text.charCodeAt(i + 1))) i++;
+  }
+  return octets;
+}
+
+const isHighSurrogate = (unit: number) => unit >= 0xd800 && unit < 0xdc00;
+const isLowSurrogate = (unit: number) => unit >= 0xdc00 && unit < 0xe000;
