@@ -1,0 +1,265 @@
+/**
+ * The base class of every program: it joins a protocol machine, which does
+ * nothing by itself, to a transport, a clock, the one timer and a log, and looks
+ * after their life. Knows when things happen, not what they mean.
+ *
+ * @module
+ */
+
+import type { Clock, Millis } from "./clock.ts";
+import { Log } from "./log.ts";
+import type { Machine } from "./machine.ts";
+import type { Peer } from "./message.ts";
+import type { Transport } from "./transport.ts";
+
+/** What a program can be given instead of the usual. */
+export interface TemplateOptions {
+  /** Where it tells what it does. Default: a log that shows nothing. */
+  readonly log?: Log;
+  /** Where it reads the time. Default: the system's monotonic clock. */
+  readonly clock?: Clock;
+}
+
+/** The system's monotonic clock. */
+export const REAL_CLOCK: Clock = { now: () => performance.now() };
+
+/** The longest that a timer of the system can wait, in milliseconds. */
+const MAX_TIMER = 2 ** 31 - 1;
+
+/**
+ * A program: a machine at work on a transport.
+ *
+ * `Broker` and `Client` extend it. It starts to receive when it is made, and
+ * ends with `close`, or at the end of an `await using` block.
+ */
+export abstract class Template<Event> implements AsyncDisposable {
+  /** Where the program tells what it does. */
+  readonly log: Log;
+  readonly #machine: Machine<Event>;
+  readonly #clock: Clock;
+  #transport: Transport;
+  #timer: ReturnType<typeof setTimeout> | undefined;
+  #timerAt: Millis | undefined;
+  readonly #closed = Promise.withResolvers<void>();
+  #closing: Promise<void> | undefined;
+  #receiving: Promise<void>;
+  #failures = 0;
+
+  /**
+   * Puts a machine to work.
+   *
+   * @param machine does the protocol's work
+   * @param transport carries its datagrams; closed along with the program
+   */
+  constructor(
+    machine: Machine<Event>,
+    transport: Transport,
+    options: TemplateOptions = {},
+  ) {
+    this.log = options.log ?? new Log({ level: "none" });
+    this.#clock = options.clock ?? REAL_CLOCK;
+    this.#machine = machine;
+    this.#transport = transport;
+    this.#receiving = this.#receive(transport);
+  }
+
+  /** Where this end is reached. */
+  get address(): Peer {
+    return this.#transport.address;
+  }
+
+  /** The address that it is bound to. */
+  get hostname(): string {
+    return this.address.hostname;
+  }
+
+  /** The UDP port that it is bound to. */
+  get port(): number {
+    return this.address.port;
+  }
+
+  /** Whether `close` was called. */
+  get isClosed(): boolean {
+    return this.#closing !== undefined;
+  }
+
+  /** Resolves when it has closed, by `close` or because its transport broke. */
+  get closed(): Promise<void> {
+    return this.#closed.promise;
+  }
+
+  /** Datagrams on which the machine failed: a fault of ours, each in the log. */
+  get failures(): number {
+    return this.#failures;
+  }
+
+  /** The transport in use. */
+  protected get transport(): Transport {
+    return this.#transport;
+  }
+
+  /** Learns what happened in the machine. */
+  protected abstract handleEvent(event: Event): void;
+
+  /** Lets go of what a program holds of its own, at the start of a close. */
+  protected handleClose(): void {}
+
+  /**
+   * Lets what was sent leave, and ends. A second call waits for the first.
+   *
+   * @returns a promise that resolves when nothing is left open
+   */
+  close(): Promise<void> {
+    return this.#closing ??= this.#close();
+  }
+
+  /** Closes, at the end of an `await using` block. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.close();
+  }
+
+  /** Gives the machine a command, and carries out what follows from it. */
+  protected perform(command: (now: Millis) => void): void {
+    if (this.isClosed) return;
+    command(this.#clock.now());
+    this.#settle();
+  }
+
+  /** Goes on with another transport; the one used so far is closed. */
+  protected switchTransport(next: Transport): void {
+    const last = this.#transport;
+    this.#transport = next;
+    this.#receiving = this.#receive(next);
+    last.close();
+  }
+
+  async #receive(transport: Transport): Promise<void> {
+    try {
+      await transport.receive(this.#handleDatagram);
+    } catch (error) {
+      this.log.error(messageOf(error));
+      this.close();
+    }
+  }
+
+  readonly #handleDatagram = (peer: Peer, bytes: Uint8Array): void => {
+    // One datagram never ends the program, whatever fault it finds in it.
+    try {
+      this.#machine.handleDatagram(this.#clock.now(), peer, bytes);
+      this.#settle();
+    } catch (error) {
+      this.#failures++;
+      this.log.error(
+        `Failed on a datagram of ${bytes.length} octets from ${peer.key}: ${
+          messageOf(error)
+        }`,
+      );
+    }
+  };
+
+  /** Carries out the machine's effects, in order, and arms the timer anew. */
+  #settle(): void {
+    for (let effect; (effect = this.#machine.pollEffect()) !== undefined;) {
+      switch (effect.type) {
+        case "send":
+          this.#transport.send(effect.peer, effect.bytes);
+          break;
+        case "trace":
+          this.handleEvent(effect.event);
+          break;
+        default:
+          effect satisfies never;
+      }
+    }
+    const at = this.#machine.nextTimeout();
+    if (at !== this.#timerAt) this.#arm(at);
+  }
+
+  #arm(at: Millis | undefined): void {
+    clearTimeout(this.#timer);
+    this.#timerAt = at;
+    if (at === undefined || this.isClosed) return;
+    const wait = Math.max(0, at - this.#clock.now());
+    this.#timer = setTimeout(() => {
+      this.#timerAt = undefined;
+      this.perform((now) => this.#machine.handleTimeout(now));
+    }, Math.min(wait, MAX_TIMER));
+  }
+
+  async #close(): Promise<void> {
+    clearTimeout(this.#timer);
+    this.handleClose();
+    await this.#transport[Symbol.asyncDispose]();
+    await this.#receiving;
+    this.#closed.resolve();
+  }
+}
+
+/**
+ * SIGINT and SIGTERM as one `AbortSignal`. The signals do what they usually do
+ * again when it is disposed of.
+ *
+ * @example
+ * ```ts
+ * import { Interruption } from "./template.ts";
+ *
+ * using interruption = new Interruption();
+ * interruption.signal.addEventListener("abort", () => console.log("Bye"));
+ * ```
+ */
+export class Interruption implements Disposable {
+  readonly #controller = new AbortController();
+  readonly #listeners: [Deno.Signal, () => void][] = [];
+  #cause: Deno.Signal | undefined;
+
+  /** Listens from now on. */
+  constructor() {
+    // Windows has no SIGTERM; SIGBREAK is what its consoles send instead.
+    const signals: Deno.Signal[] = Deno.build.os === "windows"
+      ? ["SIGINT", "SIGBREAK"]
+      : ["SIGINT", "SIGTERM"];
+    for (const cause of signals) {
+      const listener = () => this.abort(cause);
+      Deno.addSignalListener(cause, listener);
+      this.#listeners.push([cause, listener]);
+    }
+  }
+
+  /** Aborts at the first signal. */
+  get signal(): AbortSignal {
+    return this.#controller.signal;
+  }
+
+  /** Which signal it was, `undefined` as long as there was none. */
+  get cause(): Deno.Signal | undefined {
+    return this.#cause;
+  }
+
+  /** Acts as if a signal had come. */
+  abort(cause: Deno.Signal): void {
+    this.#cause ??= cause;
+    this.#controller.abort(new Error(`Interrupted by ${cause}`));
+  }
+
+  /** Resolves at the first signal. */
+  async wait(): Promise<void> {
+    const { signal } = this;
+    if (signal.aborted) return;
+    await new Promise((resolve) =>
+      signal.addEventListener("abort", resolve, { once: true })
+    );
+  }
+
+  /** Stops listening. */
+  [Symbol.dispose](): void {
+    for (const [cause, listener] of this.#listeners) {
+      Deno.removeSignalListener(cause, listener);
+    }
+    this.#listeners.length = 0;
+  }
+}
+
+/** What an error says, in one line. */
+export function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}

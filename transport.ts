@@ -1,0 +1,356 @@
+/**
+ * How datagrams travel: a {@linkcode Transport} sends and receives them.
+ * {@linkcode UdpTransport} is a socket of the system, {@linkcode MemoryNetwork}
+ * a network inside the process for tests. Knows octets and addresses, nothing of
+ * what the octets say.
+ *
+ * @module
+ */
+
+import { lookup } from "node:dns/promises";
+import { type Peer, peerOf } from "./message.ts";
+
+/**
+ * Is given each datagram that arrives. The octets are only valid during the
+ * call: the next datagram is received into the same buffer.
+ */
+export type DatagramHandler = (peer: Peer, bytes: Uint8Array) => void;
+
+/** Counts of what a transport did. */
+export interface TransportStats {
+  /** Datagrams that were handed to the system. */
+  readonly sent: number;
+  /** Datagrams that arrived. */
+  readonly received: number;
+  /** Datagrams that the system would not send. */
+  readonly sendErrors: number;
+  /** Times that the system reported an error instead of a datagram. */
+  readonly receiveErrors: number;
+}
+
+/** One end from which datagrams are sent and at which they arrive. */
+export interface Transport extends AsyncDisposable {
+  /** Where others reach this end. */
+  readonly address: Peer;
+  /**
+   * Hands every datagram that arrives to `handler`, in order.
+   *
+   * @returns a promise that resolves when the transport is closed
+   */
+  receive(handler: DatagramHandler): Promise<void>;
+  /**
+   * Sends a datagram, without waiting and without a promise that it arrives.
+   * The octets must not change afterwards. What the system refuses is counted.
+   */
+  send(peer: Peer, bytes: Uint8Array): void;
+  /** Resolves when all that was sent so far has left. */
+  flush(): Promise<void>;
+  /** What was counted so far. */
+  stats(): TransportStats;
+  /** Ends it at once; again does nothing. */
+  close(): void;
+}
+
+/** Where a socket is bound. */
+export interface BindOptions {
+  /** Address or name of an interface of this machine. Default `127.0.0.1`. */
+  readonly hostname?: string;
+  /** UDP port, 0 to 65535; 0 lets the system choose. Default 0. */
+  readonly port?: number;
+}
+
+/** Sends under way at which no further datagram is taken until some have left. */
+const MAX_UNSENT = 256;
+
+/** Work without a turn of the event loop, in milliseconds: timers want theirs. */
+const TURN_MS = 3;
+
+/** Errors in a row after which a socket is taken for broken. */
+const MAX_ERRORS_IN_A_ROW = 1_000;
+
+/**
+ * A UDP socket, by `Deno.listenDatagram`.
+ *
+ * @example
+ * ```ts
+ * import { UdpTransport } from "./transport.ts";
+ *
+ * await using here = await UdpTransport.bind();
+ * await using there = await UdpTransport.bind();
+ * const arrived = new Promise<string>((resolve) => {
+ *   there.receive((peer, bytes) => resolve(`${bytes.length} from ${peer.key}`));
+ * });
+ * here.send(there.address, new Uint8Array(3));
+ * console.log(await arrived); // 3 from 127.0.0.1:…
+ * ```
+ */
+export class UdpTransport implements Transport {
+  /** The address that the socket is bound to. */
+  readonly address: Peer;
+  readonly #socket: Deno.DatagramConn;
+  readonly #isIpv6: boolean;
+  #closed = false;
+  #unsent = 0;
+  #waitingForSends: (() => void)[] = [];
+  readonly #counts = { sent: 0, received: 0, sendErrors: 0, receiveErrors: 0 };
+
+  private constructor(socket: Deno.DatagramConn) {
+    const { hostname, port } = socket.addr as Deno.NetAddr;
+    this.#socket = socket;
+    this.#isIpv6 = hostname.includes(":");
+    this.address = peerOf(hostname, port);
+  }
+
+  /**
+   * Opens a socket.
+   *
+   * @throws {Deno.errors.AddrInUse} when the port is taken
+   * @throws {Deno.errors.AddrNotAvailable} when no interface has the address
+   * @throws {Error} when the name is unknown, or when this Deno was started
+   * without `--unstable-net`
+   */
+  static async bind(options: BindOptions = {}): Promise<UdpTransport> {
+    const { hostname = "127.0.0.1", port = 0 } = options;
+    if (typeof Deno.listenDatagram !== "function") {
+      throw new Error(
+        "Cannot open a UDP socket: Deno.listenDatagram is missing, start Deno with --unstable-net",
+      );
+    }
+    const address = await resolve(hostname, port);
+    return new UdpTransport(openSocket(address));
+  }
+
+  /**
+   * Opens a socket on a port of the system's choice from which a peer can be
+   * reached: on loopback for a peer on this machine, else on every interface.
+   */
+  static towards({ hostname }: Peer): Promise<UdpTransport> {
+    const isIpv6 = hostname.includes(":");
+    if (hostname.startsWith("127.")) return UdpTransport.bind();
+    if (hostname === "::1") return UdpTransport.bind({ hostname });
+    return UdpTransport.bind({ hostname: isIpv6 ? "::" : "0.0.0.0" });
+  }
+
+  async receive(handler: DatagramHandler): Promise<void> {
+    // A buffer of our own: without one each datagram would allocate 64 KiB.
+    const buffer = new Uint8Array(65_536);
+    let turnEndsAt = performance.now() + TURN_MS;
+    let errorsInARow = 0;
+    while (!this.#closed) {
+      const arrival = await this.#socket.receive(buffer).catch(String);
+      if (this.#closed) return;
+      if (typeof arrival === "string") {
+        // On Windows a peer that is gone shows as an error of our own socket.
+        this.#counts.receiveErrors++;
+        if (++errorsInARow < MAX_ERRORS_IN_A_ROW) continue;
+        throw new Error(`Cannot receive at ${this.address.key}: ${arrival}`);
+      }
+      errorsInARow = 0;
+      this.#counts.received++;
+      const { hostname, port } = arrival[1] as Deno.NetAddr;
+      handler(peerOf(hostname, port), arrival[0]);
+      if (this.#unsent >= MAX_UNSENT) await this.flush();
+      if (performance.now() >= turnEndsAt) {
+        await new Promise((resolve) => setImmediate(resolve));
+        turnEndsAt = performance.now() + TURN_MS;
+      }
+    }
+  }
+
+  send(peer: Peer, bytes: Uint8Array): void {
+    this.#unsent++;
+    this.#socket.send(bytes, {
+      transport: "udp",
+      // A dual-stack socket takes IPv4 addresses in their IPv6 form only.
+      hostname: this.#isIpv6 && !peer.hostname.includes(":")
+        ? `::ffff:${peer.hostname}`
+        : peer.hostname,
+      port: peer.port,
+    }).then(this.#onSent, this.#onSendError);
+  }
+
+  flush(): Promise<void> {
+    if (this.#unsent === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#waitingForSends.push(resolve));
+  }
+
+  stats(): TransportStats {
+    return { ...this.#counts };
+  }
+
+  close(): void {
+    if (this.#closed) return;
+    this.#closed = true;
+    this.#socket.close();
+  }
+
+  /** Lets what was sent leave, then closes. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    if (!this.#closed) await this.flush();
+    this.close();
+  }
+
+  readonly #onSent = (): void => {
+    this.#counts.sent++;
+    this.#settleSend();
+  };
+
+  readonly #onSendError = (): void => {
+    this.#counts.sendErrors++;
+    this.#settleSend();
+  };
+
+  #settleSend(): void {
+    if (--this.#unsent > 0 || this.#waitingForSends.length === 0) return;
+    const waiting = this.#waitingForSends;
+    this.#waitingForSends = [];
+    for (const resolve of waiting) resolve();
+  }
+}
+
+function openSocket({ hostname, port, key }: Peer): Deno.DatagramConn {
+  try {
+    return Deno.listenDatagram({ transport: "udp", hostname, port });
+  } catch (cause) {
+    if (cause instanceof Deno.errors.AddrInUse) {
+      throw new Deno.errors.AddrInUse(
+        `Cannot bind ${key}: another program has the port`,
+        { cause },
+      );
+    }
+    if (cause instanceof Deno.errors.AddrNotAvailable) {
+      throw new Deno.errors.AddrNotAvailable(
+        `Cannot bind ${key}: no interface of this machine has that address`,
+        { cause },
+      );
+    }
+    throw cause;
+  }
+}
+
+/**
+ * Finds the address behind a name, as the system's own programs would.
+ *
+ * @param hostname address or name
+ * @param port UDP port, 0 to 65535
+ * @throws {Error} when the name is unknown
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { resolve } from "./transport.ts";
+ *
+ * assertEquals((await resolve("127.0.0.1", 12003)).key, "127.0.0.1:12003");
+ * ```
+ */
+export async function resolve(hostname: string, port: number): Promise<Peer> {
+  if (/^[\d.]+$/.test(hostname) || hostname.includes(":")) {
+    return peerOf(hostname, port);
+  }
+  try {
+    // IPv4 first: a broker's default is 127.0.0.1, and that is what
+    // "localhost" has to find.
+    const { address } = await lookup(hostname, { order: "ipv4first" });
+    return peerOf(address, port);
+  } catch (cause) {
+    throw new Error(`Cannot find a host called "${hostname}"`, { cause });
+  }
+}
+
+/** Datagrams that a socket of a {@linkcode MemoryNetwork} keeps until it is read. */
+const MEMORY_BACKLOG = 256;
+
+/**
+ * A network inside the process: no sockets, no loss, order kept. Datagrams
+ * arrive in a later microtask, never within the call that sent them.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { MemoryNetwork } from "./transport.ts";
+ *
+ * const network = new MemoryNetwork();
+ * await using here = network.bind();
+ * await using there = network.bind({ port: 12003 });
+ * const arrived = new Promise<number>((resolve) => {
+ *   there.receive((_peer, bytes) => resolve(bytes.length));
+ * });
+ * here.send(there.address, new Uint8Array(3));
+ * assertEquals(await arrived, 3);
+ * ```
+ */
+export class MemoryNetwork {
+  readonly #ends = new Map<string, MemoryTransport>();
+  #nextPort = 49_152;
+
+  /**
+   * Opens an end.
+   *
+   * @throws {Deno.errors.AddrInUse} when the port is taken
+   */
+  bind(options: BindOptions = {}): Transport {
+    const { hostname = "127.0.0.1", port = 0 } = options;
+    const address = peerOf(hostname, port === 0 ? this.#nextPort++ : port);
+    if (this.#ends.has(address.key)) {
+      throw new Deno.errors.AddrInUse(
+        `Cannot bind "${address.key}": it is taken`,
+      );
+    }
+    const end = new MemoryTransport(address, this.#ends);
+    this.#ends.set(address.key, end);
+    return end;
+  }
+}
+
+class MemoryTransport implements Transport {
+  readonly address: Peer;
+  readonly #ends: Map<string, MemoryTransport>;
+  #handler: DatagramHandler | undefined;
+  readonly #backlog: { readonly peer: Peer; readonly bytes: Uint8Array }[] = [];
+  readonly #closed = Promise.withResolvers<void>();
+  readonly #counts = { sent: 0, received: 0, sendErrors: 0, receiveErrors: 0 };
+
+  constructor(address: Peer, ends: Map<string, MemoryTransport>) {
+    this.address = address;
+    this.#ends = ends;
+  }
+
+  receive(handler: DatagramHandler): Promise<void> {
+    this.#handler = handler;
+    for (const { peer, bytes } of this.#backlog.splice(0)) {
+      queueMicrotask(() => this.take(peer, bytes));
+    }
+    return this.#closed.promise;
+  }
+
+  send(peer: Peer, bytes: Uint8Array): void {
+    this.#counts.sent++;
+    queueMicrotask(() => this.#ends.get(peer.key)?.take(this.address, bytes));
+  }
+
+  async flush(): Promise<void> {
+    await Promise.resolve();
+  }
+
+  stats(): TransportStats {
+    return { ...this.#counts };
+  }
+
+  close(): void {
+    this.#ends.delete(this.address.key);
+    this.#closed.resolve();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.flush();
+    this.close();
+  }
+
+  take(peer: Peer, bytes: Uint8Array): void {
+    if (this.#handler !== undefined) {
+      this.#counts.received++;
+      this.#handler(peer, bytes);
+    } else if (this.#backlog.length < MEMORY_BACKLOG) {
+      this.#backlog.push({ peer, bytes });
+    }
+  }
+}
