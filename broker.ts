@@ -1,0 +1,214 @@
+/**
+ * The broker: a router (`router.ts`) at work on a UDP socket, and the program
+ * that runs one.
+ *
+ * ```sh
+ * deno run -A broker.ts --help
+ * ```
+ *
+ * @module
+ */
+
+import {
+  EXIT,
+  type Flags,
+  portFromEnvironment,
+  print,
+  type Program,
+  run,
+} from "./cli.ts";
+import { DEFAULT_PORT, isLoopback } from "./message.ts";
+import {
+  Router,
+  type RouterEvent,
+  type RouterOptions,
+  type RouterStats,
+} from "./router.ts";
+import {
+  type Interruption,
+  Template,
+  type TemplateOptions,
+} from "./template.ts";
+import {
+  type Transport,
+  type TransportStats,
+  UdpTransport,
+} from "./transport.ts";
+
+/** Where a broker listens, what it logs, and its limits. */
+export interface BrokerOptions extends TemplateOptions, RouterOptions {
+  /** Address or name of an interface of this machine. Default `127.0.0.1`. */
+  readonly hostname?: string;
+  /** UDP port, 0 to 65535; 0 lets the system choose. Default 12003. */
+  readonly port?: number;
+  /** Carries the datagrams. Default: a UDP socket at `hostname` and `port`. */
+  readonly transport?: Transport;
+}
+
+/** What a broker counted since its start. */
+export interface BrokerStats extends RouterStats {
+  /** What its transport counted. */
+  readonly transport: TransportStats;
+  /** Datagrams on which the broker failed: a fault of ours, each in the log. */
+  readonly failures: number;
+}
+
+/**
+ * A broker.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker } from "./broker.ts";
+ * import { Publisher } from "./publisher.ts";
+ * import { Subscriber } from "./subscriber.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using publisher = await Publisher.connect({ port: broker.port });
+ * await using subscriber = await Subscriber.connect({ port: broker.port });
+ *
+ * await publisher.publish("weather", "21.5");
+ * assertEquals(await subscriber.subscribe("weather"), "21.5");
+ * assertEquals(broker.stats().published, 1);
+ * ```
+ */
+export class Broker extends Template<RouterEvent> {
+  readonly #router: Router;
+
+  private constructor(transport: Transport, options: BrokerOptions) {
+    const router = new Router(options);
+    super(router, transport, options);
+    this.#router = router;
+    this.log.info(`Listening at ${this.address.key}`);
+    if (!isLoopback(this.address)) {
+      this.log.warn(
+        `Whoever reaches ${this.address.key} can publish and subscribe: the protocol knows no passwords`,
+      );
+    }
+  }
+
+  /**
+   * Starts a broker.
+   *
+   * @throws {RangeError} when the port or a limit is out of range
+   * @throws {Deno.errors.AddrInUse} when the port is taken
+   * @throws {Error} when the host's name is unknown, or when this Deno was
+   * started without `--unstable-net`
+   */
+  static async listen(options: BrokerOptions = {}): Promise<Broker> {
+    const { hostname = "127.0.0.1", port = DEFAULT_PORT } = options;
+    if (!Number.isInteger(port) || port < 0 || port > 65_535) {
+      throw new RangeError(
+        `Cannot take "${port}" as the port: it is a number from 0 to 65535`,
+      );
+    }
+    new Router(options); // Throws for a wrong limit before anything is open.
+    const transport = options.transport ??
+      await UdpTransport.bind({ hostname, port });
+    return new Broker(transport, options);
+  }
+
+  /** What was counted so far: a snapshot, it does not change afterwards. */
+  stats(): BrokerStats {
+    return {
+      ...this.#router.stats(),
+      transport: this.transport.stats(),
+      failures: this.failures,
+    };
+  }
+
+  /** Logs what happened. */
+  protected override handleEvent(event: RouterEvent): void {
+    switch (event.type) {
+      case "publish":
+        return this.log.debug(() =>
+          `${event.peer.key} published ${event.octets} octets to "${event.topicName}"`
+        );
+      case "subscribe":
+        return this.log.debug(() =>
+          `${event.peer.key} subscribed to "${event.topicName}"`
+        );
+      case "deliver":
+        return this.log.debug(() =>
+          `Sent ${event.octets} octets of "${event.topicName}" to ${event.peer.key}`
+        );
+      case "hold":
+        return this.log.debug(() =>
+          `Held back "${event.topicName}" for ${event.peer.key}: its allowance is spent`
+        );
+      case "refuse":
+        return this.log.debug(() =>
+          `Refused ${event.peer.key}: ${event.reason}`
+        );
+      case "drop":
+        return this.log.debug(() =>
+          `Dropped a datagram from ${event.peer.key}: ${event.detail}`
+        );
+      case "forget":
+        return this.log.debug(() =>
+          `Forgot ${event.count} of "${event.topicName}": ${event.reason}`
+        );
+      default:
+        event satisfies never;
+    }
+  }
+}
+
+const PROGRAM: Program = {
+  name: "broker",
+  summary: "Passes what publishers publish on to subscribers, over UDP.",
+  examples: [
+    ["broker", "listen at 127.0.0.1:12003"],
+    ["broker --port 0", "listen at a free port, and print which"],
+    ["broker --host 0.0.0.0", "listen to other machines too"],
+  ],
+  flags: [
+    {
+      name: "host",
+      short: "h",
+      value: "ADDRESS",
+      usual: "127.0.0.1",
+      help: "interface to listen at; 0.0.0.0 and :: are all of them",
+    },
+    {
+      name: "port",
+      short: "p",
+      value: "N",
+      usual: "12003, or the variable PORT",
+      help: "UDP port; 0 picks a free one and prints it",
+    },
+    {
+      name: "history",
+      value: "N",
+      usual: "1000",
+      help: "data kept for each topic",
+    },
+    {
+      name: "log-level",
+      value: "LEVEL",
+      usual: "info",
+      help: "debug (each datagram), info, warn, error or none",
+    },
+    { name: "log-json", help: "log a JSON object a line" },
+  ],
+};
+
+async function main(flags: Flags, interruption: Interruption): Promise<number> {
+  const history = flags.integer("history", 1, 1_000_000);
+  await using broker = await Broker.listen({
+    hostname: flags.text("host") ?? "127.0.0.1",
+    port: flags.integer("port", 0, 65_535) ?? portFromEnvironment(0),
+    log: flags.log("info"),
+    ...history === undefined ? {} : { history },
+  }).catch((error) => {
+    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
+    throw new Error(`${error.message}; choose one with --port N`);
+  });
+  print(`Broker started at ${broker.address.key}\n`);
+  await Promise.race([interruption.wait(), broker.closed]);
+  if (!interruption.signal.aborted) return EXIT.failed;
+  broker.log.info(`Ended by ${interruption.cause}`);
+  return interruption.cause === "SIGTERM" ? EXIT.done : EXIT.interrupted;
+}
+
+if (import.meta.main) await run(PROGRAM, main);

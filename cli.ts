@@ -1,0 +1,507 @@
+/**
+ * What the programs share at a terminal: flags and their usage text, prompts,
+ * lines from a pipe, output, and the way a program ends. Knows no protocol.
+ *
+ * @module
+ */
+
+import config from "./deno.json" with { type: "json" };
+import type { ClientOptions, NoAnswerError } from "./client.ts";
+import { Log, LOG_LEVELS, type LogLevel } from "./log.ts";
+import { DEFAULT_PORT } from "./message.ts";
+import { Interruption, messageOf } from "./template.ts";
+
+/** What `--version` prints. */
+export const VERSION: string = config.version;
+
+/** How a program ends. */
+export const EXIT = {
+  /** It did what was asked. */
+  done: 0,
+  /** The command line was wrong, or something failed. */
+  failed: 1,
+  /** The time given by `-W` was over. */
+  timedOut: 27,
+  /** Ctrl-C. */
+  interrupted: 130,
+} as const;
+
+/** A flag of a program. */
+export interface Flag {
+  /** Long name, without dashes. */
+  readonly name: string;
+  /** One letter, without the dash. */
+  readonly short?: string;
+  /** What its value is called in the usage text; a flag without it is a switch. */
+  readonly value?: string;
+  /** Whether it may be given again and again. */
+  readonly many?: boolean;
+  /** What holds when it is not given, for the usage text. */
+  readonly usual?: string;
+  /** What it does, in a few words. */
+  readonly help: string;
+}
+
+/** A program as its user sees it. */
+export interface Program {
+  /** What it is called. */
+  readonly name: string;
+  /** What it does, in a sentence. */
+  readonly summary: string;
+  /** Command lines to start from, each with what it does. */
+  readonly examples: readonly (readonly [command: string, does: string])[];
+  /** The flags, in the order of the usage text. */
+  readonly flags: readonly Flag[];
+}
+
+/** A command line that cannot be understood. */
+export class UsageError extends Error {
+  /** `"UsageError"`. */
+  override readonly name = "UsageError";
+}
+
+const COMMON_FLAGS: readonly Flag[] = [
+  { name: "version", help: "print the version and exit" },
+  { name: "help", help: "print this text and exit" },
+];
+
+/** The flags that say which broker a client talks to, and how. */
+export const BROKER_FLAGS: readonly Flag[] = [
+  {
+    name: "host",
+    short: "h",
+    value: "ADDRESS",
+    usual: "127.0.0.1",
+    help: "the broker's address or name",
+  },
+  {
+    name: "port",
+    short: "p",
+    value: "N",
+    usual: "12003, or the variable PORT",
+    help: "the broker's UDP port",
+  },
+  {
+    name: "protocol",
+    value: "NAME",
+    usual: "classic",
+    help: "classic: JSON datagrams",
+  },
+  {
+    name: "timeout",
+    value: "S",
+    usual: "5",
+    help: "seconds to wait for the broker's answer",
+  },
+  { name: "debug", short: "d", help: "log each datagram to standard error" },
+];
+
+/** The options of a client that {@linkcode BROKER_FLAGS} ask for. */
+export function clientOptionsFrom(flags: Flags): ClientOptions {
+  flags.choice("protocol", ["classic"]);
+  return {
+    hostname: flags.text("host") ?? "127.0.0.1",
+    port: flags.integer("port", 1, 65_535) ?? portFromEnvironment(1),
+    timeoutMs: flags.secondsAsMs("timeout", 0.001) ?? 5_000,
+    log: flags.log("warn"),
+  };
+}
+
+/**
+ * The port that the variable `PORT` names, or the usual one.
+ *
+ * @throws {Error} when it is none from `min` to 65535
+ */
+export function portFromEnvironment(min: number): number {
+  const text = Deno.env.get("PORT");
+  if (text === undefined || text === "") return DEFAULT_PORT;
+  const port = /^\d+$/.test(text) ? Number(text) : NaN;
+  if (port >= min && port <= 65_535) return port;
+  throw new Error(
+    `Cannot take the variable PORT as the port: "${text}" is no number from ${min} to 65535`,
+  );
+}
+
+/** What to tell a person whose broker does not answer. */
+export function startHint({ message, broker }: NoAnswerError): string {
+  const port = broker.port === DEFAULT_PORT ? "" : ` --port ${broker.port}`;
+  return `${message}; start one with: deno run -A broker.ts${port}`;
+}
+
+/** The flags of a command line, with their values checked as they are asked for. */
+export class Flags {
+  readonly #values: Readonly<Record<string, unknown>>;
+
+  private constructor(values: Readonly<Record<string, unknown>>) {
+    this.#values = values;
+  }
+
+  /**
+   * Reads a command line.
+   *
+   * @param program whose flags
+   * @param args the command line
+   * @throws {UsageError} for a flag that is unknown, lacks its value, has one
+   * too many or is given twice
+   */
+  static async parse(
+    program: Program,
+    args: readonly string[],
+  ): Promise<Flags> {
+    // Only here, for whoever starts a program away from its deno.json, where
+    // the name means nothing: `run` has better words for that.
+    const { parseArgs } = await import("@std/cli/parse-args");
+    const known = [...program.flags, ...COMMON_FLAGS];
+    const withValue = known.filter(({ value }) => value !== undefined);
+    const switches = known.filter(({ value }) => value === undefined);
+    const values = parseArgs(joinValues(args, known), {
+      string: withValue.map(({ name }) => name),
+      boolean: switches.map(({ name }) => name),
+      collect: withValue.map(({ name }) => name),
+      alias: Object.fromEntries(
+        known.flatMap(({ name, short }) => short ? [[name, short]] : []),
+      ),
+      unknown: (arg: string) => {
+        throw new UsageError(
+          arg.startsWith("-")
+            ? `Unknown flag "${arg}"`
+            : `Unexpected argument "${arg}"`,
+        );
+      },
+    }) as Record<string, unknown>;
+    const flags = new Flags(values);
+    for (const { name, many } of withValue) {
+      if (!many && flags.texts(name).length > 1) {
+        throw new UsageError(`Flag "--${name}" is given twice`);
+      }
+    }
+    return flags;
+  }
+
+  /** Whether a switch is given. */
+  has(name: string): boolean {
+    return this.#values[name] === true;
+  }
+
+  /** A flag's values, in order. */
+  texts(name: string): readonly string[] {
+    return this.#values[name] as readonly string[];
+  }
+
+  /** A flag's value, `undefined` when it is not given. */
+  text(name: string): string | undefined {
+    return this.texts(name)[0];
+  }
+
+  /**
+   * A flag's value as a whole number.
+   *
+   * @throws {UsageError} when it is none from `min` to `max`
+   */
+  integer(name: string, min: number, max: number): number | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const value = /^\d+$/.test(text) ? Number(text) : NaN;
+    if (value >= min && value <= max) return value;
+    throw new UsageError(
+      `Flag "--${name}" takes a whole number from ${min} to ${max}, not "${text}"`,
+    );
+  }
+
+  /**
+   * A flag's value in seconds, as milliseconds.
+   *
+   * @throws {UsageError} when it is no number of seconds from `min` to a million
+   */
+  secondsAsMs(name: string, min: number): number | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const value = /^\d*\.?\d+$/.test(text) ? Number(text) : NaN;
+    if (value >= min && value <= 1e6) return Math.round(value * 1_000);
+    throw new UsageError(
+      `Flag "--${name}" takes seconds from ${min} to 1000000, not "${text}"`,
+    );
+  }
+
+  /**
+   * A flag's value as one of a few words.
+   *
+   * @throws {UsageError} when it is none of them
+   */
+  choice<const Word extends string>(
+    name: string,
+    words: readonly Word[],
+  ): Word | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const word = words.find((word) => word === text);
+    if (word !== undefined) return word;
+    throw new UsageError(
+      `Flag "--${name}" takes ${words.join(", ")}, not "${text}"`,
+    );
+  }
+
+  /** The log that `--log-level` and `--log-json`, or `--debug`, ask for. */
+  log(usual: LogLevel): Log {
+    const isVerbose = this.#values["debug"] === true;
+    const level = this.#values["log-level"] === undefined
+      ? undefined
+      : this.choice("log-level", [...LOG_LEVELS, "none"]);
+    return new Log({
+      level: level ?? (isVerbose ? "debug" : usual),
+      json: this.#values["log-json"] === true,
+    });
+  }
+}
+
+/**
+ * Ties each flag to its value, whatever that begins with: `-m -5` is the
+ * message "-5", as it is in the programs that our flags are named after.
+ */
+function joinValues(
+  args: readonly string[],
+  flags: readonly Flag[],
+): string[] {
+  const joined: string[] = [];
+  for (let i = 0; i < args.length; i++) {
+    const arg = args[i]!;
+    const flag = flags.find(({ name, short }) =>
+      arg === `--${name}` || (short !== undefined && arg === `-${short}`)
+    );
+    if (flag?.value === undefined) {
+      const [name, value] = arg.split("=", 2);
+      const isSwitch = value !== undefined &&
+        flags.some((flag) =>
+          name === `--${flag.name}` && flag.value === undefined
+        );
+      if (isSwitch) throw new UsageError(`Flag "${name}" takes no value`);
+      joined.push(arg);
+      continue;
+    }
+    const value = args[++i];
+    if (value === undefined) {
+      throw new UsageError(`Flag "${arg}" needs a value: ${flag.value}`);
+    }
+    // An empty value cannot be tied: it is what a flag alone stands for, and
+    // first, so that nothing behind it is taken for its value.
+    if (value === "") joined.unshift(`--${flag.name}`);
+    else joined.push(`--${flag.name}=${value}`);
+  }
+  return joined;
+}
+
+/** The text that `--help` prints. */
+export function usageOf(program: Program): string {
+  const flags = [...program.flags, ...COMMON_FLAGS].map((flag) => {
+    const short = flag.short ? `-${flag.short}, ` : "    ";
+    const value = flag.value ? ` ${flag.value}` : "";
+    const usual = flag.usual ? ` (default: ${flag.usual})` : "";
+    const again = flag.many ? "; may be repeated" : "";
+    return [`  ${short}--${flag.name}${value}`, flag.help + again + usual];
+  });
+  const width = Math.max(...flags.map(([flag]) => flag!.length)) + 2;
+  const commands = program.examples;
+  const commandWidth = Math.max(...commands.map(([line]) => line.length)) + 2;
+  return [
+    program.summary,
+    "",
+    "Examples:",
+    ...commands.map(([line, does]) => `  ${line.padEnd(commandWidth)}${does}`),
+    "",
+    "Flags:",
+    ...flags.map(([flag, help]) => flag!.padEnd(width) + help),
+    "",
+  ].join("\n");
+}
+
+/**
+ * Runs a program to its end: parses its flags, turns errors into one line on
+ * standard error, signals into the interruption, and the outcome into the exit
+ * code. Does not return.
+ */
+export async function run(
+  program: Program,
+  main: (flags: Flags, interruption: Interruption) => Promise<number>,
+): Promise<never> {
+  const interruption = new Interruption();
+  let code: number;
+  try {
+    requireDatagrams();
+    const flags = await Flags.parse(program, Deno.args);
+    if (flags.has("help")) print(usageOf(program));
+    else if (flags.has("version")) print(`${program.name} ${VERSION}\n`);
+    else {
+      const ended = main(flags, interruption);
+      await Promise.race([ended, interruption.wait()]);
+      // One that was interrupted has a moment to close, and no more.
+      const grace = interruption.signal.aborted ? sleep(500) : undefined;
+      code = await (grace ? Promise.race([ended, grace]) : ended) ??
+        EXIT.interrupted;
+      return exit(code);
+    }
+    code = EXIT.done;
+  } catch (error) {
+    code = interruption.signal.aborted ? EXIT.interrupted : EXIT.failed;
+    if (code === EXIT.failed) complain(program, error);
+  }
+  return exit(code);
+}
+
+function requireDatagrams(): void {
+  if (typeof Deno.listenDatagram === "function") return;
+  throw new Error(
+    "Deno.listenDatagram is missing: start in the folder of deno.json, or with --unstable-net",
+  );
+}
+
+function complain(program: Program, error: unknown): void {
+  const text = messageOf(error).replace(/\s*\n\s*/g, " ");
+  const hint = error instanceof UsageError
+    ? `; see ${program.name} --help`
+    : "";
+  printError(`${program.name}: ${text}${hint}\n`);
+}
+
+function exit(code: number): never {
+  if (Deno.stdin.isTerminal()) Deno.stdin.setRaw(false);
+  Deno.exit(code);
+}
+
+function sleep(ms: number): Promise<undefined> {
+  return new Promise((resolve) => setTimeout(() => resolve(undefined), ms));
+}
+
+const encoder = new TextEncoder();
+
+/**
+ * Writes to standard output. Ends the program, in peace, when nobody reads it
+ * any more (`| head -1`).
+ */
+export function print(text: string): void {
+  write(Deno.stdout, text);
+}
+
+/** Writes to standard error. */
+export function printError(text: string): void {
+  write(Deno.stderr, text);
+}
+
+function write(stream: typeof Deno.stdout, text: string): void {
+  const bytes = encoder.encode(text);
+  try {
+    for (let written = 0; written < bytes.length;) {
+      written += stream.writeSync(bytes.subarray(written));
+    }
+  } catch (error) {
+    if (error instanceof Deno.errors.BrokenPipe) exit(EXIT.done);
+    throw error;
+  }
+}
+
+/** Whether a person sits at both ends: keys and screen. */
+export function isInteractive(): boolean {
+  return Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
+}
+
+/** The lines of standard input, without their ends. */
+export async function* inputLines(): AsyncGenerator<string> {
+  let rest = "";
+  const text = Deno.stdin.readable.pipeThrough(new TextDecoderStream());
+  for await (const chunk of text) {
+    const lines = (rest + chunk).split("\n");
+    rest = lines.pop()!;
+    for (const line of lines) yield line.replace(/\r$/, "");
+  }
+  if (rest !== "") yield rest;
+}
+
+/** What a question can be given. */
+export interface AskOptions {
+  /** Answers that Tab completes and the arrow keys walk through. */
+  readonly suggestions?: readonly string[];
+}
+
+/**
+ * Asks the person at the terminal for a line.
+ *
+ * @returns the line as typed, `undefined` when there is none: at Ctrl-D, at
+ * Ctrl-C (which also sets off the interruption), or at its end
+ */
+export async function ask(
+  message: string,
+  interruption: Interruption,
+  options: AskOptions = {},
+): Promise<string | undefined> {
+  // Only here: whoever does not ask does not pay for what asking needs.
+  const { Input } = await import("@cliffy/prompt");
+  try {
+    return await Input.prompt({
+      message,
+      suggestions: [...options.suggestions ?? []],
+      transform: (value) => value,
+      reader: KEYS,
+    });
+  } catch (error) {
+    if (!(error instanceof NoMoreKeys)) throw error;
+    if (error.isInterrupt) interruption.abort("SIGINT");
+    return undefined;
+  }
+}
+
+class NoMoreKeys extends Error {
+  constructor(readonly isInterrupt: boolean) {
+    super("There are no more keys");
+  }
+}
+
+const CTRL_C = 0x03;
+const CTRL_D = 0x04;
+const ENTER = 0x0d;
+
+/**
+ * The keyboard, as the prompts read it. Gives out one line of a paste at a
+ * time, so that the next prompt gets the next one, and ends at Ctrl-C and
+ * Ctrl-D with an error of ours: the prompts alone would end the program in the
+ * one case and nothing in the other.
+ */
+const KEYS = {
+  pasted: new Uint8Array(0),
+
+  isTerminal(): boolean {
+    return Deno.stdin.isTerminal();
+  },
+
+  setRaw(mode: boolean): void {
+    Deno.stdin.setRaw(mode);
+  },
+
+  async read(into: Uint8Array): Promise<number | null> {
+    if (this.pasted.length === 0) {
+      const buffer = new Uint8Array(4_096);
+      const length = await Deno.stdin.read(buffer);
+      if (length === null) return this.stop(false);
+      this.pasted = buffer.subarray(0, length);
+    }
+    const key = this.pasted[0];
+    if (key === CTRL_C || key === CTRL_D) this.stop(key === CTRL_C);
+
+    const end = this.pasted.findIndex((octet) =>
+      octet === ENTER || octet === CTRL_C || octet === CTRL_D
+    );
+    const atEnd = this.pasted[end] === ENTER ? end + 1 : end;
+    const length = Math.min(
+      into.length,
+      end === -1 ? this.pasted.length : atEnd,
+    );
+    into.set(this.pasted.subarray(0, length));
+    this.pasted = this.pasted.subarray(length);
+    return length;
+  },
+
+  stop(isInterrupt: boolean): never {
+    this.pasted = new Uint8Array(0);
+    Deno.stdin.setRaw(false);
+    print("\n");
+    throw new NoMoreKeys(isInterrupt);
+  },
+};

@@ -1,0 +1,118 @@
+/**
+ * Publish/subscribe over UDP datagrams: a broker, a publisher and a subscriber,
+ * for programs and for tests.
+ *
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Publisher, Subscriber } from "./mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using publisher = await Publisher.connect({ port: broker.port });
+ * await using subscriber = await Subscriber.connect({ port: broker.port });
+ *
+ * await publisher.publish("weather", "21.5");
+ * await publisher.publish("weather", "22.0");
+ * assertEquals(await subscriber.subscribe("weather"), "21.5\n22.0");
+ * ```
+ *
+ * @module
+ */
+
+export {
+  DEFAULT_PORT,
+  isLoopback,
+  LocalProtocolError,
+  MalformedPacketError,
+  MAX_DATAGRAM,
+  type Peer,
+  peerOf,
+  RemoteProtocolError,
+  type TopicName,
+} from "./message.ts";
+export {
+  type Clock,
+  ManualClock,
+  type Millis,
+  type Random,
+  seededRandom,
+} from "./clock.ts";
+export {
+  type Effect,
+  EffectQueue,
+  type Machine,
+  type SendEffect,
+  type TraceEffect,
+} from "./machine.ts";
+export {
+  CLASSIC_REPLY,
+  type ClassicInvalid,
+  type ClassicPublish,
+  type ClassicRefusal,
+  type ClassicRequest,
+  type ClassicSubscribe,
+  type ClassicUnknown,
+  decodeReply,
+  decodeRequest,
+  encodePublish,
+  encodeReply,
+  encodeSubscribe,
+  parseTopicName,
+  refusalOf,
+} from "./classic.ts";
+export type { ForgetReason } from "./history.ts";
+export {
+  type DeliverEvent,
+  type DropEvent,
+  type DropReason,
+  type ForgetEvent,
+  type HoldEvent,
+  type PublishEvent,
+  type RefuseEvent,
+  Router,
+  type RouterEvent,
+  type RouterOptions,
+  type RouterStats,
+  type SubscribeEvent,
+} from "./router.ts";
+export {
+  type AnswerEvent,
+  ClassicDevice,
+  type DeviceEvent,
+  type RefusedEvent,
+  type SilenceEvent,
+  type StrayEvent,
+} from "./device.ts";
+export {
+  type BindOptions,
+  type DatagramHandler,
+  MemoryNetwork,
+  resolve,
+  type Transport,
+  type TransportStats,
+  UdpTransport,
+} from "./transport.ts";
+export {
+  Log,
+  LOG_LEVELS,
+  type LogLevel,
+  type LogOptions,
+  printable,
+} from "./log.ts";
+export {
+  Interruption,
+  messageOf,
+  REAL_CLOCK,
+  Template,
+  type TemplateOptions,
+} from "./template.ts";
+export {
+  Client,
+  type ClientOptions,
+  type ClientSetup,
+  NoAnswerError,
+  RefusedError,
+  type RequestOptions,
+} from "./client.ts";
+export { Broker, type BrokerOptions, type BrokerStats } from "./broker.ts";
+export { Publisher } from "./publisher.ts";
+export { Subscriber } from "./subscriber.ts";
