@@ -9,14 +9,8 @@
  * @module
  */
 
-import {
-  EXIT,
-  type Flags,
-  portFromEnvironment,
-  print,
-  type Program,
-  run,
-} from "./cli.ts";
+import { type Flags, portFromEnvironment, type Program, run } from "./cli.ts";
+import { CLASSIC_REPLY } from "./classic.ts";
 import { DEFAULT_PORT, isLoopback } from "./message.ts";
 import {
   Router,
@@ -29,6 +23,7 @@ import {
   Template,
   type TemplateOptions,
 } from "./template.ts";
+import { EXIT, print } from "./terminal.ts";
 import {
   type Transport,
   type TransportStats,
@@ -79,7 +74,7 @@ export class Broker extends Template<RouterEvent> {
     const router = new Router(options);
     super(router, transport, options);
     this.#router = router;
-    this.log.info(`Listening at ${this.address.key}`);
+    this.log.debug(() => `Listening at ${this.address.key}`);
     if (!isLoopback(this.address)) {
       this.log.warn(
         `Whoever reaches ${this.address.key} can publish and subscribe: the protocol knows no passwords`,
@@ -138,7 +133,7 @@ export class Broker extends Template<RouterEvent> {
         );
       case "refuse":
         return this.log.debug(() =>
-          `Refused ${event.peer.key}: ${event.reason}`
+          `Refused ${event.peer.key}: ${CLASSIC_REPLY[event.reason]}`
         );
       case "drop":
         return this.log.debug(() =>

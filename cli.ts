@@ -1,6 +1,7 @@
 /**
- * What the programs share at a terminal: flags and their usage text, prompts,
- * lines from a pipe, output, and the way a program ends. Knows no protocol.
+ * What the programs share of a command line: flags and their usage text, the way
+ * a program runs and ends, and what it tells a person that went wrong. Knows no
+ * protocol.
  *
  * @module
  */
@@ -10,21 +11,10 @@ import type { ClientOptions, NoAnswerError } from "./client.ts";
 import { Log, LOG_LEVELS, type LogLevel } from "./log.ts";
 import { DEFAULT_PORT } from "./message.ts";
 import { Interruption, messageOf } from "./template.ts";
+import { EXIT, exit, pause, print, printError } from "./terminal.ts";
 
 /** What `--version` prints. */
 export const VERSION: string = config.version;
-
-/** How a program ends. */
-export const EXIT = {
-  /** It did what was asked. */
-  done: 0,
-  /** The command line was wrong, or something failed. */
-  failed: 1,
-  /** The time given by `-W` was over. */
-  timedOut: 27,
-  /** Ctrl-C. */
-  interrupted: 130,
-} as const;
 
 /** A flag of a program. */
 export interface Flag {
@@ -124,8 +114,11 @@ export function portFromEnvironment(min: number): number {
 
 /** What to tell a person whose broker does not answer. */
 export function startHint({ message, broker }: NoAnswerError): string {
+  const isExecutable = Deno.build.standalone ||
+    !import.meta.url.endsWith(".ts");
+  const command = isExecutable ? "broker" : "deno run -A broker.ts";
   const port = broker.port === DEFAULT_PORT ? "" : ` --port ${broker.port}`;
-  return `${message}; start one with: deno run -A broker.ts${port}`;
+  return `${message}; start one with: ${command}${port}`;
 }
 
 /** The flags of a command line, with their values checked as they are asked for. */
@@ -334,9 +327,8 @@ export async function run(
       const ended = main(flags, interruption);
       await Promise.race([ended, interruption.wait()]);
       // One that was interrupted has a moment to close, and no more.
-      const grace = interruption.signal.aborted ? sleep(500) : undefined;
-      code = await (grace ? Promise.race([ended, grace]) : ended) ??
-        EXIT.interrupted;
+      const { aborted } = interruption.signal;
+      code = await (aborted ? Promise.race([ended, grace()]) : ended);
       return exit(code);
     }
     code = EXIT.done;
@@ -345,6 +337,11 @@ export async function run(
     if (code === EXIT.failed) complain(program, error);
   }
   return exit(code);
+}
+
+async function grace(): Promise<number> {
+  await pause(500);
+  return EXIT.interrupted;
 }
 
 function requireDatagrams(): void {
@@ -361,147 +358,3 @@ function complain(program: Program, error: unknown): void {
     : "";
   printError(`${program.name}: ${text}${hint}\n`);
 }
-
-function exit(code: number): never {
-  if (Deno.stdin.isTerminal()) Deno.stdin.setRaw(false);
-  Deno.exit(code);
-}
-
-function sleep(ms: number): Promise<undefined> {
-  return new Promise((resolve) => setTimeout(() => resolve(undefined), ms));
-}
-
-const encoder = new TextEncoder();
-
-/**
- * Writes to standard output. Ends the program, in peace, when nobody reads it
- * any more (`| head -1`).
- */
-export function print(text: string): void {
-  write(Deno.stdout, text);
-}
-
-/** Writes to standard error. */
-export function printError(text: string): void {
-  write(Deno.stderr, text);
-}
-
-function write(stream: typeof Deno.stdout, text: string): void {
-  const bytes = encoder.encode(text);
-  try {
-    for (let written = 0; written < bytes.length;) {
-      written += stream.writeSync(bytes.subarray(written));
-    }
-  } catch (error) {
-    if (error instanceof Deno.errors.BrokenPipe) exit(EXIT.done);
-    throw error;
-  }
-}
-
-/** Whether a person sits at both ends: keys and screen. */
-export function isInteractive(): boolean {
-  return Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
-}
-
-/** The lines of standard input, without their ends. */
-export async function* inputLines(): AsyncGenerator<string> {
-  let rest = "";
-  const text = Deno.stdin.readable.pipeThrough(new TextDecoderStream());
-  for await (const chunk of text) {
-    const lines = (rest + chunk).split("\n");
-    rest = lines.pop()!;
-    for (const line of lines) yield line.replace(/\r$/, "");
-  }
-  if (rest !== "") yield rest;
-}
-
-/** What a question can be given. */
-export interface AskOptions {
-  /** Answers that Tab completes and the arrow keys walk through. */
-  readonly suggestions?: readonly string[];
-}
-
-/**
- * Asks the person at the terminal for a line.
- *
- * @returns the line as typed, `undefined` when there is none: at Ctrl-D, at
- * Ctrl-C (which also sets off the interruption), or at its end
- */
-export async function ask(
-  message: string,
-  interruption: Interruption,
-  options: AskOptions = {},
-): Promise<string | undefined> {
-  // Only here: whoever does not ask does not pay for what asking needs.
-  const { Input } = await import("@cliffy/prompt");
-  try {
-    return await Input.prompt({
-      message,
-      suggestions: [...options.suggestions ?? []],
-      transform: (value) => value,
-      reader: KEYS,
-    });
-  } catch (error) {
-    if (!(error instanceof NoMoreKeys)) throw error;
-    if (error.isInterrupt) interruption.abort("SIGINT");
-    return undefined;
-  }
-}
-
-class NoMoreKeys extends Error {
-  constructor(readonly isInterrupt: boolean) {
-    super("There are no more keys");
-  }
-}
-
-const CTRL_C = 0x03;
-const CTRL_D = 0x04;
-const ENTER = 0x0d;
-
-/**
- * The keyboard, as the prompts read it. Gives out one line of a paste at a
- * time, so that the next prompt gets the next one, and ends at Ctrl-C and
- * Ctrl-D with an error of ours: the prompts alone would end the program in the
- * one case and nothing in the other.
- */
-const KEYS = {
-  pasted: new Uint8Array(0),
-
-  isTerminal(): boolean {
-    return Deno.stdin.isTerminal();
-  },
-
-  setRaw(mode: boolean): void {
-    Deno.stdin.setRaw(mode);
-  },
-
-  async read(into: Uint8Array): Promise<number | null> {
-    if (this.pasted.length === 0) {
-      const buffer = new Uint8Array(4_096);
-      const length = await Deno.stdin.read(buffer);
-      if (length === null) return this.stop(false);
-      this.pasted = buffer.subarray(0, length);
-    }
-    const key = this.pasted[0];
-    if (key === CTRL_C || key === CTRL_D) this.stop(key === CTRL_C);
-
-    const end = this.pasted.findIndex((octet) =>
-      octet === ENTER || octet === CTRL_C || octet === CTRL_D
-    );
-    const atEnd = this.pasted[end] === ENTER ? end + 1 : end;
-    const length = Math.min(
-      into.length,
-      end === -1 ? this.pasted.length : atEnd,
-    );
-    into.set(this.pasted.subarray(0, length));
-    this.pasted = this.pasted.subarray(length);
-    return length;
-  },
-
-  stop(isInterrupt: boolean): never {
-    this.pasted = new Uint8Array(0);
-    Deno.stdin.setRaw(false);
-    print("\n");
-    throw new NoMoreKeys(isInterrupt);
-  },
-};

@@ -10,14 +10,9 @@
 
 import { CLASSIC_REPLY } from "./classic.ts";
 import {
-  ask,
   BROKER_FLAGS,
   clientOptionsFrom,
-  EXIT,
   type Flags,
-  inputLines,
-  isInteractive,
-  print,
   type Program,
   run,
   startHint,
@@ -32,6 +27,14 @@ import {
 } from "./client.ts";
 import { LocalProtocolError } from "./message.ts";
 import type { Interruption } from "./template.ts";
+import {
+  ask,
+  EXIT,
+  inputLines,
+  isInteractive,
+  pause,
+  print,
+} from "./terminal.ts";
 
 /**
  * A client that publishes.
@@ -276,18 +279,6 @@ async function readFile(file: string): Promise<Uint8Array> {
       : (cause as Error).message;
     throw new Error(`Cannot read "${file}": ${reason}`, { cause });
   }
-}
-
-function pause(ms: number, signal: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const done = () => {
-      clearTimeout(timer);
-      signal.removeEventListener("abort", done);
-      resolve();
-    };
-    const timer = setTimeout(done, ms);
-    signal.addEventListener("abort", done, { once: true });
-  });
 }
 
 if (import.meta.main) await run(PROGRAM, main);

@@ -9,14 +9,9 @@
  */
 
 import {
-  ask,
   BROKER_FLAGS,
   clientOptionsFrom,
-  EXIT,
   type Flags,
-  inputLines,
-  isInteractive,
-  print,
   type Program,
   run,
   startHint,
@@ -31,6 +26,14 @@ import {
 } from "./client.ts";
 import { LocalProtocolError } from "./message.ts";
 import type { Interruption } from "./template.ts";
+import {
+  ask,
+  EXIT,
+  inputLines,
+  isInteractive,
+  pause,
+  print,
+} from "./terminal.ts";
 
 /**
  * A client that subscribes.
@@ -237,6 +240,9 @@ async function readAndSubscribe(
   }
 }
 
+/** How long a subscriber waits before it looks whether there is a broker. */
+const LOOK_AFTER_MS = 500;
+
 /**
  * Subscribes, and waits only as long as there is a broker to wait for: looks
  * for one from a port of its own, as the answers could not be told apart.
@@ -252,6 +258,9 @@ async function subscribeIfThere(
     signal: AbortSignal.any([signal, over.signal]),
   });
   const look = async () => {
+    // Most answers come at once: then there is nothing to look for.
+    await pause(LOOK_AFTER_MS, over.signal);
+    if (over.signal.aborted) return;
     await using scout = await Client.connect(options);
     if (!await scout.ping({ signal: over.signal })) {
       over.abort(scout.noAnswer());

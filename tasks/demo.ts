@@ -1,0 +1,164 @@
+// deno-lint-ignore-file no-console -- a program: the console is its output
+/**
+ * `deno task demo` shows publish/subscribe at work in one terminal: it starts a
+ * broker, two subscribers and publishers as processes of their own, as one would
+ * in four terminals, and shows what each prints under its name.
+ *
+ * @module
+ */
+
+import { styleText } from "node:util";
+import { ROOT } from "./rooms.ts";
+
+type Colour = "cyan" | "green" | "magenta" | "yellow";
+
+/** Colours and pauses are for a person: a pipe gets neither. */
+const isWatched = Deno.stdout.isTerminal();
+const hasColour = isWatched && !Deno.noColor;
+
+const NAME_WIDTH = 12;
+
+function show(name: string, colour: Colour, text: string): void {
+  const label = `${name.padEnd(NAME_WIDTH)} │ `;
+  console.log(
+    hasColour
+      ? styleText(colour, label + text, { validateStream: false })
+      : label + text,
+  );
+}
+
+/** A program at work, its lines shown under a name. */
+class Actor implements AsyncDisposable {
+  readonly #child: Deno.ChildProcess;
+  readonly #shown: Promise<void>[];
+  readonly #waiting: { wanted: string; resolve: (line: string) => void }[] = [];
+  readonly #lines: string[] = [];
+
+  constructor(
+    readonly name: string,
+    readonly colour: Colour,
+    program: string,
+    args: readonly string[],
+  ) {
+    this.#child = new Deno.Command(Deno.execPath(), {
+      args: ["run", "-A", `${program}.ts`, ...args],
+      cwd: ROOT,
+      stdin: "null",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.#shown = [this.#child.stdout, this.#child.stderr].map((stream) =>
+      this.#show(stream)
+    );
+  }
+
+  /** Resolves with the first line that holds a text. */
+  line(wanted: string): Promise<string> {
+    const line = this.#lines.find((line) => line.includes(wanted));
+    if (line !== undefined) return Promise.resolve(line);
+    return new Promise((resolve) => this.#waiting.push({ wanted, resolve }));
+  }
+
+  /**
+   * Resolves when the program has ended.
+   *
+   * @throws {Error} when it has failed
+   */
+  async end(): Promise<void> {
+    const { code } = await this.#child.status;
+    await Promise.all(this.#shown);
+    if (code !== 0) throw new Error(`${this.name} ended with code ${code}`);
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    try {
+      this.#child.kill();
+    } catch {
+      // It has ended by itself.
+    }
+    await this.#child.status;
+    await Promise.all(this.#shown);
+  }
+
+  async #show(stream: ReadableStream<Uint8Array<ArrayBuffer>>): Promise<void> {
+    let rest = "";
+    for await (const chunk of stream.pipeThrough(new TextDecoderStream())) {
+      const lines = (rest + chunk).split("\n");
+      rest = lines.pop()!;
+      for (const line of lines) this.#take(line);
+    }
+  }
+
+  #take(line: string): void {
+    // The log's time and level would only be in the way here.
+    const text = line.replace(/^\S+Z (?:debug|info {1,2}|warn {1,2}) */, "");
+    show(this.name, this.colour, text);
+    this.#lines.push(text);
+    for (const { wanted, resolve } of this.#waiting) {
+      if (text.includes(wanted)) resolve(text);
+    }
+  }
+}
+
+/** Time to read, for whoever watches. */
+async function pause(): Promise<void> {
+  if (isWatched) await new Promise((resolve) => setTimeout(resolve, 400));
+}
+
+/** Fails when it takes longer than a person would watch. */
+function deadline(): Promise<never> {
+  return new Promise((_resolve, reject) => {
+    const timer = setTimeout(
+      () => reject(new Error("It took too long")),
+      30_000,
+    );
+    Deno.unrefTimer(timer);
+  });
+}
+
+async function demo(): Promise<void> {
+  await using broker = new Actor("broker", "yellow", "broker", [
+    "--port",
+    "0",
+    "--log-level",
+    "debug",
+  ]);
+  const ready = await broker.line("Broker started at ");
+  const to = ["--port", ready.slice(ready.lastIndexOf(":") + 1)];
+  await pause();
+
+  show("subscriber 1", "cyan", "$ subscriber -t weather");
+  await using first = new Actor("subscriber 1", "cyan", "subscriber", [
+    ...to,
+    ...["-t", "weather"],
+  ]);
+  await broker.line('subscribed to "weather"');
+  await pause();
+
+  show("subscriber 2", "magenta", "$ subscriber -v -t weather -t news");
+  await using second = new Actor("subscriber 2", "magenta", "subscriber", [
+    ...to,
+    ...["-v", "-t", "weather", "-t", "news"],
+  ]);
+  await broker.line('subscribed to "news"');
+  await pause();
+
+  for (const [topic, data] of [["weather", "21.5 °C"], ["news", "It works"]]) {
+    show("publisher", "green", `$ publisher -t ${topic} -m "${data}"`);
+    await using publisher = new Actor("publisher", "green", "publisher", [
+      ...to,
+      ...["-t", topic!, "-m", data!],
+    ]);
+    await publisher.end();
+    if (topic === "weather") await first.end();
+    await pause();
+  }
+  await second.end();
+}
+
+try {
+  await Promise.race([demo(), deadline()]);
+} catch (error) {
+  console.error(`demo: ${error instanceof Error ? error.message : error}`);
+  Deno.exit(1);
+}

@@ -1,0 +1,34 @@
+// deno-lint-ignore-file no-console -- a program: the console is its output
+/**
+ * `deno task ok` is what a change has to pass: format, lint, types, purity, the
+ * documentation of what is exported, and the tests with every example.
+ *
+ * @module
+ */
+
+import { readRooms, ROOT } from "./rooms.ts";
+
+const rooms = await readRooms();
+const pure = rooms.filter(({ isPure }) => isPure).map(({ file }) => file);
+
+const STEPS: readonly (readonly [name: string, args: readonly string[]])[] = [
+  ["format", ["fmt", "--check", "--quiet"]],
+  ["lint", ["lint", "--quiet"]],
+  ["types", ["check", "--quiet", "."]],
+  ["purity", ["check", "--quiet", "--config", "tasks/pure.json", ...pure]],
+  ["docs", ["doc", "--lint", "--quiet", ...rooms.map(({ file }) => file)]],
+  ["tests", ["test", "-A", "--parallel", "--doc", "--quiet"]],
+];
+
+for (const [name, args] of STEPS) {
+  console.log(`${name}: deno ${args.slice(0, 4).join(" ")}`);
+  const { code } = await new Deno.Command(Deno.execPath(), {
+    args: [...args],
+    cwd: ROOT,
+  }).spawn().status;
+  if (code !== 0) {
+    console.error(`ok: ${name} failed`);
+    Deno.exit(1);
+  }
+}
+console.log("ok");

@@ -1,0 +1,13 @@
+/**
+ * All that a pure room may use beyond the language: the two that turn text into
+ * octets and back. No `Deno`, no timers, no `console`.
+ */
+
+declare class TextEncoder {
+  encode(text?: string): Uint8Array<ArrayBuffer>;
+}
+
+declare class TextDecoder {
+  constructor(encoding?: string, options?: { fatal?: boolean });
+  decode(bytes?: Uint8Array): string;
+}

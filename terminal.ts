@@ -1,0 +1,175 @@
+/**
+ * The terminal and the pipe: what a program writes and reads there, and how it
+ * asks a person. Knows nothing of flags or protocols.
+ *
+ * @module
+ */
+
+import type { Interruption } from "./template.ts";
+
+/** How a program ends. */
+export const EXIT = {
+  /** It did what was asked. */
+  done: 0,
+  /** The command line was wrong, or something failed. */
+  failed: 1,
+  /** The time given by `-W` was over. */
+  timedOut: 27,
+  /** Ctrl-C. */
+  interrupted: 130,
+} as const;
+
+/** Ends the program, with the terminal as it was. */
+export function exit(code: number): never {
+  if (Deno.stdin.isTerminal()) Deno.stdin.setRaw(false);
+  Deno.exit(code);
+}
+
+/** Waits for a while, in milliseconds, or until the signal aborts. */
+export function pause(ms: number, signal?: AbortSignal): Promise<void> {
+  if (signal?.aborted) return Promise.resolve();
+  return new Promise((resolve) => {
+    const done = () => {
+      clearTimeout(timer);
+      signal?.removeEventListener("abort", done);
+      resolve();
+    };
+    const timer = setTimeout(done, ms);
+    signal?.addEventListener("abort", done, { once: true });
+  });
+}
+
+const encoder = new TextEncoder();
+
+/**
+ * Writes to standard output. Ends the program, in peace, when nobody reads it
+ * any more (`| head -1`).
+ */
+export function print(text: string): void {
+  write(Deno.stdout, text);
+}
+
+/** Writes to standard error. */
+export function printError(text: string): void {
+  write(Deno.stderr, text);
+}
+
+function write(stream: typeof Deno.stdout, text: string): void {
+  const bytes = encoder.encode(text);
+  try {
+    for (let written = 0; written < bytes.length;) {
+      written += stream.writeSync(bytes.subarray(written));
+    }
+  } catch (error) {
+    if (error instanceof Deno.errors.BrokenPipe) exit(EXIT.done);
+    throw error;
+  }
+}
+
+/** Whether a person sits at both ends: keys and screen. */
+export function isInteractive(): boolean {
+  return Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
+}
+
+/** The lines of standard input, without their ends. */
+export async function* inputLines(): AsyncGenerator<string> {
+  let rest = "";
+  const text = Deno.stdin.readable.pipeThrough(new TextDecoderStream());
+  for await (const chunk of text) {
+    const lines = (rest + chunk).split("\n");
+    rest = lines.pop()!;
+    for (const line of lines) yield line.replace(/\r$/, "");
+  }
+  if (rest !== "") yield rest;
+}
+
+/** What a question can be given. */
+export interface AskOptions {
+  /** Answers that Tab completes and the arrow keys walk through. */
+  readonly suggestions?: readonly string[];
+}
+
+/**
+ * Asks the person at the terminal for a line.
+ *
+ * @returns the line as typed, `undefined` when there is none: at Ctrl-D, at
+ * Ctrl-C (which also sets off the interruption), or at its end
+ */
+export async function ask(
+  message: string,
+  interruption: Interruption,
+  options: AskOptions = {},
+): Promise<string | undefined> {
+  // Only here: whoever does not ask does not pay for what asking needs.
+  const { Input } = await import("@cliffy/prompt");
+  try {
+    return await Input.prompt({
+      message,
+      suggestions: [...options.suggestions ?? []],
+      transform: (value) => value,
+      reader: KEYS,
+    });
+  } catch (error) {
+    if (!(error instanceof NoMoreKeys)) throw error;
+    if (error.isInterrupt) interruption.abort("SIGINT");
+    return undefined;
+  }
+}
+
+class NoMoreKeys extends Error {
+  constructor(readonly isInterrupt: boolean) {
+    super("There are no more keys");
+  }
+}
+
+const CTRL_C = 0x03;
+const CTRL_D = 0x04;
+const ENTER = 0x0d;
+
+/**
+ * The keyboard, as the prompts read it. Gives out one line of a paste at a
+ * time, so that the next prompt gets the next one, and ends at Ctrl-C and
+ * Ctrl-D with an error of ours: the prompts alone would end the program in the
+ * one case and nothing in the other.
+ */
+const KEYS = {
+  pasted: new Uint8Array(0),
+
+  isTerminal(): boolean {
+    return Deno.stdin.isTerminal();
+  },
+
+  setRaw(mode: boolean): void {
+    Deno.stdin.setRaw(mode);
+  },
+
+  async read(into: Uint8Array): Promise<number | null> {
+    if (this.pasted.length === 0) {
+      const buffer = new Uint8Array(4_096);
+      const length = await Deno.stdin.read(buffer);
+      if (length === null) return this.stop(false);
+      this.pasted = buffer.subarray(0, length);
+    }
+    const key = this.pasted[0];
+    if (key === CTRL_C || key === CTRL_D) this.stop(key === CTRL_C);
+
+    const end = this.pasted.findIndex((octet) =>
+      octet === ENTER || octet === CTRL_C || octet === CTRL_D
+    );
+    const atEnd = this.pasted[end] === ENTER ? end + 1 : end;
+    const length = Math.min(
+      into.length,
+      end === -1 ? this.pasted.length : atEnd,
+    );
+    into.set(this.pasted.subarray(0, length));
+    this.pasted = this.pasted.subarray(length);
+    return length;
+  },
+
+  stop(isInterrupt: boolean): never {
+    this.pasted = new Uint8Array(0);
+    Deno.stdin.setRaw(false);
+    print("\n");
+    throw new NoMoreKeys(isInterrupt);
+  },
+};
