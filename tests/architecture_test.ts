@@ -1,0 +1,66 @@
+/**
+ * Holds the rooms to the map in `ARCHITECTURE.md`.
+ *
+ * @module
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { readRooms, ROOT } from "../tasks/rooms.ts";
+
+const rooms = await readRooms();
+
+/** A room's code without its comments, examples included. */
+async function codeOf(file: string): Promise<string> {
+  const text = await Deno.readTextFile(new URL(file, ROOT));
+  return text.replace(/\/\*[^]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
+}
+
+function importsOf(code: string): string[] {
+  const specifiers = code.matchAll(/\b(?:from|import)\s*\(?\s*"([^"]+)"/g);
+  return [...specifiers].map(([, specifier]) => specifier!);
+}
+
+Deno.test("ARCHITECTURE.md maps every file at the root, and no other", async () => {
+  const files: string[] = [];
+  for await (const { name } of Deno.readDir(ROOT)) {
+    if (name.endsWith(".ts")) files.push(name);
+  }
+  assertEquals(rooms.map(({ file }) => file).sort(), files.sort());
+});
+
+for (const { file, mayImport } of rooms) {
+  Deno.test(`${file} imports only what the map lets it`, async () => {
+    const imported = importsOf(await codeOf(file))
+      .filter((specifier) => specifier.startsWith("./"))
+      .filter((specifier) => specifier !== "./deno.json")
+      .map((specifier) => specifier.slice(2, -".ts".length));
+    const allowed = new Set(mayImport);
+    assertEquals(imported.filter((room) => !allowed.has(room)), []);
+    assertEquals(mayImport.filter((room) => !imported.includes(room)), []);
+  });
+}
+
+Deno.test("ARCHITECTURE.md lets a room import only rooms above it", () => {
+  const seen = new Set<string>();
+  for (const { file, mayImport } of rooms) {
+    assertEquals(mayImport.filter((room) => !seen.has(room)), [], file);
+    seen.add(file.slice(0, -".ts".length));
+  }
+});
+
+for (const { file } of rooms.filter(({ isPure }) => isPure)) {
+  Deno.test(`${file} does no input or output and reads no clock`, async () => {
+    const code = await codeOf(file);
+    const impure =
+      /\b(?:Deno|console|performance|setTimeout|setInterval|queueMicrotask|fetch|crypto|async|await|Promise)\b|Date\.now|Math\.random|new Date/;
+    assertEquals(code.match(impure)?.[0], undefined);
+    assertEquals(importsOf(code).filter((name) => !name.startsWith("./")), []);
+  });
+}
+
+Deno.test("every room opens with what it knows", async () => {
+  for (const { file } of rooms) {
+    const text = await Deno.readTextFile(new URL(file, ROOT));
+    assert(text.startsWith("/**\n") && text.includes("@module"), file);
+  }
+});
