@@ -1,0 +1,122 @@
+import { assert, assertEquals, assertFalse, assertThrows } from "@std/assert";
+import { parseTopicName } from "../classic.ts";
+import { seededRandom } from "../clock.ts";
+import { Histories, type HistoryLimits } from "../history.ts";
+import { MAX_DATAGRAM } from "../message.ts";
+
+const topic = (name: string) => parseTopicName(name)!;
+const utf8Length = (text: string) => new TextEncoder().encode(text).length;
+
+function histories(limits: Partial<HistoryLimits> = {}) {
+  const forgotten: [string, string, number][] = [];
+  const usual = { history: 1_000, maxTopics: 100, maxMemory: 1e9 };
+  return {
+    forgotten,
+    histories: new Histories(
+      { ...usual, ...limits },
+      (topicName, reason, count) => forgotten.push([topicName, reason, count]),
+    ),
+  };
+}
+
+Deno.test("Histories.read() joins a topic's data by line ends, oldest first", () => {
+  const { histories: kept } = histories();
+  assertEquals(kept.read(topic("a")), undefined);
+  assertFalse(kept.has(topic("a")));
+  kept.append(topic("a"), "1");
+  kept.append(topic("b"), "x");
+  kept.append(topic("a"), "2\n3");
+  assertEquals(kept.read(topic("a")), "1\n2\n3");
+  assertEquals(kept.read(topic("b")), "x");
+  assertEquals(kept.size, 2);
+});
+
+Deno.test("Histories.append() counts octets as UTF-8 has them", () => {
+  const { histories: kept } = histories();
+  for (
+    const text of [
+      "a",
+      "é",
+      "€",
+      "😀",
+      "\ud83d",
+      "\ude00x",
+      "\ud83d\ud83d\ude00",
+    ]
+  ) {
+    assertEquals(kept.append(topic("a"), text), utf8Length(text), text);
+  }
+});
+
+Deno.test("Histories.append() forgets the oldest datum beyond the count", () => {
+  const { histories: kept, forgotten } = histories({ history: 3 });
+  for (const text of ["1", "2", "3", "4", "5"]) kept.append(topic("a"), text);
+  assertEquals(kept.read(topic("a")), "3\n4\n5");
+  assertEquals(forgotten, [["a", "count", 1], ["a", "count", 1]]);
+});
+
+Deno.test("Histories.append() keeps what fits one datagram, in whole data", () => {
+  const { histories: kept, forgotten } = histories();
+  const datum = "é".repeat(10_000); // 20,000 octets
+  for (let i = 0; i < 3; i++) kept.append(topic("a"), datum);
+  assertEquals(forgotten, []);
+  kept.append(topic("a"), "x".repeat(MAX_DATAGRAM - 3 * 20_001));
+  assertEquals(utf8Length(kept.read(topic("a"))!), MAX_DATAGRAM);
+  assertEquals(forgotten, []);
+
+  kept.append(topic("a"), "y");
+  assertEquals(forgotten, [["a", "datagram", 1]]);
+  assertEquals(kept.read(topic("a"))!.split("\n").length, 4);
+  kept.append(topic("a"), "z".repeat(MAX_DATAGRAM));
+  assertEquals(kept.read(topic("a")), "z".repeat(MAX_DATAGRAM));
+});
+
+Deno.test("Histories.append() throws RangeError for a datum beyond a datagram", () => {
+  const { histories: kept } = histories();
+  assertThrows(
+    () => kept.append(topic("a"), "x".repeat(MAX_DATAGRAM + 1)),
+    RangeError,
+  );
+  assertFalse(kept.has(topic("a")));
+  assertEquals(kept.memory, 0);
+});
+
+Deno.test("Histories.append() forgets the topic published to longest ago when there are too many", () => {
+  const { histories: kept, forgotten } = histories({ maxTopics: 2 });
+  kept.append(topic("a"), "1");
+  kept.append(topic("b"), "1");
+  kept.append(topic("a"), "2");
+  kept.append(topic("c"), "1");
+  assertEquals(forgotten, [["b", "memory", 1]]);
+  assertEquals(kept.read(topic("a")), "1\n2");
+  assertEquals(kept.size, 2);
+});
+
+Deno.test("Histories.append() stays within its memory, and gives all of it back", () => {
+  const maxMemory = 200_000;
+  const { histories: kept, forgotten } = histories({ maxMemory, history: 50 });
+  const random = seededRandom(5);
+  let added = 0;
+  for (let i = 0; i < 20_000; i++) {
+    const name = topic(`topic/${Math.floor(random() * 300)}`);
+    kept.append(name, "é".repeat(1 + Math.floor(random() * 400)));
+    added++;
+    assert(kept.memory <= maxMemory, `${kept.memory} after ${i}`);
+  }
+  assert(forgotten.some(([, reason]) => reason === "memory"));
+  const gone = forgotten.reduce((sum, [, , count]) => sum + count, 0);
+  let left = 0;
+  for (let i = 0; i < 300; i++) {
+    left += kept.read(topic(`topic/${i}`))?.split("\n").length ?? 0;
+  }
+  assertEquals(left + gone, added);
+});
+
+Deno.test("Histories.memory is nothing again when all is forgotten", () => {
+  const { histories: kept } = histories({ maxTopics: 1 });
+  kept.append(topic("a"), "one");
+  const alone = kept.memory;
+  for (const text of ["1", "22", "333"]) kept.append(topic("b"), text);
+  kept.append(topic("c"), "one");
+  assertEquals(kept.memory, alone);
+});
