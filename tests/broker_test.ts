@@ -1,0 +1,183 @@
+import {
+  assert,
+  assertEquals,
+  assertRejects,
+  assertStringIncludes,
+} from "@std/assert";
+import { Broker } from "../broker.ts";
+import { seededRandom } from "../clock.ts";
+import { Log } from "../log.ts";
+import { MAX_DATAGRAM } from "../message.ts";
+import { Publisher } from "../publisher.ts";
+import { Subscriber } from "../subscriber.ts";
+import { MemoryNetwork, UdpTransport } from "../transport.ts";
+
+Deno.test("Broker.listen() serves publishers and subscribers over UDP", async () => {
+  await using broker = await Broker.listen({ port: 0 });
+  await using publisher = await Publisher.connect({ port: broker.port });
+  await using first = await Subscriber.connect({ port: broker.port });
+  await using second = await Subscriber.connect({ port: broker.port });
+  const waiting = [first.subscribe("weather"), second.subscribe("weather")];
+  // Both wait for certain when the broker has answered something later.
+  while (broker.stats().waiting < 2) await publisher.ping();
+  await publisher.publish("weather", "21.5 °C");
+  assertEquals(await Promise.all(waiting), ["21.5 °C", "21.5 °C"]);
+  const { published, delivered, waiting: left } = broker.stats();
+  assertEquals([published, delivered, left], [1, 2, 0]);
+});
+
+Deno.test("Broker.listen() throws when the port is taken", async () => {
+  await using broker = await Broker.listen({ port: 0 });
+  await assertRejects(
+    () => Broker.listen({ port: broker.port }),
+    Deno.errors.AddrInUse,
+    `Cannot bind 127.0.0.1:${broker.port}`,
+  );
+});
+
+Deno.test("Broker.listen() throws RangeError before it opens anything", async () => {
+  for (
+    const options of [{ port: -1 }, { port: 65_536 }, { port: 0, history: 0 }]
+  ) {
+    await assertRejects(() => Broker.listen(options), RangeError);
+  }
+});
+
+Deno.test("Broker.close() frees the port", async () => {
+  const broker = await Broker.listen({ port: 0 });
+  const { port } = broker;
+  await broker.close();
+  await broker.close();
+  await using again = await Broker.listen({ port });
+  assertEquals(again.port, port);
+});
+
+Deno.test("Broker logs what happens at debug, and warns when others can reach it", async () => {
+  const lines: string[] = [];
+  const log = new Log({
+    level: "debug",
+    write: (line) => lines.push(line.slice(25)),
+  });
+  const network = new MemoryNetwork();
+  const transport = network.bind({ hostname: "0.0.0.0", port: 12_003 });
+  await using broker = await Broker.listen({ transport, log, history: 1 });
+  await using peer = network.bind();
+  for (
+    const request of [
+      '{"type":"subscribe","topic":"a"}',
+      '{"type":"publish","topic":"a","data":"x"}',
+      '{"type":"publish","topic":"a","data":"y"}',
+      "{}",
+      "\u001b[2J",
+    ]
+  ) {
+    peer.send(broker.address, new TextEncoder().encode(request));
+  }
+  await peer.flush();
+  const { key } = peer.address;
+  assertEquals(lines, [
+    "debug Listening at 0.0.0.0:12003",
+    "warn  Whoever reaches 0.0.0.0:12003 can publish and subscribe: the protocol knows no passwords",
+    `debug ${key} subscribed to "a"`,
+    `debug ${key} published 1 octets to "a"`,
+    `debug Sent 1 octets of "a" to ${key}`,
+    'debug Forgot 1 of "a": count',
+    `debug ${key} published 1 octets to "a"`,
+    `debug Refused ${key}: Invalid request provided`,
+    `debug Dropped a datagram from ${key}: Cannot read the datagram: not JSON`,
+  ]);
+});
+
+Deno.test("Broker.stats() counts what its transport did", async () => {
+  await using broker = await Broker.listen({ port: 0 });
+  await using publisher = await Publisher.connect({ port: broker.port });
+  await publisher.publish("a", "x");
+  const { transport, failures } = broker.stats();
+  assertEquals(transport.received, 1);
+  assertEquals(transport.receiveErrors, 0);
+  assertEquals(failures, 0);
+});
+
+/** Hostile datagrams: of every kind, and of every length at a step. */
+function* hostile(count: number, seed: number): Generator<Uint8Array> {
+  const random = seededRandom(seed);
+  const below = (limit: number) => Math.floor(random() * limit);
+  const encoder = new TextEncoder();
+  const noise = Uint8Array.from({ length: MAX_DATAGRAM }, () => below(256));
+  const request = encoder.encode(
+    '{"type": "publish", "topic": "hostile", "data": "0123456789"}',
+  );
+  // 131 lengths from 0 to 65,507 and the last itself.
+  for (let length = 0; length <= MAX_DATAGRAM; length += 503) {
+    yield noise.subarray(0, length);
+  }
+  yield noise;
+  const kinds: (() => Uint8Array)[] = [
+    () => noise.subarray(below(60_000)).subarray(0, below(2_000)),
+    () => request.subarray(0, below(request.length)),
+    () => {
+      const changed = request.slice();
+      changed[below(changed.length)] = below(256);
+      return changed;
+    },
+    () => encoder.encode("[".repeat(below(3_000))),
+    () => encoder.encode(`{"type":${'{"a":'.repeat(below(500))}`),
+    () => {
+      const depth = below(2_000);
+      const nested = "[".repeat(depth) + "]".repeat(depth);
+      return encoder.encode(`{"type":"publish","topic":"a","data":${nested}}`);
+    },
+    () =>
+      encoder.encode(
+        JSON.stringify({
+          type: below(2) ? "publish" : "subscribe",
+          topic: `${below(1e9)}`.repeat(1 + below(below(50) ? 9 : 7_000)),
+          data: "x",
+        }),
+      ),
+    () => encoder.encode(["5", "null", "{}", "[]", '"type topic"'][below(5)]!),
+  ];
+  for (let i = 133; i < count; i++) yield kinds[below(kinds.length)]!();
+}
+
+Deno.test("Broker serves an ordinary client after 100,000 hostile datagrams, in bounded memory", async () => {
+  const seed = 20_261_123;
+  await using broker = await Broker.listen({ port: 0 });
+  await using attacker = await UdpTransport.bind();
+  let answers = 0;
+  attacker.receive(() => answers++);
+
+  // A window, or it is the system's full socket that would drop most of them.
+  let sent = 0;
+  let octets = 0;
+  for (const datagram of hostile(100_000, seed)) {
+    attacker.send(broker.address, datagram);
+    sent++;
+    octets += datagram.length;
+    if (sent % 32 > 0 && octets < 30_000) continue;
+    octets = 0;
+    const { received } = broker.stats();
+    for (let turn = 0; turn < 100; turn++) {
+      await new Promise((resolve) => setImmediate(resolve));
+      if (broker.stats().received - received >= 32) break;
+      if (broker.stats().received === sent) break;
+    }
+  }
+
+  await using publisher = await Publisher.connect({ port: broker.port });
+  await using subscriber = await Subscriber.connect({ port: broker.port });
+  await publisher.publish("ordinary", "still here");
+  assertEquals(await subscriber.subscribe("ordinary"), "still here");
+
+  const stats = broker.stats();
+  const told = `seed ${seed}: ${JSON.stringify(stats)}`;
+  assertEquals(stats.failures, 0, told);
+  // What the system dropped all the same is neither ours nor much.
+  assert(stats.received > 95_000, told);
+  assert(stats.dropped.malformed > 10_000, told);
+  assert(stats.refused.invalidRequest > 1_000, told);
+  assert(stats.topics <= 10_000 && stats.waiting <= 10_000, told);
+  assert(stats.memory <= 2 * 64 * 1024 * 1024, told);
+  assert(answers > 1_000, told);
+  assertStringIncludes(told, '"empty":');
+});

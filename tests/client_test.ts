@@ -1,0 +1,196 @@
+import {
+  assert,
+  assertEquals,
+  assertFalse,
+  assertNotEquals,
+  assertRejects,
+} from "@std/assert";
+import { Broker } from "../broker.ts";
+import { encodeReply } from "../classic.ts";
+import {
+  Client,
+  type ClientOptions,
+  NoAnswerError,
+  RefusedError,
+} from "../client.ts";
+import { LocalProtocolError } from "../message.ts";
+import { Publisher } from "../publisher.ts";
+import { Subscriber } from "../subscriber.ts";
+import { MemoryNetwork } from "../transport.ts";
+
+/** A broker and what its clients need to reach it, all in memory. */
+async function setUp() {
+  const network = new MemoryNetwork();
+  const transport = network.bind({ port: 12_003 });
+  const options: ClientOptions = { open: () => network.bind(), timeoutMs: 50 };
+  return { network, options, broker: await Broker.listen({ transport }) };
+}
+
+/** A network where a broker should be that a test plays itself. */
+function playBroker() {
+  const network = new MemoryNetwork();
+  const broker = network.bind({ port: 12_003 });
+  const requests: { from: string; text: string }[] = [];
+  const waiting: ((request: { from: string; text: string }) => void)[] = [];
+  const peers = new Map<string, Parameters<typeof broker.send>[0]>();
+  broker.receive((peer, bytes) => {
+    const request = { from: peer.key, text: new TextDecoder().decode(bytes) };
+    peers.set(peer.key, peer);
+    const next = waiting.shift();
+    if (next) next(request);
+    else requests.push(request);
+  });
+  return {
+    options: { open: () => network.bind(), timeoutMs: 20 } as ClientOptions,
+    next: (): Promise<{ from: string; text: string }> => {
+      const request = requests.shift();
+      if (request) return Promise.resolve(request);
+      return new Promise((resolve) => waiting.push(resolve));
+    },
+    reply: (to: string, text: string) =>
+      broker.send(peers.get(to)!, encodeReply(text)),
+    [Symbol.asyncDispose]: () => broker[Symbol.asyncDispose](),
+  };
+}
+
+const ACCEPTED = "Broker has recieved message";
+
+Deno.test("Publisher.publish() and Subscriber.subscribe() pass data through a broker", async () => {
+  const { options, broker } = await setUp();
+  await using _ = broker;
+  await using publisher = await Publisher.connect(options);
+  await using subscriber = await Subscriber.connect(options);
+  const first = subscriber.subscribe("weather");
+  await publisher.publish("weather", "21.5");
+  assertEquals(await first, "21.5");
+  await publisher.publish("weather", "22");
+  assertEquals(await subscriber.subscribe("weather"), "21.5\n22");
+});
+
+Deno.test("Publisher.publish() rejects with RefusedError when the broker refuses", async () => {
+  const { options, broker } = await setUp();
+  await using _ = broker;
+  await using publisher = await Publisher.connect(options);
+  const error = await assertRejects(
+    () => publisher.publish("a", " "),
+    RefusedError,
+    "Invalid data provided",
+  );
+  assertEquals(error.refusal, "invalidData");
+  await assertRejects(() => publisher.publish(" ", "x"), RefusedError);
+  await publisher.publish("a", "x");
+});
+
+Deno.test("Subscriber.subscribe() rejects with RefusedError when the broker refuses", async () => {
+  const { options, broker } = await setUp();
+  await using _ = broker;
+  await using subscriber = await Subscriber.connect(options);
+  await assertRejects(
+    () => subscriber.subscribe(""),
+    RefusedError,
+    "Invalid topic",
+  );
+});
+
+Deno.test("Publisher.publish() rejects with LocalProtocolError for what fits no datagram, and lives on", async () => {
+  const { options, broker } = await setUp();
+  await using _ = broker;
+  await using publisher = await Publisher.connect(options);
+  await assertRejects(
+    () => publisher.publish("a", "x".repeat(70_000)),
+    LocalProtocolError,
+  );
+  await publisher.publish("a", "x");
+});
+
+Deno.test("Publisher.publish() waits for its turn while another is outstanding", async () => {
+  await using broker = playBroker();
+  await using publisher = await Publisher.connect(broker.options);
+  const publishes = ["1", "2", "3"].map((data) => publisher.publish("a", data));
+  for (const data of ["1", "2", "3"]) {
+    const { from, text } = await broker.next();
+    assertEquals(JSON.parse(text).data, data);
+    broker.reply(from, ACCEPTED);
+  }
+  await Promise.all(publishes);
+});
+
+Deno.test("Publisher.publish() rejects with NoAnswerError in time, and a late answer is not the next one's", async () => {
+  await using broker = playBroker();
+  await using publisher = await Publisher.connect(broker.options);
+  const silent = publisher.publish("a", "1");
+  const first = await broker.next();
+  const error = await assertRejects(
+    () => silent,
+    NoAnswerError,
+    "No broker answered at 127.0.0.1:12003 within 0.02 s",
+  );
+  assertEquals(error.broker.port, 12_003);
+
+  const second = publisher.publish("a", "2");
+  const { from } = await broker.next();
+  assertNotEquals(from, first.from);
+  broker.reply(first.from, ACCEPTED);
+  broker.reply(from, "Invalid data provided");
+  await assertRejects(() => second, RefusedError);
+});
+
+Deno.test("Subscriber.subscribe() rejects with the signal's reason, and goes on from a new port", async () => {
+  await using broker = playBroker();
+  await using subscriber = await Subscriber.connect(broker.options);
+  const controller = new AbortController();
+  const { signal } = controller;
+  const given = subscriber.subscribe("a", { signal });
+  const first = await broker.next();
+  controller.abort(new Error("Enough"));
+  await assertRejects(() => given, Error, "Enough");
+  await assertRejects(
+    () => subscriber.subscribe("a", { signal }),
+    Error,
+    "Enough",
+  );
+
+  const second = subscriber.subscribe("b");
+  const { from } = await broker.next();
+  assertNotEquals(from, first.from);
+  broker.reply(from, "x");
+  assertEquals(await second, "x");
+});
+
+Deno.test("Client.ping() tells whether a broker is there", async () => {
+  const { options, broker } = await setUp();
+  await using client = await Client.connect(options);
+  assert(await client.ping());
+  await broker.close();
+  assertFalse(await client.ping());
+});
+
+Deno.test("Client.close() rejects what waits and what comes later", async () => {
+  await using broker = playBroker();
+  const subscriber = await Subscriber.connect(broker.options);
+  const waiting = subscriber.subscribe("a");
+  const queued = subscriber.subscribe("b");
+  await broker.next();
+  const outcome = Promise.allSettled([waiting, queued]);
+  await subscriber.close();
+  for (const { status } of await outcome) assertEquals(status, "rejected");
+  await assertRejects(() => subscriber.subscribe("c"), Error, "closed");
+});
+
+Deno.test("Client.connect() throws RangeError for a port or timeout out of range", async () => {
+  for (
+    const options of [{ port: 0 }, { port: 65_536 }, { port: 1.5 }, {
+      timeoutMs: 0,
+    }, { timeoutMs: NaN }]
+  ) {
+    await assertRejects(() => Publisher.connect(options), RangeError);
+  }
+});
+
+Deno.test("Client.connect() says that it does not know a name", async () => {
+  await assertRejects(
+    () => Subscriber.connect({ hostname: "no-such-host.invalid" }),
+    Error,
+    "no-such-host.invalid",
+  );
+});

@@ -1,0 +1,191 @@
+import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
+import { peerOf } from "../message.ts";
+import {
+  MemoryNetwork,
+  resolve,
+  type Transport,
+  UdpTransport,
+} from "../transport.ts";
+
+/** Resolves with the next datagrams that a transport receives. */
+function receive(
+  transport: Transport,
+  count: number,
+): Promise<[string, number][]> {
+  const received: [string, number][] = [];
+  return new Promise((resolve) => {
+    transport.receive((peer, bytes) => {
+      received.push([peer.key, bytes.length]);
+      if (received.length === count) resolve(received);
+    });
+  });
+}
+
+const hasIpv6 = (() => {
+  try {
+    Deno.listenDatagram({ transport: "udp", hostname: "::1", port: 0 }).close();
+    return true;
+  } catch {
+    return false;
+  }
+})();
+
+Deno.test("UdpTransport.send() carries datagrams of every size up to 65,507 octets", async () => {
+  await using here = await UdpTransport.bind();
+  await using there = await UdpTransport.bind();
+  const sizes = [0, 1, 2, 255, 256, 1_472, 1_473, 65_506, 65_507];
+  const received = receive(there, sizes.length);
+  for (const size of sizes) {
+    here.send(there.address, new Uint8Array(size));
+    await here.flush();
+  }
+  assertEquals(await received, sizes.map((size) => [here.address.key, size]));
+  assertEquals(here.stats(), {
+    sent: sizes.length,
+    received: 0,
+    sendErrors: 0,
+    receiveErrors: 0,
+  });
+  assertEquals(there.stats().received, sizes.length);
+});
+
+Deno.test("UdpTransport.send() counts what the system will not send", async () => {
+  await using here = await UdpTransport.bind();
+  here.send(peerOf("127.0.0.1", 9), new Uint8Array(70_000));
+  await here.flush();
+  assertEquals(here.stats().sendErrors, 1);
+  assertEquals(here.stats().sent, 0);
+});
+
+Deno.test("UdpTransport.receive() survives a peer that is gone", async () => {
+  await using here = await UdpTransport.bind();
+  const gone = await UdpTransport.bind();
+  const { address } = gone;
+  gone.close();
+  const received = receive(here, 1);
+  here.send(address, new Uint8Array(1));
+  await here.flush();
+  await using other = await UdpTransport.bind();
+  other.send(here.address, new Uint8Array(2));
+  assertEquals(await received, [[other.address.key, 2]]);
+});
+
+Deno.test("UdpTransport.bind() says that the port is taken", async () => {
+  await using here = await UdpTransport.bind();
+  await assertRejects(
+    () => UdpTransport.bind({ port: here.address.port }),
+    Deno.errors.AddrInUse,
+    `Cannot bind ${here.address.key}: another program has the port`,
+  );
+});
+
+Deno.test("UdpTransport.bind() says that no interface has the address", async () => {
+  await assertRejects(
+    () => UdpTransport.bind({ hostname: "192.0.2.1" }),
+    Deno.errors.AddrNotAvailable,
+    "Cannot bind 192.0.2.1:0: no interface",
+  );
+});
+
+Deno.test("UdpTransport.close() ends receive(), and again does nothing", async () => {
+  const here = await UdpTransport.bind();
+  const ended = here.receive(() => {});
+  here.close();
+  here.close();
+  await ended;
+  await here[Symbol.asyncDispose]();
+});
+
+Deno.test("UdpTransport.receive() gives timers a turn under load", async () => {
+  await using here = await UdpTransport.bind();
+  await using there = await UdpTransport.bind();
+  // Two that answer each other for ever, but for the timer.
+  let rallies = 0;
+  let isOver = false;
+  for (const transport of [here, there]) {
+    transport.receive((peer, bytes) => {
+      rallies++;
+      if (!isOver) transport.send(peer, bytes);
+    });
+  }
+  for (let i = 0; i < 32; i++) here.send(there.address, new Uint8Array([i]));
+  await new Promise((resolve) => setTimeout(resolve, 20));
+  isOver = true;
+  assert(rallies > 32, String(rallies));
+});
+
+Deno.test({
+  name:
+    `UdpTransport of both families reaches IPv4 peers under their IPv4 address${
+      hasIpv6 ? "" : " (skipped: no IPv6 here)"
+    }`,
+  ignore: !hasIpv6,
+  async fn() {
+    await using dual = await UdpTransport.bind({ hostname: "::" });
+    await using four = await UdpTransport.bind();
+    await using six = await UdpTransport.bind({ hostname: "::1" });
+    const received = receive(dual, 2);
+    four.send(peerOf("127.0.0.1", dual.address.port), new Uint8Array(4));
+    six.send(peerOf("::1", dual.address.port), new Uint8Array(6));
+    assertEquals((await received).sort(), [
+      [four.address.key, 4],
+      [six.address.key, 6],
+    ]);
+    const atFour = receive(four, 1);
+    dual.send(four.address, new Uint8Array(7));
+    assertEquals(await atFour, [[`127.0.0.1:${dual.address.port}`, 7]]);
+  },
+});
+
+Deno.test("UdpTransport.towards() stays on this machine for a peer on it", async () => {
+  await using local = await UdpTransport.towards(peerOf("127.0.0.1", 1));
+  assertEquals(local.address.hostname, "127.0.0.1");
+  await using remote = await UdpTransport.towards(peerOf("192.0.2.1", 1));
+  assertEquals(remote.address.hostname, "0.0.0.0");
+});
+
+Deno.test("resolve() finds names, and says which it does not know", async () => {
+  assertEquals((await resolve("localhost", 7)).key, "127.0.0.1:7");
+  assertEquals((await resolve("10.1.2.3", 7)).key, "10.1.2.3:7");
+  assertEquals((await resolve("::1", 7)).key, "[::1]:7");
+  await assertRejects(
+    () => resolve("no-such-host.invalid", 7),
+    Error,
+    'Cannot find a host called "no-such-host.invalid"',
+  );
+});
+
+Deno.test("MemoryNetwork carries datagrams in order, never within the call", async () => {
+  const network = new MemoryNetwork();
+  await using here = network.bind();
+  await using there = network.bind({ port: 12_003 });
+  let isSending = true;
+  const sizes: number[] = [];
+  there.receive((peer, bytes) => {
+    assert(!isSending);
+    assertEquals(peer, here.address);
+    sizes.push(bytes.length);
+  });
+  for (const size of [3, 1, 2]) here.send(there.address, new Uint8Array(size));
+  isSending = false;
+  await here.flush();
+  assertEquals(sizes, [3, 1, 2]);
+});
+
+Deno.test("MemoryNetwork keeps what arrives before receive(), and loses the rest", async () => {
+  const network = new MemoryNetwork();
+  await using here = network.bind();
+  await using there = network.bind();
+  for (let i = 0; i < 300; i++) here.send(there.address, new Uint8Array(1));
+  here.send(peerOf("127.0.0.1", 1), new Uint8Array(1));
+  await here.flush();
+  assertEquals((await receive(there, 256)).length, 256);
+});
+
+Deno.test("MemoryNetwork.bind() throws when the port is taken, until it is closed", async () => {
+  const network = new MemoryNetwork();
+  const first = network.bind({ port: 5 });
+  assertThrows(() => network.bind({ port: 5 }), Deno.errors.AddrInUse);
+  await first[Symbol.asyncDispose]();
+  await using _again = network.bind({ port: 5 });
+});
