@@ -162,6 +162,10 @@ export class Flags {
         );
       },
     }) as Record<string, unknown>;
+    const [extra] = values["_"] as unknown[];
+    if (extra !== undefined) {
+      throw new UsageError(`Unexpected argument "${extra}"`);
+    }
     const flags = new Flags(values);
     for (const { name, many } of withValue) {
       if (!many && flags.texts(name).length > 1) {
