@@ -73,6 +73,7 @@ const MAX_ERRORS_IN_A_ROW = 1_000;
  *
  * @example
  * ```ts
+ * import { assertEquals } from "@std/assert";
  * import { UdpTransport } from "./transport.ts";
  *
  * await using here = await UdpTransport.bind();
@@ -81,7 +82,7 @@ const MAX_ERRORS_IN_A_ROW = 1_000;
  *   there.receive((peer, bytes) => resolve(`${bytes.length} from ${peer.key}`));
  * });
  * here.send(there.address, new Uint8Array(3));
- * console.log(await arrived); // 3 from 127.0.0.1:…
+ * assertEquals(await arrived, `3 from ${here.address.key}`);
  * ```
  */
 export class UdpTransport implements Transport {
