@@ -332,6 +332,8 @@ export async function run(
       await Promise.race([ended, interruption.wait()]);
       // One that was interrupted has a moment to close, and no more.
       const { aborted } = interruption.signal;
+      // Behind the ^C that the terminal shows.
+      if (aborted && Deno.stderr.isTerminal()) printError("\n");
       code = await (aborted ? Promise.race([ended, grace()]) : ended);
       return exit(code);
     }

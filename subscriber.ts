@@ -33,6 +33,7 @@ import {
   isInteractive,
   pause,
   print,
+  printError,
 } from "./terminal.ts";
 
 /**
@@ -217,11 +218,20 @@ async function askAndSubscribe(
     });
     if (topic === undefined || topic.trim() === EXIT_TOPIC) break;
     if (topic.trim() !== "") used.add(topic.trim());
-    print(
-      `${await historyOrRefusal(subscriber.subscribe(topic, { signal }))}\n`,
-    );
+    const answered = new AbortController();
+    tellToWait(topic, AbortSignal.any([signal, answered.signal]));
+    const history = subscriber.subscribe(topic, { signal });
+    print(`${await historyOrRefusal(history)}\n`);
+    answered.abort();
   }
   return signal.aborted ? EXIT.interrupted : EXIT.done;
+}
+
+/** Says why nothing happens, unless something happens soon. */
+async function tellToWait(topic: string, signal: AbortSignal): Promise<void> {
+  await pause(LOOK_AFTER_MS, signal);
+  if (signal.aborted) return;
+  printError(`Waiting for the first publish to "${topic}"; Ctrl-C ends\n`);
 }
 
 /** From a pipe: reads a topic a line, as the first program did. */

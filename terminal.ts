@@ -111,6 +111,8 @@ export async function ask(
     });
   } catch (error) {
     if (!(error instanceof NoMoreKeys)) throw error;
+    // Some prompts leave their line, some go on to the next: begin it anew.
+    print("\r\x1b[K");
     if (error.isInterrupt) interruption.abort("SIGINT");
     return undefined;
   }
@@ -169,7 +171,6 @@ const KEYS = {
   stop(isInterrupt: boolean): never {
     this.pasted = new Uint8Array(0);
     Deno.stdin.setRaw(false);
-    print("\n");
     throw new NoMoreKeys(isInterrupt);
   },
 };
