@@ -120,7 +120,11 @@ export function printable(text: string): string {
 
 function writeToStderr(line: string): void {
   const bytes = new TextEncoder().encode(line + "\n");
-  for (let written = 0; written < bytes.length;) {
-    written += Deno.stderr.writeSync(bytes.subarray(written));
+  try {
+    for (let written = 0; written < bytes.length;) {
+      written += Deno.stderr.writeSync(bytes.subarray(written));
+    }
+  } catch {
+    // Nobody reads it any more: no reason to stop what it tells of.
   }
 }

@@ -193,7 +193,11 @@ async function subscribeToAll(
     const history = await subscribeIfThere(subscriber, topic, options, over);
     if (printed === count) return;
     printed++;
-    print((isVerbose ? history.replace(/^/gm, `${topic} `) : history) + end);
+    const lines = history.split("\n");
+    print(
+      (isVerbose ? lines.map((line) => `${topic} ${line}`) : lines)
+        .join("\n") + end,
+    );
     if (printed === count) enough.abort();
   }));
 

@@ -8,6 +8,7 @@
  */
 
 import { lookup } from "node:dns/promises";
+import { isIP } from "node:net";
 import { type Peer, peerOf } from "./message.ts";
 
 /**
@@ -244,9 +245,7 @@ function openSocket({ hostname, port, key }: Peer): Deno.DatagramConn {
  * ```
  */
 export async function resolve(hostname: string, port: number): Promise<Peer> {
-  if (/^[\d.]+$/.test(hostname) || hostname.includes(":")) {
-    return peerOf(hostname, port);
-  }
+  if (isIP(hostname)) return peerOf(hostname, port);
   try {
     // IPv4 first: a broker's default is 127.0.0.1, and that is what
     // "localhost" has to find.
