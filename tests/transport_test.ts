@@ -33,7 +33,9 @@ const hasIpv6 = (() => {
 Deno.test("UdpTransport.send() carries datagrams of every size up to 65,507 octets", async () => {
   await using here = await UdpTransport.bind();
   await using there = await UdpTransport.bind();
-  const sizes = [0, 1, 2, 255, 256, 1_472, 1_473, 65_506, 65_507];
+  const sizes = [0, 1, 2, 255, 256, 1_472, 1_473];
+  // macOS sends none beyond 9,216 octets unless its settings are changed.
+  if (Deno.build.os !== "darwin") sizes.push(65_506, 65_507);
   const received = receive(there, sizes.length);
   for (const size of sizes) {
     here.send(there.address, new Uint8Array(size));
