@@ -333,7 +333,7 @@ export async function run(
       // One that was interrupted has a moment to close, and no more.
       const { aborted } = interruption.signal;
       // Behind the ^C that the terminal shows.
-      if (aborted && Deno.stderr.isTerminal()) printError("\n");
+      if (interruption.isSignal && Deno.stderr.isTerminal()) printError("\n");
       code = await (aborted ? Promise.race([ended, grace()]) : ended);
       return exit(code);
     }

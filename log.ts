@@ -102,6 +102,7 @@ export class Log {
  * A text as it can be shown on a line of a terminal: control characters, which
  * a hostile peer may have put there to steer the terminal, as their escapes.
  *
+ * @param keep control characters to leave as they are
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
@@ -110,11 +111,13 @@ export class Log {
  * assertEquals(printable("a\u001b[2Jb\n"), "a\\u001b[2Jb\\u000a");
  * ```
  */
-export function printable(text: string): string {
+export function printable(text: string, keep = ""): string {
   return text.replace(
     /\p{Cc}/gu,
     (character) =>
-      `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
+      keep.includes(character)
+        ? character
+        : `\\u${character.charCodeAt(0).toString(16).padStart(4, "0")}`,
   );
 }
 

@@ -34,6 +34,7 @@ import {
   isInteractive,
   pause,
   print,
+  tellWhile,
 } from "./terminal.ts";
 
 /**
@@ -188,17 +189,25 @@ async function askAndPublish(
   interruption: Interruption,
 ): Promise<number> {
   const { signal } = interruption;
-  if (!await publisher.ping({ signal })) throw publisher.noAnswer();
+  const isThere = await tellWhile(
+    `Looking for a broker at ${publisher.broker.key}`,
+    publisher.ping({ signal }),
+  );
+  if (!isThere) throw publisher.noAnswer();
   const used = new Set<string>();
   while (true) {
     const topic = await ask(TOPIC_PROMPT, interruption, {
-      suggestions: [...used],
+      suggestions: [...used].reverse(),
     });
     if (topic === undefined || topic.trim() === EXIT_TOPIC) break;
     const data = await ask(DATA_PROMPT, interruption);
     if (data === undefined) break;
     const answer = await publishOnce(publisher, topic, data, signal);
-    if (answer === CLASSIC_REPLY.accepted) used.add(topic.trim());
+    if (answer === CLASSIC_REPLY.accepted) {
+      // Taken out and put in again, it is the latest.
+      used.delete(topic.trim());
+      used.add(topic.trim());
+    }
     print(`${answer}\n`);
   }
   return signal.aborted ? EXIT.interrupted : EXIT.done;

@@ -33,7 +33,8 @@ import {
   isInteractive,
   pause,
   print,
-  printError,
+  printData,
+  tellWhile,
 } from "./terminal.ts";
 
 /**
@@ -194,7 +195,7 @@ async function subscribeToAll(
     if (printed === count) return;
     printed++;
     const lines = history.split("\n");
-    print(
+    printData(
       (isVerbose ? lines.map((line) => `${topic} ${line}`) : lines)
         .join("\n") + end,
     );
@@ -214,28 +215,26 @@ async function askAndSubscribe(
   interruption: Interruption,
 ): Promise<number> {
   const { signal } = interruption;
-  if (!await subscriber.ping({ signal })) throw subscriber.noAnswer();
+  const isThere = await tellWhile(
+    `Looking for a broker at ${subscriber.broker.key}`,
+    subscriber.ping({ signal }),
+  );
+  if (!isThere) throw subscriber.noAnswer();
   const used = new Set<string>();
   while (true) {
     const topic = await ask(TOPIC_PROMPT, interruption, {
-      suggestions: [...used],
+      suggestions: [...used].reverse(),
     });
     if (topic === undefined || topic.trim() === EXIT_TOPIC) break;
+    used.delete(topic.trim());
     if (topic.trim() !== "") used.add(topic.trim());
-    const answered = new AbortController();
-    tellToWait(topic, AbortSignal.any([signal, answered.signal]));
-    const history = subscriber.subscribe(topic, { signal });
-    print(`${await historyOrRefusal(history)}\n`);
-    answered.abort();
+    const history = await tellWhile(
+      `Waiting for the first publish to "${topic}"; Ctrl-C ends`,
+      historyOrRefusal(subscriber.subscribe(topic, { signal })),
+    );
+    printData(`${history}\n`);
   }
   return signal.aborted ? EXIT.interrupted : EXIT.done;
-}
-
-/** Says why nothing happens, unless something happens soon. */
-async function tellToWait(topic: string, signal: AbortSignal): Promise<void> {
-  await pause(LOOK_AFTER_MS, signal);
-  if (signal.aborted) return;
-  printError(`Waiting for the first publish to "${topic}"; Ctrl-C ends\n`);
 }
 
 /** From a pipe: reads a topic a line, as the first program did. */

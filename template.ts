@@ -211,6 +211,7 @@ export class Interruption implements Disposable {
   readonly #controller = new AbortController();
   readonly #listeners: [Deno.Signal, () => void][] = [];
   #cause: Deno.Signal | undefined;
+  #isSignal = false;
 
   /** Listens from now on. */
   constructor() {
@@ -219,7 +220,10 @@ export class Interruption implements Disposable {
       ? ["SIGINT", "SIGBREAK"]
       : ["SIGINT", "SIGTERM"];
     for (const cause of signals) {
-      const listener = () => this.abort(cause);
+      const listener = () => {
+        this.#isSignal = true;
+        this.abort(cause);
+      };
       Deno.addSignalListener(cause, listener);
       this.#listeners.push([cause, listener]);
     }
@@ -233,6 +237,11 @@ export class Interruption implements Disposable {
   /** Which signal it was, `undefined` as long as there was none. */
   get cause(): Deno.Signal | undefined {
     return this.#cause;
+  }
+
+  /** Whether it was a signal, not a call of `abort`. */
+  get isSignal(): boolean {
+    return this.#isSignal;
   }
 
   /** Acts as if a signal had come. */

@@ -5,6 +5,7 @@
  * @module
  */
 
+import { printable } from "./log.ts";
 import type { Interruption } from "./template.ts";
 
 /** How a program ends. */
@@ -49,6 +50,14 @@ export function print(text: string): void {
   write(Deno.stdout, text);
 }
 
+/**
+ * Writes what somebody else wrote to standard output: at a terminal, with the
+ * control characters that would steer it as their escapes.
+ */
+export function printData(text: string): void {
+  print(Deno.stdout.isTerminal() ? printable(text, "\n\t") : text);
+}
+
 /** Writes to standard error. */
 export function printError(text: string): void {
   write(Deno.stderr, text);
@@ -63,6 +72,25 @@ function write(stream: typeof Deno.stdout, text: string): void {
   } catch (error) {
     if (error instanceof Deno.errors.BrokenPipe) exit(EXIT.done);
     throw error;
+  }
+}
+
+/** How long a person does not wonder why nothing happens. */
+const PATIENCE_MS = 500;
+
+/**
+ * Waits for what may take long, and tells the person at the terminal so, unless
+ * it comes soon.
+ */
+export async function tellWhile<Result>(
+  text: string,
+  result: Promise<Result>,
+): Promise<Result> {
+  const hint = setTimeout(() => printError(`${text}\n`), PATIENCE_MS);
+  try {
+    return await result;
+  } finally {
+    clearTimeout(hint);
   }
 }
 
@@ -127,6 +155,8 @@ class NoMoreKeys extends Error {
 const CTRL_C = 0x03;
 const CTRL_D = 0x04;
 const ENTER = 0x0d;
+/** What Enter was typed as while no prompt had the keyboard. */
+const LINE_FEED = 0x0a;
 
 /**
  * The keyboard, as the prompts read it. Gives out one line of a paste at a
@@ -150,15 +180,19 @@ const KEYS = {
       const buffer = new Uint8Array(4_096);
       const length = await Deno.stdin.read(buffer);
       if (length === null) return this.stop(false);
-      this.pasted = buffer.subarray(0, length);
+      this.pasted = buffer.subarray(0, length).filter((octet, i, all) =>
+        octet !== LINE_FEED || all[i - 1] !== ENTER
+      );
     }
     const key = this.pasted[0];
     if (key === CTRL_C || key === CTRL_D) this.stop(key === CTRL_C);
 
     const end = this.pasted.findIndex((octet) =>
-      octet === ENTER || octet === CTRL_C || octet === CTRL_D
+      octet === ENTER || octet === LINE_FEED || octet === CTRL_C ||
+      octet === CTRL_D
     );
-    const atEnd = this.pasted[end] === ENTER ? end + 1 : end;
+    const isLine = this.pasted[end] === ENTER || this.pasted[end] === LINE_FEED;
+    const atEnd = isLine ? end + 1 : end;
     const length = Math.min(
       into.length,
       end === -1 ? this.pasted.length : atEnd,

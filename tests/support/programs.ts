@@ -1,0 +1,174 @@
+/**
+ * The programs as processes: how a test starts them, waits for what they write,
+ * and looks at how they ended. Knows nothing of the protocol.
+ *
+ * @module
+ */
+
+import { fileURLToPath } from "node:url";
+import { Transcript } from "./transcript.ts";
+
+/** The project's directory. */
+export const ROOT: string = fileURLToPath(new URL("../..", import.meta.url));
+
+/** The three programs. */
+export type ProgramName = "broker" | "publisher" | "subscriber";
+
+/** How a process is started. */
+export interface StartOptions {
+  /** Variables on top of this process's; `PORT` is not passed on. */
+  readonly env?: Readonly<Record<string, string>>;
+}
+
+/** What a process left when it ended. */
+export interface Outcome {
+  /** Its exit code. */
+  readonly code: number;
+  /** What it wrote to standard output. */
+  readonly stdout: string;
+  /** What it wrote to standard error. */
+  readonly stderr: string;
+}
+
+/** How long a process may live, in milliseconds, before it counts as stuck. */
+const PATIENCE_MS = 60_000;
+
+/** A process at work, ended at the latest when it is disposed of. */
+export class Running implements AsyncDisposable {
+  /** What it wrote to standard output so far. */
+  readonly stdout: Transcript;
+  /** What it wrote to standard error so far. */
+  readonly stderr: Transcript;
+  readonly #child: Deno.ChildProcess;
+  readonly #stdin: WritableStreamDefaultWriter<Uint8Array>;
+  readonly #guard: ReturnType<typeof setTimeout>;
+  readonly #status: Promise<Deno.CommandStatus>;
+  #hasEnded = false;
+
+  /** Starts it. */
+  constructor(
+    command: string,
+    args: readonly string[],
+    { env }: StartOptions = {},
+  ) {
+    const { PORT: _, ...inherited } = Deno.env.toObject();
+    this.#child = new Deno.Command(command, {
+      args: [...args],
+      cwd: ROOT,
+      clearEnv: true,
+      env: { ...inherited, NO_COLOR: "1", ...env },
+      stdin: "piped",
+      stdout: "piped",
+      stderr: "piped",
+    }).spawn();
+    this.stdout = Transcript.of(this.#child.stdout);
+    this.stderr = Transcript.of(this.#child.stderr);
+    this.#stdin = this.#child.stdin.getWriter();
+    this.#guard = setTimeout(() => this.kill("SIGKILL"), PATIENCE_MS);
+    this.#status = this.#child.status.finally(() => {
+      this.#hasEnded = true;
+      clearTimeout(this.#guard);
+    });
+  }
+
+  /** Writes to its standard input. */
+  async write(input: string | Uint8Array<ArrayBuffer>): Promise<void> {
+    const bytes = typeof input === "string"
+      ? new TextEncoder().encode(input)
+      : input;
+    // It may end, or close its input, without having read all of it.
+    await this.#stdin.write(bytes).catch(() => {});
+  }
+
+  /** Ends its standard input. */
+  async endInput(): Promise<void> {
+    await this.#stdin.close().catch(() => {});
+  }
+
+  /** Sends it a signal. */
+  kill(signal: Deno.Signal): void {
+    if (this.#hasEnded) return;
+    try {
+      this.#child.kill(signal);
+    } catch {
+      // It has ended this very moment.
+    }
+  }
+
+  /** Waits for its end. */
+  async outcome(): Promise<Outcome> {
+    const { code } = await this.#status;
+    return {
+      code,
+      stdout: await this.stdout.all(),
+      stderr: await this.stderr.all(),
+    };
+  }
+
+  /** Ends it, when it has not ended by itself. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.kill("SIGKILL");
+    await this.#status;
+    await this.endInput();
+    await Promise.all([this.stdout.close(), this.stderr.close()]);
+  }
+}
+
+/** The command line, after `deno`, of a program. */
+export function programArgs(
+  name: ProgramName,
+  args: readonly string[],
+): string[] {
+  return ["run", "-A", `${name}.ts`, ...args];
+}
+
+/** Starts a program. */
+export function start(
+  name: ProgramName,
+  args: readonly string[] = [],
+  options: StartOptions = {},
+): Running {
+  return new Running(Deno.execPath(), programArgs(name, args), options);
+}
+
+/** Runs a program to its end, with `input` on standard input. */
+export async function run(
+  name: ProgramName,
+  args: readonly string[] = [],
+  { input = "", ...options }:
+    & StartOptions
+    & { readonly input?: string | Uint8Array<ArrayBuffer> } = {},
+): Promise<Outcome> {
+  await using program = start(name, args, options);
+  await program.write(input);
+  await program.endInput();
+  return await program.outcome();
+}
+
+/** The port that a broker printed when it was ready. */
+export async function portOf(broker: Running): Promise<number> {
+  await broker.stdout.until("Broker started at ");
+  return Number((await broker.stdout.line()).split(":").at(-1));
+}
+
+/** A port that is taken and does not answer. */
+export class SilentPort implements Disposable {
+  /** The UDP port, on 127.0.0.1. */
+  readonly port: number;
+  readonly #socket: Deno.DatagramConn;
+
+  /** Takes a free one. */
+  constructor() {
+    this.#socket = Deno.listenDatagram({
+      transport: "udp",
+      hostname: "127.0.0.1",
+      port: 0,
+    });
+    this.port = (this.#socket.addr as Deno.NetAddr).port;
+  }
+
+  /** Gives it back. */
+  [Symbol.dispose](): void {
+    this.#socket.close();
+  }
+}
