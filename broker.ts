@@ -44,7 +44,7 @@ export interface BrokerOptions extends TemplateOptions, RouterOptions {
 export interface BrokerStats extends RouterStats {
   /** What its transport counted. */
   readonly transport: TransportStats;
-  /** Datagrams on which the broker failed: a fault of ours, each in the log. */
+  /** Times that the broker failed: a fault of ours, each in the log. */
   readonly failures: number;
 }
 
@@ -70,8 +70,11 @@ export interface BrokerStats extends RouterStats {
 export class Broker extends Template<RouterEvent> {
   readonly #router: Router;
 
-  private constructor(transport: Transport, options: BrokerOptions) {
-    const router = new Router(options);
+  private constructor(
+    router: Router,
+    transport: Transport,
+    options: BrokerOptions,
+  ) {
     super(router, transport, options);
     this.#router = router;
     this.log.debug(() => `Listening at ${this.address.key}`);
@@ -97,10 +100,10 @@ export class Broker extends Template<RouterEvent> {
         `Cannot take "${port}" as the port: it is a number from 0 to 65535`,
       );
     }
-    new Router(options); // Throws for a wrong limit before anything is open.
+    const router = new Router(options);
     const transport = options.transport ??
       await UdpTransport.bind({ hostname, port });
-    return new Broker(transport, options);
+    return new Broker(router, transport, options);
   }
 
   /** What was counted so far: a snapshot, it does not change afterwards. */

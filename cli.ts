@@ -83,7 +83,11 @@ export const BROKER_FLAGS: readonly Flag[] = [
     usual: "5",
     help: "seconds to wait for the broker's answer",
   },
-  { name: "debug", short: "d", help: "log each datagram to standard error" },
+  {
+    name: "debug",
+    short: "d",
+    help: "log the broker's answers to standard error",
+  },
 ];
 
 /** The options of a client that {@linkcode BROKER_FLAGS} ask for. */
@@ -162,7 +166,7 @@ export class Flags {
         );
       },
     }) as Record<string, unknown>;
-    const [extra] = values["_"] as unknown[];
+    const [extra] = values["_"] as unknown[]; // what stands behind "--"
     if (extra !== undefined) {
       throw new UsageError(`Unexpected argument "${extra}"`);
     }
@@ -178,6 +182,12 @@ export class Flags {
   /** Whether a switch is given. */
   has(name: string): boolean {
     return this.#values[name] === true;
+  }
+
+  /** Whether a flag of either kind is given. */
+  isGiven(name: string): boolean {
+    const value = this.#values[name];
+    return Array.isArray(value) ? value.length > 0 : value === true;
   }
 
   /** A flag's values, in order. */
@@ -260,8 +270,14 @@ function joinValues(
   flags: readonly Flag[],
 ): string[] {
   const joined: string[] = [];
+  let tied = false;
   for (let i = 0; i < args.length; i++) {
     const arg = args[i]!;
+    // Behind a flag it may be an unknown one's value: that is told elsewhere.
+    if (!arg.startsWith("-") && !(args[i - 1]?.startsWith("-") && !tied)) {
+      throw new UsageError(`Unexpected argument "${arg}"`);
+    }
+    tied = false;
     const flag = flags.find(({ name, short }) =>
       arg === `--${name}` || (short !== undefined && arg === `-${short}`)
     );
@@ -276,6 +292,7 @@ function joinValues(
       continue;
     }
     const value = args[++i];
+    tied = true;
     if (value === undefined) {
       throw new UsageError(`Flag "${arg}" needs a value: ${flag.value}`);
     }
@@ -353,7 +370,7 @@ async function grace(): Promise<number> {
 function requireDatagrams(): void {
   if (typeof Deno.listenDatagram === "function") return;
   throw new Error(
-    "Deno.listenDatagram is missing: start in the folder of deno.json, or with --unstable-net",
+    "Deno.listenDatagram is missing: start where deno.json is, which sets --unstable-net",
   );
 }
 

@@ -80,6 +80,12 @@ export interface ClientSetup {
   readonly options: ClientOptions;
 }
 
+/** Addresses that only a broker can be bound to, and where it is reached. */
+const REACHABLE: Readonly<Record<string, string>> = {
+  "0.0.0.0": "127.0.0.1",
+  "::": "::1",
+};
+
 interface Pending {
   resolve(text: string): void;
   reject(error: unknown): void;
@@ -145,7 +151,7 @@ export class Client extends Template<DeviceEvent> {
       );
     }
     timeoutFrom(options);
-    const broker = await resolve(hostname, port);
+    const broker = await resolve(REACHABLE[hostname] ?? hostname, port);
     const open = options.open ?? UdpTransport.towards;
     return { broker, transport: await open(broker), options };
   }
@@ -182,8 +188,9 @@ export class Client extends Template<DeviceEvent> {
     start: (device: ClassicDevice, now: Millis) => void,
     options: RequestOptions,
   ): Promise<string> {
-    const turn = this.#lastTurn.then(() => this.#request(start, options));
-    this.#lastTurn = turn.catch(() => {});
+    const turn = abortable(this.#lastTurn, options.signal)
+      .then(() => this.#request(start, options));
+    this.#lastTurn = Promise.allSettled([this.#lastTurn, turn]);
     return turn;
   }
 
@@ -192,6 +199,7 @@ export class Client extends Template<DeviceEvent> {
     switch (event.type) {
       case "answer":
         this.log.debug(() => `Broker answered "${event.text}"`);
+        if (event.mayRepeat) this.#isStale = true;
         return this.#pending?.resolve(event.text);
       case "refused":
         return this.#pending?.reject(new RefusedError(event.refusal));
@@ -222,6 +230,7 @@ export class Client extends Template<DeviceEvent> {
       // A reply does not say what it answers. A late one to a request that was
       // given up would pass for the next one's, so that goes from a new port.
       await this.#renewTransport();
+      signal?.throwIfAborted();
     }
     const { promise, resolve, reject } = Promise.withResolvers<string>();
     this.#pending = { resolve, reject };
@@ -248,6 +257,23 @@ export class Client extends Template<DeviceEvent> {
     }
     this.switchTransport(transport);
     this.#isStale = false;
+  }
+}
+
+/** The same promise, but rejected when the signal aborts before. */
+async function abortable(
+  promise: Promise<unknown>,
+  signal: AbortSignal | undefined,
+): Promise<void> {
+  if (signal === undefined) return void await promise;
+  const { promise: aborted, reject } = Promise.withResolvers<never>();
+  const abort = () => reject(signal.reason);
+  signal.addEventListener("abort", abort, { once: true });
+  try {
+    signal.throwIfAborted();
+    await Promise.race([promise, aborted]);
+  } finally {
+    signal.removeEventListener("abort", abort);
   }
 }
 

@@ -17,6 +17,7 @@ import {
   decodeReply,
   encodePublish,
   encodeSubscribe,
+  parseTopicName,
   refusalOf,
 } from "./classic.ts";
 import type { Millis } from "./clock.ts";
@@ -40,6 +41,8 @@ export interface AnswerEvent {
   readonly type: "answer";
   /** What it said: a topic's history, or the acknowledgement. */
   readonly text: string;
+  /** Whether the question was sent again: further answers to it may come. */
+  readonly mayRepeat: boolean;
 }
 
 /** The broker refused. */
@@ -70,7 +73,7 @@ export interface StrayEvent {
 type Wait =
   | { readonly kind: "idle" }
   | { readonly kind: "publish"; readonly giveUpAt: Millis }
-  | { readonly kind: "subscribe" }
+  | { readonly kind: "subscribe"; readonly isBlank: boolean }
   | {
     readonly kind: "ping";
     readonly retryAt: Millis;
@@ -148,7 +151,8 @@ export class ClassicDevice implements Machine<DeviceEvent> {
    * another request is outstanding
    */
   subscribe(_now: Millis, topic: string): void {
-    this.#request({ kind: "subscribe" }, encodeSubscribe(topic));
+    const isBlank = parseTopicName(topic) === undefined;
+    this.#request({ kind: "subscribe", isBlank }, encodeSubscribe(topic));
   }
 
   /**
@@ -179,21 +183,19 @@ export class ClassicDevice implements Machine<DeviceEvent> {
       case "idle":
         return this.#stray(peer, "Nothing was asked");
       case "ping":
-        return this.#end({ type: "answer", text });
+        return this.#answer(text, this.#wait.triesLeft < PING_TRIES - 1);
       case "publish":
         if (refusal !== undefined) {
           return this.#end({ type: "refused", refusal });
         }
-        if (text === CLASSIC_REPLY.accepted) {
-          return this.#end({ type: "answer", text });
-        }
+        if (text === CLASSIC_REPLY.accepted) return this.#answer(text, false);
         return this.#stray(peer, "It answers no publish");
       case "subscribe":
-        // No answer to a subscribe, so it is a topic's data that says so.
-        if (refusal === undefined || refusal === "invalidData") {
-          return this.#end({ type: "answer", text });
+        // Other refusals answer no such subscribe: they are what was published.
+        if (refusal === "failed" || this.#wait.isBlank && refusal) {
+          return this.#end({ type: "refused", refusal });
         }
-        return this.#end({ type: "refused", refusal });
+        return this.#answer(text, false);
       default:
         this.#wait satisfies never;
     }
@@ -244,6 +246,10 @@ export class ClassicDevice implements Machine<DeviceEvent> {
     }
     this.#wait = wait;
     this.#effects.send(this.#broker, bytes);
+  }
+
+  #answer(text: string, mayRepeat: boolean): void {
+    this.#end({ type: "answer", text, mayRepeat });
   }
 
   #end(event: DeviceEvent): void {

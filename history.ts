@@ -100,6 +100,11 @@ export class Histories {
     return this.#histories.has(topicName);
   }
 
+  /** The length of what `read` gives, in octets; 0 without a history. */
+  octetsOf(topicName: TopicName): number {
+    return this.#histories.get(topicName)?.octets ?? 0;
+  }
+
   /**
    * A topic's data, the oldest first, joined by line ends: what one datagram
    * answers. `undefined` when it has no history.
@@ -131,21 +136,29 @@ export class Histories {
     history.data.push({ text, octets });
     history.octets += octets + 1;
     this.#memory += cost;
-    if (history.data.length > this.#limits.history) {
-      this.#shorten(topicName, history, "count");
-    }
-    while (history.octets > MAX_DATAGRAM) {
-      this.#shorten(topicName, history, "datagram");
-    }
+    this.#shorten(topicName, history);
     return octets;
   }
 
-  /** Forgets a history's oldest datum. */
-  #shorten(topicName: TopicName, history: History, reason: ForgetReason): void {
-    const { octets } = history.data.shift()!;
-    history.octets -= octets + 1;
-    this.#memory -= octets + OVERHEAD;
-    this.#onForget(topicName, reason, 1);
+  /** Forgets a history's oldest data, as many as its limits ask. */
+  #shorten(topicName: TopicName, history: History): void {
+    const { history: most, maxMemory } = this.#limits;
+    const { data } = history;
+    let count = 0;
+    let reason: ForgetReason | undefined;
+    while (count < data.length - 1) {
+      if (data.length - count > most) reason = "count";
+      else if (history.octets > MAX_DATAGRAM) reason = "datagram";
+      else if (this.#memory > maxMemory) reason = "memory";
+      else break;
+      const { octets } = data[count]!;
+      history.octets -= octets + 1;
+      this.#memory -= octets + OVERHEAD;
+      count++;
+    }
+    if (reason === undefined) return;
+    data.splice(0, count);
+    this.#onForget(topicName, reason, count);
   }
 
   /** Forgets whole histories until one more, or more of one, has room. */

@@ -140,7 +140,7 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
   const { signal } = interruption;
   const topic = flags.text("topic");
   const sources = ["message", "file", "stdin-line", "stdin-file"].filter(
-    (name) => flags.has(name) || flags.text(name) !== undefined,
+    (name) => flags.isGiven(name),
   );
   if (sources.length > 1) {
     throw new UsageError(
@@ -285,6 +285,8 @@ async function readFile(file: string): Promise<Uint8Array> {
   } catch (cause) {
     const reason = cause instanceof Deno.errors.NotFound
       ? "there is no such file"
+      : cause instanceof Deno.errors.IsADirectory
+      ? "it is a directory"
       : (cause as Error).message;
     throw new Error(`Cannot read "${file}": ${reason}`, { cause });
   }

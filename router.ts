@@ -9,9 +9,7 @@
  * after one answer.
  *
  * A history that its source has no allowance for (`allowance.ts`) is held back
- * and sent, whole, when the allowance has grown again. Subscriptions that wait
- * or are held are promises and never forgotten: where there are too many, the
- * next one is refused.
+ * and sent, whole, when the allowance has grown again.
  *
  * @module
  */
@@ -33,8 +31,9 @@ import {
   type Peer,
   type TopicName,
 } from "./message.ts";
+import { type Subscription, WaitingList } from "./waiting.ts";
 
-/** Why a datagram got no answer. */
+/** Why a datagram or a subscription got no answer. */
 export type DropReason =
   /** It had no octets. */
   | "empty"
@@ -43,7 +42,9 @@ export type DropReason =
   /** Its `type` is nobody's. */
   | "unknownType"
   /** Its source has no allowance left for the answer. */
-  | "allowance";
+  | "allowance"
+  /** Too many others have begun to wait since. */
+  | "displaced";
 
 /** What the router tells about its work. */
 export type RouterEvent =
@@ -109,11 +110,11 @@ export interface RefuseEvent {
   readonly reason: ClassicRefusal;
 }
 
-/** A datagram was left unanswered. */
+/** A datagram or a subscription was left unanswered. */
 export interface DropEvent {
   /** Which event this is. */
   readonly type: "drop";
-  /** Whose datagram. */
+  /** Whose. */
   readonly peer: Peer;
   /** Why, for a counter. */
   readonly reason: DropReason;
@@ -139,11 +140,16 @@ export interface RouterOptions {
   readonly history?: number;
   /** Topics that have a history; 1 or more. Default 10,000. */
   readonly maxTopics?: number;
-  /** Subscriptions that wait or are held; 0 or more. Default 10,000. */
+  /** Subscriptions that wait for a first datum; 1 or more. Default 10,000. */
   readonly maxWaiting?: number;
+  /** Those of one peer that wait; 0 or more. Default 100. */
+  readonly maxWaitingPerPeer?: number;
+  /** Those of one source that are held; 1 or more. Default 16. */
+  readonly maxHeldPerSource?: number;
   /**
-   * Memory in octets, estimated, for all histories, and as much again for all
-   * subscriptions that wait; 65,507 or more. Default 64 MiB.
+   * Memory in octets, estimated, for all histories, as much again for all
+   * subscriptions that wait and for all that are held; 65,507 or more. Default
+   * 64 MiB.
    */
   readonly maxMemory?: number;
   /**
@@ -173,7 +179,7 @@ export interface RouterStats {
   readonly held: number;
   /** Requests refused, by reply. */
   readonly refused: Readonly<Record<ClassicRefusal, number>>;
-  /** Datagrams left unanswered, by reason. */
+  /** Datagrams and subscriptions left unanswered, by reason. */
   readonly dropped: Readonly<Record<DropReason, number>>;
   /** Data that left a history, by reason. */
   readonly forgotten: Readonly<Record<ForgetReason, number>>;
@@ -185,16 +191,13 @@ export interface RouterStats {
   readonly memory: number;
 }
 
-interface Subscription {
-  readonly peer: Peer;
-  readonly topicName: TopicName;
-}
-
 /** Each limit's default and least value. */
 const LIMITS = {
   history: [1_000, 1],
   maxTopics: [10_000, 1],
-  maxWaiting: [10_000, 0],
+  maxWaiting: [10_000, 1],
+  maxWaitingPerPeer: [100, 0],
+  maxHeldPerSource: [16, 1],
   maxMemory: [64 * 1024 * 1024, MAX_DATAGRAM],
   allowance: [128 * 1024, 1],
   allowanceRate: [16 * 1024, 1],
@@ -237,12 +240,14 @@ export class Router implements Machine<RouterEvent> {
   readonly #effects = new EffectQueue<RouterEvent>();
   readonly #allowances: Allowances;
   readonly #histories: Histories;
-  readonly #waiting = new Map<TopicName, Peer[]>();
+  readonly #waiting: WaitingList;
   /** What is held back, in order, by the source's address. */
   readonly #held = new Map<string, Subscription[]>();
+  #heldCount = 0;
+  #heldMemory = 0;
   #heldUntil: Millis | undefined;
-  #waitingCount = 0;
-  #waitingMemory = 0;
+  /** The history that was sent last: many may ask for the same. */
+  #encoded: { topicName: TopicName; bytes: Uint8Array } | undefined;
 
   readonly #counts = {
     received: 0,
@@ -258,7 +263,13 @@ export class Router implements Machine<RouterEvent> {
     invalidData: 0,
     failed: 0,
   };
-  readonly #dropped = { empty: 0, malformed: 0, unknownType: 0, allowance: 0 };
+  readonly #dropped = {
+    empty: 0,
+    malformed: 0,
+    unknownType: 0,
+    allowance: 0,
+    displaced: 0,
+  };
   readonly #forgotten = { count: 0, datagram: 0, memory: 0 };
 
   /**
@@ -270,6 +281,10 @@ export class Router implements Machine<RouterEvent> {
   constructor(options: RouterOptions = {}) {
     this.#limits = limitsFrom(options);
     this.#allowances = new Allowances(this.#limits);
+    this.#waiting = new WaitingList(
+      this.#limits,
+      ({ peer }) => this.#drop(peer, "displaced", "Others wait since"),
+    );
     this.#histories = new Histories(
       this.#limits,
       (topicName, reason, count) => {
@@ -314,18 +329,19 @@ export class Router implements Machine<RouterEvent> {
   handleTimeout(now: Millis): void {
     if (this.#heldUntil === undefined || now < this.#heldUntil) return;
     this.#heldUntil = undefined;
-    for (const [hostname, queue] of this.#held) {
-      for (let first; (first = queue[0]);) {
+    for (const [hostname, held] of this.#held) {
+      for (let first; (first = held[0]) !== undefined;) {
         const readyAt = this.#allowances.readyAt(first.peer) ?? now;
         if (readyAt > now) {
           this.#heldUntil = Math.min(this.#heldUntil ?? readyAt, readyAt);
           break;
         }
-        queue.shift();
-        this.#release(first.topicName);
-        this.#answer(now, first.peer, first.topicName, 0);
+        held.shift();
+        this.#heldCount--;
+        this.#heldMemory -= costOf(first.topicName);
+        this.#answerHeld(now, first);
       }
-      if (queue.length === 0) this.#held.delete(hostname);
+      if (held.length === 0) this.#held.delete(hostname);
     }
   }
 
@@ -347,25 +363,22 @@ export class Router implements Machine<RouterEvent> {
       dropped: { ...this.#dropped },
       forgotten: { ...this.#forgotten },
       topics: this.#histories.size,
-      waiting: this.#waitingCount,
-      memory: this.#histories.memory + this.#waitingMemory,
+      waiting: this.#waiting.size + this.#heldCount,
+      memory: this.#histories.memory + this.#waiting.memory +
+        this.#heldMemory,
     };
   }
 
   #publish(now: Millis, peer: Peer, topicName: TopicName, data: string): void {
     const octets = this.#histories.append(topicName, data);
+    this.#encoded = undefined;
     this.#counts.published++;
     this.#effects.trace({ type: "publish", peer, topicName, octets });
     // The acknowledgement goes first: the publisher may be waiting itself.
     this.#send(peer, ACCEPTED);
 
-    const waiting = this.#waiting.get(topicName);
-    if (waiting === undefined) return;
-    this.#waiting.delete(topicName);
-    const bytes = this.#historyBytes(topicName);
-    for (const subscriber of waiting) {
-      this.#release(topicName);
-      this.#deliver(now, subscriber, topicName, bytes, 0);
+    for (const subscription of this.#waiting.take(topicName)) {
+      this.#answer(now, subscription, 0);
     }
   }
 
@@ -375,53 +388,64 @@ export class Router implements Machine<RouterEvent> {
     topicName: TopicName,
     asked: number,
   ): void {
-    if (!this.#histories.has(topicName) && !this.#mayWait(topicName)) {
+    const hasHistory = this.#histories.has(topicName);
+    if (!hasHistory && this.#waiting.isFullFor(peer)) {
       return this.#refuse(now, peer, "failed", asked);
     }
     this.#counts.subscribed++;
     this.#effects.trace({ type: "subscribe", peer, topicName });
-    this.#answer(now, peer, topicName, asked);
+    if (hasHistory) this.#answer(now, { peer, topicName }, asked);
+    else this.#waiting.add({ peer, topicName });
   }
 
-  /** Answers a subscription with the topic's history, or lets it wait for one. */
-  #answer(now: Millis, peer: Peer, topicName: TopicName, asked: number): void {
-    if (this.#histories.has(topicName)) {
-      const bytes = this.#historyBytes(topicName);
-      return this.#deliver(now, peer, topicName, bytes, asked);
+  /** Sends a history now, or when those held back before it have gone. */
+  #answer(now: Millis, subscription: Subscription, asked: number): void {
+    const { peer, topicName } = subscription;
+    const excess = this.#histories.octetsOf(topicName) - asked;
+    const isNext = excess <= 0 || !this.#held.has(peer.hostname);
+    if (isNext && this.#allowances.spend(now, peer, excess)) {
+      return this.#deliver(subscription);
     }
-    const waiting = this.#waiting.get(topicName);
-    if (waiting === undefined) this.#waiting.set(topicName, [peer]);
-    else waiting.push(peer);
-    this.#occupy(topicName);
+    this.#hold(subscription);
   }
 
-  #deliver(
-    now: Millis,
-    peer: Peer,
-    topicName: TopicName,
-    bytes: Uint8Array,
-    asked: number,
-  ): void {
-    if (!this.#allowances.spend(now, peer, bytes.length - asked)) {
-      return this.#hold(peer, topicName);
+  /** Sends a history that was held back, if it has not been forgotten since. */
+  #answerHeld(now: Millis, subscription: Subscription): void {
+    const { peer, topicName } = subscription;
+    if (!this.#histories.has(topicName)) {
+      return this.#waiting.add(subscription);
     }
+    this.#allowances.spend(now, peer, this.#histories.octetsOf(topicName));
+    this.#deliver(subscription);
+  }
+
+  #deliver({ peer, topicName }: Subscription): void {
+    if (this.#encoded?.topicName !== topicName) {
+      const bytes = encodeReply(this.#histories.read(topicName) ?? "");
+      this.#encoded = { topicName, bytes };
+    }
+    const { bytes } = this.#encoded;
     this.#counts.delivered++;
     const octets = bytes.length;
     this.#effects.trace({ type: "deliver", peer, topicName, octets });
     this.#send(peer, bytes);
   }
 
-  #hold(peer: Peer, topicName: TopicName): void {
+  #hold(subscription: Subscription): void {
+    const { peer, topicName } = subscription;
+    const { maxHeldPerSource, maxMemory } = this.#limits;
     const readyAt = this.#allowances.readyAt(peer);
-    if (readyAt === undefined || !this.#mayWait(topicName)) {
-      return this.#drop(peer, "allowance", "Too much is held back already");
-    }
+    const held = this.#held.get(peer.hostname) ?? [];
+    const memory = this.#heldMemory + costOf(topicName);
+    if (
+      readyAt === undefined || held.length >= maxHeldPerSource ||
+      memory > maxMemory
+    ) return this.#drop(peer, "allowance", "Too much is held back already");
     this.#heldUntil = Math.min(this.#heldUntil ?? readyAt, readyAt);
-    const queue = this.#held.get(peer.hostname);
-    if (queue === undefined) {
-      this.#held.set(peer.hostname, [{ peer, topicName }]);
-    } else queue.push({ peer, topicName });
-    this.#occupy(topicName);
+    held.push(subscription);
+    this.#held.set(peer.hostname, held);
+    this.#heldCount++;
+    this.#heldMemory = memory;
     this.#counts.held++;
     this.#effects.trace({ type: "hold", peer, topicName });
   }
@@ -449,25 +473,6 @@ export class Router implements Machine<RouterEvent> {
   #send(peer: Peer, bytes: Uint8Array): void {
     this.#counts.sent++;
     this.#effects.send(peer, bytes);
-  }
-
-  #historyBytes(topicName: TopicName): Uint8Array {
-    return encodeReply(this.#histories.read(topicName) ?? "");
-  }
-
-  #mayWait(topicName: TopicName): boolean {
-    return this.#waitingCount < this.#limits.maxWaiting &&
-      this.#waitingMemory + costOf(topicName) <= this.#limits.maxMemory;
-  }
-
-  #occupy(topicName: TopicName): void {
-    this.#waitingCount++;
-    this.#waitingMemory += costOf(topicName);
-  }
-
-  #release(topicName: TopicName): void {
-    this.#waitingCount--;
-    this.#waitingMemory -= costOf(topicName);
   }
 }
 

@@ -146,6 +146,10 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
       `Flag "--count" takes at most one history for each topic, not "${count}"`,
     );
   }
+  for (const name of ["count", "wait", "verbose", "no-newline"]) {
+    if (topics.length > 0 || !flags.isGiven(name)) continue;
+    throw new UsageError(`Flag "--${name}" needs a topic: -t TOPIC`);
+  }
   const options = clientOptionsFrom(flags);
   const { signal } = interruption;
   try {
@@ -190,22 +194,30 @@ async function subscribeToAll(
 
   // One subscriber each: a reply does not say which topic it is of.
   const results = await Promise.allSettled(topics.map(async (topic) => {
-    await using subscriber = await Subscriber.connect(options);
-    const history = await subscribeIfThere(subscriber, topic, options, over);
-    if (printed === count) return;
-    printed++;
-    const lines = history.split("\n");
-    printData(
-      (isVerbose ? lines.map((line) => `${topic} ${line}`) : lines)
-        .join("\n") + end,
-    );
+    try {
+      await using subscriber = await Subscriber.connect(options);
+      const history = await subscribeIfThere(subscriber, topic, options, over);
+      if (printed === count) return;
+      const lines = history.split("\n");
+      printData(
+        (isVerbose ? lines.map((line) => `${topic} ${line}`) : lines)
+          .join("\n") + end,
+      );
+      printed++;
+    } catch (error) {
+      // The first to fail ends the others: the count is out of reach.
+      enough.abort();
+      throw error;
+    }
     if (printed === count) enough.abort();
   }));
 
   if (printed === count) return EXIT.done;
   if (signal.aborted) return EXIT.interrupted;
   if (timeout[0]?.aborted) return EXIT.timedOut;
-  const failed = results.find(({ status }) => status === "rejected");
+  const failed = results.find((result) =>
+    result.status === "rejected" && result.reason !== enough.signal.reason
+  );
   throw (failed as PromiseRejectedResult).reason;
 }
 

@@ -88,7 +88,7 @@ export abstract class Template<Event> implements AsyncDisposable {
     return this.#closed.promise;
   }
 
-  /** Datagrams on which the machine failed: a fault of ours, each in the log. */
+  /** Times that the machine failed: a fault of ours, each in the log. */
   get failures(): number {
     return this.#failures;
   }
@@ -143,19 +143,31 @@ export abstract class Template<Event> implements AsyncDisposable {
   }
 
   readonly #handleDatagram = (peer: Peer, bytes: Uint8Array): void => {
-    // One datagram never ends the program, whatever fault it finds in it.
     try {
       this.#machine.handleDatagram(this.#clock.now(), peer, bytes);
       this.#settle();
     } catch (error) {
-      this.#failures++;
-      this.log.error(
-        `Failed on a datagram of ${bytes.length} octets from ${peer.key}: ${
-          messageOf(error)
-        }`,
+      this.#fail(
+        `a datagram of ${bytes.length} octets from ${peer.key}`,
+        error,
       );
     }
   };
+
+  readonly #handleTimeout = (): void => {
+    this.#timerAt = undefined;
+    try {
+      this.perform((now) => this.#machine.handleTimeout(now));
+    } catch (error) {
+      this.#fail("a timeout", error);
+    }
+  };
+
+  /** Neither datagram nor timeout ends the program, whatever fault it finds. */
+  #fail(what: string, error: unknown): void {
+    this.#failures++;
+    this.log.error(`Failed on ${what}: ${messageOf(error)}`);
+  }
 
   /** Carries out the machine's effects, in order, and arms the timer anew. */
   #settle(): void {
@@ -180,10 +192,7 @@ export abstract class Template<Event> implements AsyncDisposable {
     this.#timerAt = at;
     if (at === undefined || this.isClosed) return;
     const wait = Math.max(0, at - this.#clock.now());
-    this.#timer = setTimeout(() => {
-      this.#timerAt = undefined;
-      this.perform((now) => this.#machine.handleTimeout(now));
-    }, Math.min(wait, MAX_TIMER));
+    this.#timer = setTimeout(this.#handleTimeout, Math.min(wait, MAX_TIMER));
   }
 
   async #close(): Promise<void> {

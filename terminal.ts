@@ -20,9 +20,12 @@ export const EXIT = {
   interrupted: 130,
 } as const;
 
-/** Ends the program, with the terminal as it was. */
+/**
+ * Ends the program, with the terminal as it was: if a prompt has changed it, as
+ * the system stops a program in the background that only tries.
+ */
 export function exit(code: number): never {
-  if (Deno.stdin.isTerminal()) Deno.stdin.setRaw(false);
+  if (KEYS.isRaw) KEYS.setRaw(false);
   Deno.exit(code);
 }
 
@@ -47,7 +50,12 @@ const encoder = new TextEncoder();
  * any more (`| head -1`).
  */
 export function print(text: string): void {
-  write(Deno.stdout, text);
+  try {
+    write(Deno.stdout, text);
+  } catch (error) {
+    if (error instanceof Deno.errors.BrokenPipe) exit(EXIT.done);
+    throw error;
+  }
 }
 
 /**
@@ -58,20 +66,19 @@ export function printData(text: string): void {
   print(Deno.stdout.isTerminal() ? printable(text, "\n\t") : text);
 }
 
-/** Writes to standard error. */
+/** Writes to standard error, if anybody reads it. */
 export function printError(text: string): void {
-  write(Deno.stderr, text);
+  try {
+    write(Deno.stderr, text);
+  } catch {
+    // What went wrong still shows in the exit code.
+  }
 }
 
 function write(stream: typeof Deno.stdout, text: string): void {
   const bytes = encoder.encode(text);
-  try {
-    for (let written = 0; written < bytes.length;) {
-      written += stream.writeSync(bytes.subarray(written));
-    }
-  } catch (error) {
-    if (error instanceof Deno.errors.BrokenPipe) exit(EXIT.done);
-    throw error;
+  for (let written = 0; written < bytes.length;) {
+    written += stream.writeSync(bytes.subarray(written));
   }
 }
 
@@ -99,16 +106,43 @@ export function isInteractive(): boolean {
   return Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
 }
 
-/** The lines of standard input, without their ends. */
+/** Characters of the longest line that is read: no datagram holds as many. */
+const MAX_LINE = 1_000_000;
+
+/**
+ * The lines of standard input, without their ends.
+ *
+ * @throws {Error} when it is no UTF-8, or when a line is longer than any datagram
+ */
 export async function* inputLines(): AsyncGenerator<string> {
-  let rest = "";
-  const text = Deno.stdin.readable.pipeThrough(new TextDecoderStream());
-  for await (const chunk of text) {
-    const lines = (rest + chunk).split("\n");
-    rest = lines.pop()!;
-    for (const line of lines) yield line.replace(/\r$/, "");
+  const decoder = new TextDecoder("utf-8", { fatal: true });
+  let parts: string[] = [];
+  let length = 0;
+  for await (const bytes of Deno.stdin.readable) {
+    const [first, ...others] = decode(decoder, bytes).split("\n");
+    parts.push(first!);
+    length += first!.length;
+    if (length > MAX_LINE) {
+      throw new Error("Cannot read standard input: a line is too long");
+    }
+    for (const other of others) {
+      yield parts.join("").replace(/\r$/, "");
+      parts = [other];
+      length = other.length;
+    }
   }
+  const rest = parts.join("") + decode(decoder);
   if (rest !== "") yield rest;
+}
+
+function decode(decoder: TextDecoder, bytes?: Uint8Array<ArrayBuffer>): string {
+  try {
+    return bytes === undefined
+      ? decoder.decode()
+      : decoder.decode(bytes, { stream: true });
+  } catch (cause) {
+    throw new Error("Cannot read standard input: it is no UTF-8", { cause });
+  }
 }
 
 /** What a question can be given. */
@@ -166,6 +200,7 @@ const LINE_FEED = 0x0a;
  */
 const KEYS = {
   pasted: new Uint8Array(0),
+  isRaw: false,
 
   isTerminal(): boolean {
     return Deno.stdin.isTerminal();
@@ -173,6 +208,7 @@ const KEYS = {
 
   setRaw(mode: boolean): void {
     Deno.stdin.setRaw(mode);
+    this.isRaw = mode;
   },
 
   async read(into: Uint8Array): Promise<number | null> {
@@ -204,7 +240,7 @@ const KEYS = {
 
   stop(isInterrupt: boolean): never {
     this.pasted = new Uint8Array(0);
-    Deno.stdin.setRaw(false);
+    this.setRaw(false);
     throw new NoMoreKeys(isInterrupt);
   },
 };

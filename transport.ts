@@ -139,19 +139,24 @@ export class UdpTransport implements Transport {
     let turnEndsAt = performance.now() + TURN_MS;
     let errorsInARow = 0;
     while (!this.#closed) {
-      const arrival = await this.#socket.receive(buffer).catch(String);
-      if (this.#closed) return;
-      if (typeof arrival === "string") {
+      let arrival: [Uint8Array, Deno.Addr];
+      try {
+        arrival = await this.#socket.receive(buffer);
+      } catch (cause) {
+        if (this.#closed) return;
         // On Windows a peer that is gone shows as an error of our own socket.
         this.#counts.receiveErrors++;
         if (++errorsInARow < MAX_ERRORS_IN_A_ROW) continue;
-        throw new Error(`Cannot receive at ${this.address.key}: ${arrival}`);
+        throw new Error(`Cannot receive at ${this.address.key}`, { cause });
       }
+      if (this.#closed) return;
       errorsInARow = 0;
       this.#counts.received++;
       const { hostname, port } = arrival[1] as Deno.NetAddr;
       handler(peerOf(hostname, port), arrival[0]);
       if (this.#unsent >= MAX_UNSENT) await this.flush();
+      // A look at the clock costs a tenth of a microsecond.
+      if (this.#counts.received % 32 > 0) continue;
       if (performance.now() >= turnEndsAt) {
         await new Promise((resolve) => setImmediate(resolve));
         turnEndsAt = performance.now() + TURN_MS;
@@ -245,7 +250,7 @@ function openSocket({ hostname, port, key }: Peer): Deno.DatagramConn {
  * ```
  */
 export async function resolve(hostname: string, port: number): Promise<Peer> {
-  if (isIP(hostname)) return peerOf(hostname, port);
+  if (isIP(hostname)) return peerOf(canonicalAddress(hostname), port);
   try {
     // IPv4 first: a broker's default is 127.0.0.1, and that is what
     // "localhost" has to find.
@@ -254,6 +259,18 @@ export async function resolve(hostname: string, port: number): Promise<Peer> {
   } catch (cause) {
     throw new Error(`Cannot find a host called "${hostname}"`, { cause });
   }
+}
+
+/** An address as the system writes it, so that it compares: `::1`, not `0:0::1`. */
+function canonicalAddress(address: string): string {
+  if (!address.includes(":") || address.includes("%")) return address;
+  const plain = new URL(`http://[${address}]`).hostname.slice(1, -1);
+  const mapped = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(plain);
+  if (mapped === null) return plain;
+  const [high, low] = [mapped[1]!, mapped[2]!].map((part) =>
+    parseInt(part, 16)
+  );
+  return [high! >> 8, high! & 255, low! >> 8, low! & 255].join(".");
 }
 
 /** Datagrams that a socket of a {@linkcode MemoryNetwork} keeps until it is read. */

@@ -8,6 +8,9 @@ declare class TextEncoder {
 }
 
 declare class TextDecoder {
-  constructor(encoding?: string, options?: { fatal?: boolean });
+  constructor(
+    encoding?: string,
+    options?: { fatal?: boolean; ignoreBOM?: boolean },
+  );
   decode(bytes?: Uint8Array): string;
 }

@@ -36,6 +36,7 @@ Deno.test("ClassicDevice.publish() ends in an answer", () => {
   assertEquals(events(), [{
     type: "answer",
     text: "Broker has recieved message",
+    mayRepeat: false,
   }]);
   assertEquals(device.nextTimeout(), undefined);
 });
@@ -84,17 +85,50 @@ Deno.test("ClassicDevice.subscribe() waits for as long as it takes", () => {
   device.handleTimeout(1e12);
   assertEquals(events(), []);
   reply("21.5\n22.0");
-  assertEquals(events(), [{ type: "answer", text: "21.5\n22.0" }]);
+  assertEquals(events(), [{
+    type: "answer",
+    text: "21.5\n22.0",
+    mayRepeat: false,
+  }]);
 });
 
-Deno.test("ClassicDevice.subscribe() ends in a refusal, but not in one of data", () => {
+Deno.test("ClassicDevice.subscribe() ends in the refusals that it can earn", () => {
   const { device, events, reply } = deviceOf();
   device.subscribe(0, " ");
   reply("Invalid topic provided");
   assertEquals(events(), [{ type: "refused", refusal: "invalidTopic" }]);
   device.subscribe(0, "a");
-  reply("Invalid data provided");
-  assertEquals(events(), [{ type: "answer", text: "Invalid data provided" }]);
+  reply("Broker has got an error");
+  assertEquals(events(), [{ type: "refused", refusal: "failed" }]);
+});
+
+Deno.test("ClassicDevice.subscribe() takes data that reads like another refusal", () => {
+  const { device, events, reply } = deviceOf();
+  for (
+    const text of [
+      "Invalid data provided",
+      "Invalid topic provided",
+      "Invalid request provided",
+      "Broker has recieved message",
+      "",
+      "\ufeffa",
+    ]
+  ) {
+    device.subscribe(0, "a");
+    reply(text);
+    assertEquals(events(), [{ type: "answer", text, mayRepeat: false }]);
+  }
+});
+
+Deno.test("ClassicDevice.ping() says that answers may repeat when it asked again", () => {
+  const { device, events, reply } = deviceOf(3_000);
+  device.ping(0);
+  device.handleTimeout(1_000);
+  reply("Invalid topic provided");
+  assertEquals(
+    events().map((event) => event.type === "answer" && event.mayRepeat),
+    [true],
+  );
 });
 
 Deno.test("ClassicDevice.ping() tries three times within its time, and takes any answer", () => {

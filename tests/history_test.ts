@@ -69,6 +69,25 @@ Deno.test("Histories.append() keeps what fits one datagram, in whole data", () =
   assertEquals(kept.read(topic("a"))!.split("\n").length, 4);
   kept.append(topic("a"), "z".repeat(MAX_DATAGRAM));
   assertEquals(kept.read(topic("a")), "z".repeat(MAX_DATAGRAM));
+  // All that went for one datum is told at once.
+  assertEquals(forgotten.slice(1), [["a", "datagram", 4]]);
+});
+
+Deno.test("Histories.octetsOf() is the length of what read() gives", () => {
+  const { histories: kept } = histories({ history: 3 });
+  assertEquals(kept.octetsOf(topic("a")), 0);
+  for (const text of ["x", "é", "€\n", "😀", "yz"]) {
+    kept.append(topic("a"), text);
+    assertEquals(kept.octetsOf(topic("a")), utf8Length(kept.read(topic("a"))!));
+  }
+});
+
+Deno.test("Histories.append() shortens a history that takes all memory alone", () => {
+  const { histories: kept, forgotten } = histories({ maxMemory: MAX_DATAGRAM });
+  for (let i = 0; i < 1_000; i++) kept.append(topic("a"), "b");
+  assert(kept.memory <= MAX_DATAGRAM, String(kept.memory));
+  assert(forgotten.length > 0);
+  assertEquals(forgotten.find(([, reason]) => reason !== "memory"), undefined);
 });
 
 Deno.test("Histories.append() throws RangeError for a datum beyond a datagram", () => {

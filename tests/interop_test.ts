@@ -58,11 +58,12 @@ test("`Broker.listen()` does what the first broker did when a client of its asks
     malformed: 8,
     unknownType: 4,
     allowance: 0,
+    displaced: 0,
   });
 });
 
 test("`Broker.listen()` says that it has an error when nobody may wait", async () => {
-  await using here = await LoggedBroker.listen({ maxWaiting: 0 });
+  await using here = await LoggedBroker.listen({ maxWaitingPerPeer: 0 });
   await check(here.broker.port, "full");
   assertEquals(here.broker.stats().refused.failed, 1);
 });

@@ -742,7 +742,7 @@ Deno.test("the subscriber says so in a line when the broker refuses", async () =
     const outcome = await run("subscriber", [...broker.flags, "-t", topic]);
     assertFailed(outcome, "subscriber", "Invalid topic provided");
   }
-  await using full = await LoggedBroker.listen({ maxWaiting: 0 });
+  await using full = await LoggedBroker.listen({ maxWaitingPerPeer: 0 });
   const outcome = await run("subscriber", [...full.flags, "-t", "a"]);
   assertFailed(outcome, "subscriber", "Broker has got an error");
 });

@@ -178,26 +178,50 @@ Deno.test("Router bounds a history by count and by datagram, and counts what it 
 
 // Limits
 
-Deno.test("Router refuses a subscription beyond those that may wait, and serves the others", () => {
+Deno.test("Router lets the longest wait go when too many wait, and counts it", () => {
   const bench = new RouterBench({ maxWaiting: 2 });
   bench.subscribe(ANN, "a");
   bench.subscribe(BOB, "b");
-  assertEquals(bench.subscribe(CYD, "a"), [[
-    CYD.key,
+  assertEquals(bench.subscribe(CYD, "a"), []);
+  const { waiting, dropped } = bench.router.stats();
+  assertEquals([waiting, dropped.displaced], [2, 1]);
+  assertEquals(bench.publish(ANN, "a", "1").slice(1), [[CYD.key, "1"]]);
+  assertEquals(bench.publish(ANN, "b", "1").slice(1), [[BOB.key, "1"]]);
+});
+
+Deno.test("Router refuses a peer that waits too often, and nobody else", () => {
+  const bench = new RouterBench({ maxWaitingPerPeer: 3 });
+  for (const name of ["a", "b", "c"]) {
+    assertEquals(bench.subscribe(ANN, name), []);
+  }
+  assertEquals(bench.subscribe(ANN, "d"), [[
+    ANN.key,
     "Broker has got an error",
   ]]);
   assertEquals(bench.router.stats().refused.failed, 1);
-  assertEquals(bench.publish(CYD, "a", "1").at(-1), [ANN.key, "1"]);
-  assertEquals(bench.subscribe(CYD, "c"), []);
-  assertEquals(bench.subscribe(CYD, "a"), [[CYD.key, "1"]]);
+  assertEquals(bench.subscribe(BOB, "d"), []);
+  bench.publish(CYD, "a", "1");
+  assertEquals(bench.subscribe(ANN, "a"), [[ANN.key, "1"]]);
+  assertEquals(bench.subscribe(ANN, "d"), []);
 });
 
-Deno.test("Router refuses long names that wait when they take too much memory", () => {
+Deno.test("Router serves a newcomer to a new topic after 10,000 that wait", () => {
+  const bench = new RouterBench();
+  for (let i = 0; i < 11_000; i++) {
+    bench.subscribe(peerOf("127.0.0.1", 2_000 + i), `n${i}`);
+  }
+  bench.subscribe(BOB, "new");
+  assertEquals(bench.publish(ANN, "new", "1").at(-1), [BOB.key, "1"]);
+  assertEquals(bench.router.stats().dropped.displaced, 1_001);
+});
+
+Deno.test("Router keeps the memory of names that wait within its limit", () => {
   const bench = new RouterBench({ maxMemory: 100_000 });
   const name = (i: number) => `${i}`.padEnd(30_000, "x");
-  for (let i = 0; i < 3; i++) assertEquals(bench.subscribe(ANN, name(i)), []);
-  assertEquals(bench.subscribe(ANN, name(3)).length, 1);
-  assert(bench.router.stats().memory <= 100_000);
+  for (let i = 0; i < 9; i++) bench.subscribe(ANN, name(i));
+  const { memory, waiting, dropped } = bench.router.stats();
+  assert(memory <= 100_000, String(memory));
+  assertEquals([waiting, dropped.displaced], [3, 6]);
 });
 
 Deno.test("Router.stats() shows empty tables when all is served", () => {
@@ -226,7 +250,9 @@ Deno.test("Router throws RangeError for a limit that makes no sense", () => {
       { history: 0 },
       { history: 1.5 },
       { maxTopics: NaN },
-      { maxWaiting: -1 },
+      { maxWaiting: 0 },
+      { maxWaitingPerPeer: -1 },
+      { maxHeldPerSource: 0 },
       { maxMemory: 1_000 },
       { allowance: 0 },
       { allowanceRate: 0 },
@@ -247,8 +273,25 @@ Deno.test("Router sends a source beyond this machine no more than its allowance"
   assertEquals(bench.subscribe(FAR, "a").length, 1);
   assertEquals(bench.subscribe(FAR, "a").length, 1); // overdrawn by 20,000
   for (let i = 0; i < 100; i++) assertEquals(bench.subscribe(FAR, "a"), []);
-  assertEquals(bench.router.stats().held, 100);
+  const { held, dropped } = bench.router.stats();
+  assertEquals([held, dropped.allowance], [16, 84]);
   assertEquals(bench.subscribe(BOB, "a"), [[BOB.key, data]]);
+});
+
+Deno.test("Router lets no subscribe overtake one that is held for the same source", () => {
+  const bench = new RouterBench({ allowance: 100, allowanceRate: 1_000 });
+  bench.publish(ANN, "a", "x".repeat(1_000));
+  const first = peerOf(FAR.hostname, 1);
+  const other = peerOf(FAR.hostname, 2);
+  bench.subscribe(first, "a");
+  bench.subscribe(first, "a"); // held
+  const served: string[] = [];
+  for (let ms = 0; ms < 5_000 && served.length < 2; ms += 10) {
+    // Another port of the same address asks all the time.
+    const sent = [...bench.subscribe(other, "a"), ...bench.advance(10)];
+    served.push(...sent.map(([peer]) => peer));
+  }
+  assertEquals(served, [first.key, other.key]);
 });
 
 Deno.test("Router sends a history that it held back whole when its time has come", () => {
@@ -290,7 +333,8 @@ Deno.test("Router holds back what a publish would set off for an address that wa
   for (let i = 0; i < 50; i++) bench.subscribe(FAR, "a");
   const sent = bench.publish(ANN, "a", "x".repeat(6_000));
   assertEquals(sent.filter(([peer]) => peer === FAR.key).length, 2);
-  assertEquals(bench.router.stats().waiting, 48);
+  const { waiting, dropped } = bench.router.stats();
+  assertEquals([waiting, dropped.allowance], [16, 32]);
 });
 
 Deno.test("Router drops refusals beyond an allowance, and counts them", () => {
@@ -340,6 +384,7 @@ Deno.test("Router never throws, and its tables stay bounded, whatever it is sent
     history: 9,
     maxTopics: 24,
     maxWaiting: 50,
+    maxWaitingPerPeer: 2,
     maxMemory: 400_000,
     maxSources: 10,
     allowance: 500,
@@ -366,7 +411,7 @@ Deno.test("Router never throws, and its tables stay bounded, whatever it is sent
     bench.events.length = 0;
     const { topics, waiting, memory } = bench.router.stats();
     assert(
-      topics <= 24 && waiting <= 50 && memory <= 800_000,
+      topics <= 24 && waiting <= 50 + 40 * 16 && memory <= 1_200_000,
       `round ${round}`,
     );
   }
@@ -401,7 +446,13 @@ Deno.test("Router counts what it takes and sends", () => {
     delivered: 2,
     held: 0,
     refused: { invalidRequest: 1, invalidTopic: 0, invalidData: 0, failed: 0 },
-    dropped: { empty: 1, malformed: 1, unknownType: 1, allowance: 0 },
+    dropped: {
+      empty: 1,
+      malformed: 1,
+      unknownType: 1,
+      allowance: 0,
+      displaced: 0,
+    },
     forgotten: { count: 0, datagram: 0, memory: 0 },
     topics: 1,
     waiting: 0,
