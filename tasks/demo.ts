@@ -31,7 +31,10 @@ function show(name: string, colour: Colour, text: string): void {
 class Actor implements AsyncDisposable {
   readonly #child: Deno.ChildProcess;
   readonly #shown: Promise<void>[];
-  readonly #waiting: { wanted: string; resolve: (line: string) => void }[] = [];
+  readonly #waiting: {
+    readonly wanted: string;
+    readonly resolve: (line: string) => void;
+  }[] = [];
   readonly #lines: string[] = [];
 
   constructor(
@@ -52,11 +55,22 @@ class Actor implements AsyncDisposable {
     );
   }
 
-  /** Resolves with the first line that holds a text. */
-  line(wanted: string): Promise<string> {
+  /**
+   * Resolves with the first line that holds a text.
+   *
+   * @throws {Error} when the program ends without it, or it takes longer than a
+   * person would watch
+   */
+  async line(wanted: string): Promise<string> {
     const line = this.#lines.find((line) => line.includes(wanted));
-    if (line !== undefined) return Promise.resolve(line);
-    return new Promise((resolve) => this.#waiting.push({ wanted, resolve }));
+    if (line !== undefined) return line;
+    const { promise, resolve, reject } = Promise.withResolvers<string>();
+    const fail = (problem: string) =>
+      reject(new Error(`${this.name} ${problem} "${wanted}"`));
+    this.#waiting.push({ wanted, resolve });
+    Promise.all(this.#shown).then(() => fail("ended without"));
+    const timer = setTimeout(() => fail("takes too long for"), 20_000);
+    return await promise.finally(() => clearTimeout(timer));
   }
 
   /**
@@ -105,17 +119,6 @@ async function pause(): Promise<void> {
   if (isWatched) await new Promise((resolve) => setTimeout(resolve, 400));
 }
 
-/** Fails when it takes longer than a person would watch. */
-function deadline(): Promise<never> {
-  return new Promise((_resolve, reject) => {
-    const timer = setTimeout(
-      () => reject(new Error("It took too long")),
-      30_000,
-    );
-    Deno.unrefTimer(timer);
-  });
-}
-
 async function demo(): Promise<void> {
   await using broker = new Actor("broker", "yellow", "broker", [
     "--port",
@@ -157,7 +160,7 @@ async function demo(): Promise<void> {
 }
 
 try {
-  await Promise.race([demo(), deadline()]);
+  await demo();
 } catch (error) {
   console.error(`demo: ${error instanceof Error ? error.message : error}`);
   Deno.exit(1);

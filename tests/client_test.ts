@@ -194,3 +194,100 @@ Deno.test("Client.connect() says that it does not know a name", async () => {
     "no-such-host.invalid",
   );
 });
+
+Deno.test("Subscriber.subscribe() can be aborted while it waits for its turn", async () => {
+  await using broker = playBroker();
+  await using subscriber = await Subscriber.connect(broker.options);
+  const first = subscriber.subscribe("first");
+  const { from } = await broker.next();
+  const controller = new AbortController();
+  const queued = subscriber.subscribe("queued", { signal: controller.signal });
+  const last = subscriber.subscribe("last");
+  controller.abort(new Error("Enough"));
+  await assertRejects(() => queued, Error, "Enough");
+
+  // Neither the one before nor the one behind is disturbed.
+  broker.reply(from, "1");
+  assertEquals(await first, "1");
+  const next = await broker.next();
+  assertEquals(JSON.parse(next.text).topic, "last");
+  broker.reply(next.from, "2");
+  assertEquals(await last, "2");
+});
+
+Deno.test("Publisher.publish() can be aborted while a new port is opened", async () => {
+  await using broker = playBroker();
+  const opened = Promise.withResolvers<void>();
+  let ports = 0;
+  await using publisher = await Publisher.connect({
+    ...broker.options,
+    open: async (peer) => {
+      if (ports++ > 0) await opened.promise;
+      return await broker.options.open!(peer);
+    },
+  });
+  await assertRejects(() => publisher.publish("a", "1"), NoAnswerError);
+  await broker.next();
+
+  const controller = new AbortController();
+  const second = publisher.publish("a", "2", { signal: controller.signal });
+  while (ports < 2) await Promise.resolve();
+  controller.abort(new Error("Enough"));
+  opened.resolve();
+  await assertRejects(() => second, Error, "Enough");
+
+  const third = publisher.publish("a", "3");
+  const { from, text } = await broker.next();
+  assertEquals(JSON.parse(text).data, "3");
+  broker.reply(from, ACCEPTED);
+  await third;
+});
+
+Deno.test("Client.close() closes a port that is still being opened", async () => {
+  await using broker = playBroker();
+  const opened = Promise.withResolvers<void>();
+  let ports = 0;
+  const publisher = await Publisher.connect({
+    ...broker.options,
+    open: async (peer) => {
+      if (ports++ > 0) await opened.promise;
+      return await broker.options.open!(peer);
+    },
+  });
+  await assertRejects(() => publisher.publish("a", "1"), NoAnswerError);
+  const second = publisher.publish("a", "2");
+  while (ports < 2) await Promise.resolve();
+  await publisher.close();
+  opened.resolve();
+  await assertRejects(() => second, Error, "closed");
+});
+
+Deno.test("Client.ping() that asked twice leaves no answer for the next request", async () => {
+  await using broker = playBroker();
+  await using subscriber = await Subscriber.connect({
+    ...broker.options,
+    timeoutMs: 60,
+  });
+  const ping = subscriber.ping();
+  const first = await broker.next();
+  await broker.next(); // It asks again.
+  broker.reply(first.from, "Invalid topic provided");
+  assert(await ping);
+  const history = subscriber.subscribe("a");
+  const { from } = await broker.next();
+  assertNotEquals(from, first.from);
+  broker.reply(first.from, "Invalid topic provided");
+  broker.reply(from, "21.5");
+  assertEquals(await history, "21.5");
+});
+
+Deno.test("Client.connect() reaches a broker by each spelling of its address", async () => {
+  await using broker = await Broker.listen({ port: 0 });
+  for (
+    const hostname of ["127.0.0.1", "localhost", "0.0.0.0", "::ffff:7f00:1"]
+  ) {
+    const { port } = broker;
+    await using client = await Client.connect({ hostname, port });
+    assert(await client.ping(), hostname);
+  }
+});

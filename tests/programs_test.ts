@@ -806,6 +806,56 @@ Deno.test("the subscriber ends in peace when nobody reads what it prints", async
   assertEquals([code, stderr], [0, ""]);
 });
 
+Deno.test("each program ends with 1 when it fails and nobody reads why", async () => {
+  for (const program of PROGRAMS) {
+    await using running = start(program, ["--no-such-flag"]);
+    await running.stderr.close();
+    assertEquals((await running.outcome()).code, 1, program);
+  }
+});
+
+Deno.test({
+  name: "the subscriber fails when what it prints is lost",
+  ignore: Deno.build.os !== "linux", // the others have no /dev/full
+  async fn() {
+    await using broker = await LoggedBroker.listen();
+    await publish(broker, "a", "1");
+    const command = [Deno.execPath(), "run -A subscriber.ts", ...broker.flags];
+    await using shell = new Running("sh", [
+      "-c",
+      `${command.join(" ")} -t a >/dev/full`,
+    ]);
+    const { code, stderr } = await shell.outcome();
+    assertEquals(code, 1);
+    assertEquals(stderr.split("\n").length, 2, stderr);
+  },
+});
+
+Deno.test("the subscriber ends when one of its topics is refused", async () => {
+  await using broker = await LoggedBroker.listen();
+  await using subscriber = start("subscriber", [
+    ...broker.flags,
+    ...["-t", "quiet", "-t", " "],
+  ]);
+  assertEquals(await subscriber.outcome(), {
+    code: 1,
+    stdout: "",
+    stderr: "subscriber: Invalid topic provided\n",
+  });
+});
+
+Deno.test("the subscriber says which flags need a topic", async () => {
+  for (const [name, ...args] of [["verbose", "-v"], ["wait", "-W", "1"]]) {
+    await using subscriber = start("subscriber", args);
+    assertEquals(await subscriber.outcome(), {
+      code: 1,
+      stdout: "",
+      stderr:
+        `subscriber: Flag "--${name}" needs a topic: -t TOPIC; see subscriber --help\n`,
+    });
+  }
+});
+
 testSignals("the publisher ends with 130 when it gets SIGINT", async () => {
   await using broker = await LoggedBroker.listen();
   const to = [...broker.flags, "-t", "a"];

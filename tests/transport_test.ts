@@ -111,9 +111,10 @@ Deno.test("UdpTransport.receive() gives timers a turn under load", async () => {
     });
   }
   for (let i = 0; i < 32; i++) here.send(there.address, new Uint8Array([i]));
-  await new Promise((resolve) => setTimeout(resolve, 20));
+  // With no turn for timers this one never fires, and the test never ends.
+  await new Promise((resolve) => setTimeout(resolve, 0));
   isOver = true;
-  assert(rallies > 32, String(rallies));
+  assert(rallies > 0, String(rallies));
 });
 
 Deno.test({
@@ -150,6 +151,10 @@ Deno.test("resolve() finds names, and says which it does not know", async () => 
   assertEquals((await resolve("localhost", 7)).key, "127.0.0.1:7");
   assertEquals((await resolve("10.1.2.3", 7)).key, "10.1.2.3:7");
   assertEquals((await resolve("::1", 7)).key, "[::1]:7");
+  assertEquals((await resolve("0:0:0:0:0:0:0:1", 7)).key, "[::1]:7");
+  assertEquals((await resolve("FE80::0001", 7)).key, "[fe80::1]:7");
+  assertEquals((await resolve("::ffff:7f00:1", 7)).key, "127.0.0.1:7");
+  assertEquals((await resolve("::ffff:10.0.0.7", 7)).key, "10.0.0.7:7");
   await assertRejects(
     () => resolve("no-such-host.invalid", 7),
     Error,
