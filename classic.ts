@@ -21,6 +21,7 @@ import {
   MAX_DATAGRAM,
   type TopicName,
 } from "./message.ts";
+import { decodeUtf8, encodeUtf8 } from "./utf8.ts";
 
 /**
  * What a broker answers, to the letter: clients match on these texts, so the
@@ -94,10 +95,6 @@ const INVALID_DATA: ClassicInvalid = {
   refusal: "invalidData",
 };
 const UNKNOWN: ClassicUnknown = { type: "unknown" };
-
-const utf8 = new TextDecoder("utf-8", { ignoreBOM: true });
-const strictUtf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
-const encoder = new TextEncoder();
 
 /**
  * Reads a topic's name: white space around it is taken off.
@@ -213,7 +210,7 @@ export function decodeReply(bytes: Uint8Array): string {
 
 /** Writes a broker's datagram: plain text in UTF-8. */
 export function encodeReply(text: string): Uint8Array {
-  return encoder.encode(text);
+  return encodeUtf8(text);
 }
 
 /**
@@ -243,7 +240,7 @@ const REFUSALS: readonly ClassicRefusal[] = [
 function encodeRequest(
   request: { type: string; topic: string; data?: string },
 ): Uint8Array {
-  const bytes = encoder.encode(JSON.stringify(request));
+  const bytes = encodeUtf8(JSON.stringify(request));
   if (bytes.length > MAX_DATAGRAM) {
     throw new LocalProtocolError(
       `Cannot ${request.type}: ${bytes.length} octets do not fit a datagram of ${MAX_DATAGRAM}`,
@@ -253,11 +250,8 @@ function encodeRequest(
 }
 
 function decodeText(bytes: Uint8Array): string {
-  // A strict decoder takes twice as long: it is only for what may be wrong.
-  const text = utf8.decode(bytes);
-  if (!text.includes("\ufffd")) return text;
   try {
-    return strictUtf8.decode(bytes);
+    return decodeUtf8(bytes);
   } catch (cause) {
     throw new MalformedPacketError("Cannot read the datagram: not UTF-8", {
       cause,

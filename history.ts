@@ -10,6 +10,7 @@
  */
 
 import { MAX_DATAGRAM, type TopicName } from "./message.ts";
+import { utf8Length } from "./utf8.ts";
 
 /** How much is kept. */
 export interface HistoryLimits {
@@ -180,19 +181,3 @@ export class Histories {
 export function costOf(topicName: TopicName): number {
   return utf8Length(topicName) + OVERHEAD;
 }
-
-/** The UTF-8 length of a text in octets; a lone surrogate counts as U+FFFD. */
-function utf8Length(text: string): number {
-  let octets = text.length;
-  for (let i = 0; i < text.length; i++) {
-    const unit = text.charCodeAt(i);
-    if (unit < 0x80) continue;
-    octets += unit < 0x800 ? 1 : 2;
-    // The second half of a pair adds nothing: the two units are four octets.
-    if (isHighSurrogate(unit) && isLowSurrogate(text.charCodeAt(i + 1))) i++;
-  }
-  return octets;
-}
-
-const isHighSurrogate = (unit: number) => unit >= 0xd800 && unit < 0xdc00;
-const isLowSurrogate = (unit: number) => unit >= 0xdc00 && unit < 0xe000;
