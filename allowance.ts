@@ -1,5 +1,5 @@
 /**
- * What a source may be sent beyond what it sent itself. An answer may be far
+ * What a source may be sent beyond what it asked with. An answer may be far
  * longer than the question, and the question's source address can be forged: a
  * broker that answers everything at once would multiply an attacker's traffic
  * and aim it at somebody else. Knows addresses and octets, and nothing of what
@@ -8,8 +8,8 @@
  * Each source, an address whatever its port, has an allowance of octets. An
  * answer is charged with what it exceeds its question by; a spent allowance
  * grows back at a steady rate. One answer may overdraw it, so that an answer
- * longer than the allowance is late but never impossible. This machine itself
- * is not charged: no datagram from the network can claim its addresses.
+ * longer than the allowance is late but never impossible. Loopback addresses are
+ * not charged: no datagram from the network can claim them.
  *
  * @module
  */

@@ -8,7 +8,12 @@
 import { CLASSIC_REPLY, type ClassicRefusal } from "./classic.ts";
 import type { Millis } from "./clock.ts";
 import { ClassicDevice, type DeviceEvent } from "./device.ts";
-import { DEFAULT_PORT, type Peer, RemoteProtocolError } from "./message.ts";
+import {
+  DEFAULT_PORT,
+  type Peer,
+  peerOf,
+  RemoteProtocolError,
+} from "./message.ts";
 import { Template, type TemplateOptions } from "./template.ts";
 import { resolve, type Transport, UdpTransport } from "./transport.ts";
 
@@ -81,10 +86,10 @@ export interface ClientSetup {
 }
 
 /** Addresses that only a broker can be bound to, and where it is reached. */
-const REACHABLE: Readonly<Record<string, string>> = {
-  "0.0.0.0": "127.0.0.1",
-  "::": "::1",
-};
+const REACHABLE: ReadonlyMap<string, string> = new Map([
+  ["0.0.0.0", "127.0.0.1"],
+  ["::", "::1"],
+]);
 
 interface Pending {
   resolve(text: string): void;
@@ -151,7 +156,11 @@ export class Client extends Template<DeviceEvent> {
       );
     }
     timeoutFrom(options);
-    const broker = await resolve(REACHABLE[hostname] ?? hostname, port);
+    const found = await resolve(hostname, port);
+    const broker = peerOf(
+      REACHABLE.get(found.hostname) ?? found.hostname,
+      port,
+    );
     const open = options.open ?? UdpTransport.towards;
     return { broker, transport: await open(broker), options };
   }
@@ -230,6 +239,7 @@ export class Client extends Template<DeviceEvent> {
       // A reply does not say what it answers. A late one to a request that was
       // given up would pass for the next one's, so that goes from a new port.
       await this.#renewTransport();
+      if (this.isClosed) throw closedError();
       signal?.throwIfAborted();
     }
     const { promise, resolve, reject } = Promise.withResolvers<string>();

@@ -413,7 +413,10 @@ export class Router implements Machine<RouterEvent> {
   #answerHeld(now: Millis, subscription: Subscription): void {
     const { peer, topicName } = subscription;
     if (!this.#histories.has(topicName)) {
-      return this.#waiting.add(subscription);
+      if (!this.#waiting.isFullFor(peer)) {
+        return this.#waiting.add(subscription);
+      }
+      return this.#refuse(now, peer, "failed", 0);
     }
     this.#allowances.spend(now, peer, this.#histories.octetsOf(topicName));
     this.#deliver(subscription);

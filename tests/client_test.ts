@@ -291,3 +291,26 @@ Deno.test("Client.connect() reaches a broker by each spelling of its address", a
     assert(await client.ping(), hostname);
   }
 });
+
+Deno.test("Client.close() rejects a request whose new port has just been opened", async () => {
+  await using broker = playBroker();
+  // Whichever microtask it comes in.
+  for (let turns = 0; turns < 12; turns++) {
+    let ports = 0;
+    const publisher: Publisher = await Publisher.connect({
+      ...broker.options,
+      timeoutMs: 1,
+      open: (peer) => {
+        const close = (turn: number): void => {
+          if (turn === 0) publisher.close();
+          else queueMicrotask(() => close(turn - 1));
+        };
+        if (ports++ > 0) queueMicrotask(() => close(turns));
+        return broker.options.open!(peer);
+      },
+    });
+    await assertRejects(() => publisher.publish("a", "1"), NoAnswerError);
+    await assertRejects(() => publisher.publish("a", "2"), Error);
+    await publisher.close();
+  }
+});

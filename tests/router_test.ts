@@ -278,6 +278,24 @@ Deno.test("Router sends a source beyond this machine no more than its allowance"
   assertEquals(bench.subscribe(BOB, "a"), [[BOB.key, data]]);
 });
 
+Deno.test("Router minds the limit for a peer when what it held back was forgotten", () => {
+  const bench = new RouterBench({
+    maxTopics: 1,
+    maxWaitingPerPeer: 1,
+    allowance: 10,
+    allowanceRate: 10,
+  });
+  bench.publish(ANN, "t", "x".repeat(100));
+  for (let i = 0; i < 6; i++) bench.subscribe(FAR, "t");
+  bench.publish(ANN, "u", "x"); // "t" is forgotten
+  for (let at; (at = bench.router.nextTimeout()) !== undefined;) {
+    bench.advance(Math.max(0, at - bench.clock.now()));
+  }
+  const { waiting, held, refused, dropped } = bench.router.stats();
+  assertEquals([waiting, held], [1, 5]);
+  assertEquals(refused.failed + dropped.allowance, 4);
+});
+
 Deno.test("Router lets no subscribe overtake one that is held for the same source", () => {
   const bench = new RouterBench({ allowance: 100, allowanceRate: 1_000 });
   bench.publish(ANN, "a", "x".repeat(1_000));
