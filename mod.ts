@@ -44,6 +44,35 @@ export {
   type TraceEffect,
 } from "./machine.ts";
 export {
+  type Advertise,
+  type Bare,
+  type Connect,
+  type Disconnect,
+  type Encapsulated,
+  type GwInfo,
+  type MqttSnPacket,
+  MSG_TYPE,
+  type MsgIdOnly,
+  type MsgType,
+  type Pingreq,
+  PROTOCOL_ID,
+  type Publish,
+  type Qos,
+  type Register,
+  RETURN_CODE,
+  type ReturnCodeOnly,
+  type SearchGw,
+  type Suback,
+  type Subscribe,
+  type TopicAck,
+  type TopicIdType,
+  type TopicReference,
+  type Unsubscribe,
+  type WillMsgPacket,
+  type WillTopic,
+  type WillTopicPacket,
+} from "./packet.ts";
+export {
   CLASSIC_REPLY,
   type ClassicInvalid,
   type ClassicPublish,
@@ -59,6 +88,14 @@ export {
   parseTopicName,
   refusalOf,
 } from "./classic.ts";
+export {
+  type DecodeOptions,
+  decodePacket,
+  type EncodeOptions,
+  encodePacket,
+  shortTopicId,
+  shortTopicName,
+} from "./mqttsn.ts";
 export type { ForgetReason } from "./history.ts";
 export {
   type DeliverEvent,
