@@ -205,7 +205,7 @@ async function subscribeToAll(
       );
       printed++;
     } catch (error) {
-      // The first to fail ends the others: the count is out of reach.
+      // Something asked for cannot be had: to wait for the rest would hide it.
       enough.abort();
       throw error;
     }
