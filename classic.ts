@@ -16,10 +16,10 @@
  */
 
 import {
+  type ClassicTopic,
   LocalProtocolError,
   MalformedPacketError,
   MAX_DATAGRAM,
-  type TopicName,
 } from "./message.ts";
 import { decodeUtf8, encodeUtf8 } from "./utf8.ts";
 
@@ -48,7 +48,7 @@ export interface ClassicPublish {
   /** Which request this is. */
   readonly type: "publish";
   /** Where to. */
-  readonly topicName: TopicName;
+  readonly topicName: ClassicTopic;
   /** What; not blank, kept as it came, white space and all. */
   readonly data: string;
 }
@@ -58,7 +58,7 @@ export interface ClassicSubscribe {
   /** Which request this is. */
   readonly type: "subscribe";
   /** Of which topic. */
-  readonly topicName: TopicName;
+  readonly topicName: ClassicTopic;
 }
 
 /** A request that is JSON but not valid, and the answer that it deserves. */
@@ -103,15 +103,15 @@ const UNKNOWN: ClassicUnknown = { type: "unknown" };
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { parseTopicName } from "./classic.ts";
+ * import { parseClassicTopic } from "./classic.ts";
  *
- * assertEquals(parseTopicName(" weather\n") as string, "weather");
- * assertEquals(parseTopicName("  "), undefined);
+ * assertEquals(parseClassicTopic(" weather\n") as string, "weather");
+ * assertEquals(parseClassicTopic("  "), undefined);
  * ```
  */
-export function parseTopicName(text: string): TopicName | undefined {
+export function parseClassicTopic(text: string): ClassicTopic | undefined {
   const trimmed = text.trim();
-  return trimmed === "" ? undefined : trimmed as TopicName;
+  return trimmed === "" ? undefined : trimmed as ClassicTopic;
 }
 
 /**
@@ -140,7 +140,7 @@ export function decodeRequest(bytes: Uint8Array): ClassicRequest {
     return INVALID_REQUEST;
   }
 
-  const topicName = parseTopicName(asText(topic, "topic", text));
+  const topicName = parseClassicTopic(asText(topic, "topic", text));
   if (topicName === undefined) return INVALID_TOPIC;
 
   switch (type) {

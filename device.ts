@@ -17,7 +17,7 @@ import {
   decodeReply,
   encodePublish,
   encodeSubscribe,
-  parseTopicName,
+  parseClassicTopic,
   refusalOf,
 } from "./classic.ts";
 import type { Millis } from "./clock.ts";
@@ -151,7 +151,7 @@ export class ClassicDevice implements Machine<DeviceEvent> {
    * another request is outstanding
    */
   subscribe(_now: Millis, topic: string): void {
-    const isBlank = parseTopicName(topic) === undefined;
+    const isBlank = parseClassicTopic(topic) === undefined;
     this.#request({ kind: "subscribe", isBlank }, encodeSubscribe(topic));
   }
 

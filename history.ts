@@ -9,7 +9,7 @@
  * @module
  */
 
-import { MAX_DATAGRAM, type TopicName } from "./message.ts";
+import { type ClassicTopic, MAX_DATAGRAM } from "./message.ts";
 import { utf8Length } from "./utf8.ts";
 
 /** How much is kept. */
@@ -33,7 +33,7 @@ export type ForgetReason =
 
 /** Is told what is forgotten: `count` data of one topic. */
 export type ForgetListener = (
-  topicName: TopicName,
+  topicName: ClassicTopic,
   reason: ForgetReason,
   count: number,
 ) => void;
@@ -58,12 +58,12 @@ const OVERHEAD = 96;
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { parseTopicName } from "./classic.ts";
+ * import { parseClassicTopic } from "./classic.ts";
  * import { Histories } from "./history.ts";
  *
  * const limits = { history: 2, maxTopics: 10, maxMemory: 1e6 };
  * const histories = new Histories(limits, () => {});
- * const weather = parseTopicName("weather")!;
+ * const weather = parseClassicTopic("weather")!;
  * for (const text of ["20", "21", "22"]) histories.append(weather, text);
  * assertEquals(histories.read(weather), "21\n22");
  * ```
@@ -72,7 +72,7 @@ export class Histories {
   readonly #limits: HistoryLimits;
   readonly #onForget: ForgetListener;
   /** In the order of their last publish, so that the first is the first to go. */
-  readonly #histories = new Map<TopicName, History>();
+  readonly #histories = new Map<ClassicTopic, History>();
   #memory = 0;
 
   /**
@@ -97,12 +97,12 @@ export class Histories {
   }
 
   /** Whether anything was published to the topic that is still known. */
-  has(topicName: TopicName): boolean {
+  has(topicName: ClassicTopic): boolean {
     return this.#histories.has(topicName);
   }
 
   /** The length of what `read` gives, in octets; 0 without a history. */
-  octetsOf(topicName: TopicName): number {
+  octetsOf(topicName: ClassicTopic): number {
     return this.#histories.get(topicName)?.octets ?? 0;
   }
 
@@ -110,7 +110,7 @@ export class Histories {
    * A topic's data, the oldest first, joined by line ends: what one datagram
    * answers. `undefined` when it has no history.
    */
-  read(topicName: TopicName): string | undefined {
+  read(topicName: ClassicTopic): string | undefined {
     const history = this.#histories.get(topicName);
     return history?.data.map(({ text }) => text).join("\n");
   }
@@ -121,7 +121,7 @@ export class Histories {
    * @returns the datum's length in octets
    * @throws {RangeError} when the datum alone does not fit a datagram
    */
-  append(topicName: TopicName, text: string): number {
+  append(topicName: ClassicTopic, text: string): number {
     const octets = utf8Length(text);
     if (octets > MAX_DATAGRAM) {
       throw new RangeError(`Cannot keep a datum of ${octets} octets`);
@@ -142,7 +142,7 @@ export class Histories {
   }
 
   /** Forgets a history's oldest data, as many as its limits ask. */
-  #shorten(topicName: TopicName, history: History): void {
+  #shorten(topicName: ClassicTopic, history: History): void {
     const { history: most, maxMemory } = this.#limits;
     const { data } = history;
     let count = 0;
@@ -178,6 +178,6 @@ export class Histories {
 }
 
 /** What an entry under a topic's name costs in memory, in octets, roughly. */
-export function costOf(topicName: TopicName): number {
+export function costOf(topicName: ClassicTopic): number {
   return utf8Length(topicName) + OVERHEAD;
 }

@@ -73,10 +73,41 @@ export function isLoopback(peer: Peer): boolean {
 }
 
 /**
- * A topic's name that a parser has accepted: never blank, never padded.
- * Only a protocol's parser makes one, `parseTopicName` in `classic.ts`.
+ * A topic of the classic protocol: never blank, never padded. Only
+ * `parseClassicTopic` in `classic.ts` makes one.
+ */
+export type ClassicTopic = string & { readonly brand: "ClassicTopic" };
+
+/**
+ * A topic's name as MQTT has them: levels between slashes, without wildcards.
+ * Only `parseTopicName` in `topics.ts` makes one.
  */
 export type TopicName = string & { readonly brand: "TopicName" };
+
+/**
+ * What a subscription asks for: a topic's name in which `+` stands for a level
+ * and a last `#` for all that follow. Only `parseTopicFilter` in `topics.ts`
+ * makes one.
+ */
+export type TopicFilter = string & { readonly brand: "TopicFilter" };
+
+/**
+ * How sure a delivery is: 0 at most once, 1 at least once, 2 exactly once.
+ * MQTT-SN's −1 exists on the wire alone.
+ */
+export type DeliveryQos = 0 | 1 | 2;
+
+/** What is published: it belongs to nobody in particular and never changes. */
+export interface Message {
+  /** Where to. */
+  readonly topicName: TopicName;
+  /** What; may be empty. */
+  readonly payload: Uint8Array;
+  /** How sure its publisher wants it. */
+  readonly qos: DeliveryQos;
+  /** Whether it stays with its topic for whoever subscribes later. */
+  readonly retain: boolean;
+}
 
 /** The UDP port that brokers listen at unless told otherwise. */
 export const DEFAULT_PORT = 12_003;

@@ -19,14 +19,18 @@
  */
 
 export {
+  type ClassicTopic,
   DEFAULT_PORT,
+  type DeliveryQos,
   isLoopback,
   LocalProtocolError,
   MalformedPacketError,
   MAX_DATAGRAM,
+  type Message,
   type Peer,
   peerOf,
   RemoteProtocolError,
+  type TopicFilter,
   type TopicName,
 } from "./message.ts";
 export {
@@ -85,7 +89,7 @@ export {
   encodePublish,
   encodeReply,
   encodeSubscribe,
-  parseTopicName,
+  parseClassicTopic,
   refusalOf,
 } from "./classic.ts";
 export {

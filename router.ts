@@ -26,10 +26,10 @@ import type { Millis } from "./clock.ts";
 import { costOf, type ForgetReason, Histories } from "./history.ts";
 import { type Effect, EffectQueue, type Machine } from "./machine.ts";
 import {
+  type ClassicTopic,
   MalformedPacketError,
   MAX_DATAGRAM,
   type Peer,
-  type TopicName,
 } from "./message.ts";
 import { type Subscription, WaitingList } from "./waiting.ts";
 
@@ -63,7 +63,7 @@ export interface PublishEvent {
   /** Who published. */
   readonly peer: Peer;
   /** To which topic. */
-  readonly topicName: TopicName;
+  readonly topicName: ClassicTopic;
   /** Length of the datum in octets. */
   readonly octets: number;
 }
@@ -75,7 +75,7 @@ export interface SubscribeEvent {
   /** Who subscribed. */
   readonly peer: Peer;
   /** To which topic. */
-  readonly topicName: TopicName;
+  readonly topicName: ClassicTopic;
 }
 
 /** A history was sent to a subscriber. */
@@ -85,7 +85,7 @@ export interface DeliverEvent {
   /** To whom. */
   readonly peer: Peer;
   /** Of which topic. */
-  readonly topicName: TopicName;
+  readonly topicName: ClassicTopic;
   /** Length of the datagram in octets. */
   readonly octets: number;
 }
@@ -97,7 +97,7 @@ export interface HoldEvent {
   /** Who has to wait. */
   readonly peer: Peer;
   /** For which topic. */
-  readonly topicName: TopicName;
+  readonly topicName: ClassicTopic;
 }
 
 /** A request was refused. */
@@ -127,7 +127,7 @@ export interface ForgetEvent {
   /** Which event this is. */
   readonly type: "forget";
   /** Of which topic. */
-  readonly topicName: TopicName;
+  readonly topicName: ClassicTopic;
   /** Why. */
   readonly reason: ForgetReason;
   /** How many data. */
@@ -247,7 +247,7 @@ export class Router implements Machine<RouterEvent> {
   #heldMemory = 0;
   #heldUntil: Millis | undefined;
   /** The history that was sent last: many may ask for the same. */
-  #encoded: { topicName: TopicName; bytes: Uint8Array } | undefined;
+  #encoded: { topicName: ClassicTopic; bytes: Uint8Array } | undefined;
 
   readonly #counts = {
     received: 0,
@@ -369,7 +369,12 @@ export class Router implements Machine<RouterEvent> {
     };
   }
 
-  #publish(now: Millis, peer: Peer, topicName: TopicName, data: string): void {
+  #publish(
+    now: Millis,
+    peer: Peer,
+    topicName: ClassicTopic,
+    data: string,
+  ): void {
     const octets = this.#histories.append(topicName, data);
     this.#encoded = undefined;
     this.#counts.published++;
@@ -385,7 +390,7 @@ export class Router implements Machine<RouterEvent> {
   #subscribe(
     now: Millis,
     peer: Peer,
-    topicName: TopicName,
+    topicName: ClassicTopic,
     asked: number,
   ): void {
     const hasHistory = this.#histories.has(topicName);

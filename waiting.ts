@@ -10,14 +10,14 @@
  */
 
 import { costOf } from "./history.ts";
-import type { Peer, TopicName } from "./message.ts";
+import type { ClassicTopic, Peer } from "./message.ts";
 
 /** Who asked for which topic. */
 export interface Subscription {
   /** Who. */
   readonly peer: Peer;
   /** Which. */
-  readonly topicName: TopicName;
+  readonly topicName: ClassicTopic;
 }
 
 /** How many may wait. */
@@ -36,14 +36,14 @@ export interface WaitingLimits {
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { parseTopicName } from "./classic.ts";
+ * import { parseClassicTopic } from "./classic.ts";
  * import { peerOf } from "./message.ts";
  * import { WaitingList } from "./waiting.ts";
  *
  * const limits = { maxWaiting: 9, maxWaitingPerPeer: 2, maxMemory: 1e6 };
  * const waiting = new WaitingList(limits, () => {});
  * const peer = peerOf("127.0.0.1", 4711);
- * const topicName = parseTopicName("weather")!;
+ * const topicName = parseClassicTopic("weather")!;
  * waiting.add({ peer, topicName });
  * assertEquals(waiting.take(topicName), [{ peer, topicName }]);
  * assertEquals(waiting.size, 0);
@@ -52,7 +52,7 @@ export interface WaitingLimits {
 export class WaitingList {
   readonly #limits: WaitingLimits;
   readonly #onDisplace: (subscription: Subscription) => void;
-  readonly #byTopic = new Map<TopicName, Set<Subscription>>();
+  readonly #byTopic = new Map<ClassicTopic, Set<Subscription>>();
   /** All of them, the one that has waited longest first. */
   readonly #queue = new Set<Subscription>();
   /** How many a peer has, by its key. */
@@ -108,7 +108,7 @@ export class WaitingList {
   }
 
   /** Takes out those that wait for a topic, in the order in which they came. */
-  take(topicName: TopicName): Subscription[] {
+  take(topicName: ClassicTopic): Subscription[] {
     const subscriptions = [...this.#byTopic.get(topicName) ?? []];
     for (const subscription of subscriptions) this.#remove(subscription);
     return subscriptions;

@@ -13,7 +13,7 @@ import {
   decodeRequest,
   encodePublish,
   encodeSubscribe,
-  parseTopicName,
+  parseClassicTopic,
 } from "../classic.ts";
 import { Histories } from "../history.ts";
 import { MalformedPacketError, type Peer, peerOf } from "../message.ts";
@@ -73,7 +73,7 @@ Deno.bench("decodeRequest() of junk", { group: "decode" }, () => {
 });
 
 {
-  const names = publishes.map((_, i) => parseTopicName(`bench/${i}`)!);
+  const names = publishes.map((_, i) => parseClassicTopic(`bench/${i}`)!);
   const limits = {
     history: HISTORY,
     maxTopics: TOPICS,

@@ -12,7 +12,7 @@ import {
   encodePublish,
   encodeReply,
   encodeSubscribe,
-  parseTopicName,
+  parseClassicTopic,
   refusalOf,
 } from "../classic.ts";
 import { seededRandom } from "../clock.ts";
@@ -25,7 +25,7 @@ import {
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 const bytes = (text: string) => new TextEncoder().encode(text);
 
-const topic = (name: string) => parseTopicName(name)!;
+const topic = (name: string) => parseClassicTopic(name)!;
 const publish = (name: string, data: string): ClassicRequest => ({
   type: "publish",
   topicName: topic(name),

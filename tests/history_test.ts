@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertFalse, assertThrows } from "@std/assert";
-import { parseTopicName } from "../classic.ts";
+import { parseClassicTopic } from "../classic.ts";
 import { seededRandom } from "../clock.ts";
 import { Histories, type HistoryLimits } from "../history.ts";
 import { MAX_DATAGRAM } from "../message.ts";
 
-const topic = (name: string) => parseTopicName(name)!;
+const topic = (name: string) => parseClassicTopic(name)!;
 const utf8Length = (text: string) => new TextEncoder().encode(text).length;
 
 function histories(limits: Partial<HistoryLimits> = {}) {

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
-import { parseTopicName } from "../classic.ts";
+import { parseClassicTopic } from "../classic.ts";
 import { seededRandom } from "../clock.ts";
 import { peerOf } from "../message.ts";
 import {
@@ -8,7 +8,7 @@ import {
   WaitingList,
 } from "../waiting.ts";
 
-const topic = (name: string) => parseTopicName(name)!;
+const topic = (name: string) => parseClassicTopic(name)!;
 const peer = (port: number) => peerOf("127.0.0.1", port);
 const subscription = (port: number, name: string): Subscription => ({
   peer: peer(port),
