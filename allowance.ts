@@ -9,7 +9,8 @@
  * answer is charged with what it exceeds its question by; a spent allowance
  * grows back at a steady rate. One answer may overdraw it, so that an answer
  * longer than the allowance is late but never impossible. Loopback addresses are
- * not charged: no datagram from the network can claim them.
+ * not charged, unless that is asked for: no datagram from the network can claim
+ * them.
  *
  * @module
  */
@@ -25,6 +26,8 @@ export interface AllowanceLimits {
   readonly allowanceRate: number;
   /** Sources that are followed at a time; 1 or more. */
   readonly maxSources: number;
+  /** Whether this machine's own addresses are charged too. Default false. */
+  readonly chargesLoopback?: boolean;
 }
 
 interface Source {
@@ -74,7 +77,7 @@ export class Allowances {
    * @returns whether the answer may go now; nothing is charged if not
    */
   spend(now: Millis, peer: Peer, octets: number): boolean {
-    if (octets <= 0 || isLoopback(peer)) return true;
+    if (octets <= 0 || this.#isFree(peer)) return true;
     const source = this.#sourceOf(now, peer.hostname);
     if (source === undefined || source.left <= 0) return false;
     source.left -= octets;
@@ -93,6 +96,10 @@ export class Allowances {
     const missing = Math.max(0, 1 - source.left);
     const { allowanceRate } = this.#limits;
     return source.updatedAt + Math.ceil(missing * 1_000 / allowanceRate);
+  }
+
+  #isFree(peer: Peer): boolean {
+    return isLoopback(peer) && this.#limits.chargesLoopback !== true;
   }
 
   #sourceOf(now: Millis, hostname: string): Source | undefined {

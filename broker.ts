@@ -10,14 +10,16 @@
  */
 
 import { type Flags, portFromEnvironment, type Program, run } from "./cli.ts";
-import { CLASSIC_REPLY } from "./classic.ts";
-import { DEFAULT_PORT, isLoopback } from "./message.ts";
+import { CLASSIC_REPLY, type ClassicRefusal } from "./classic.ts";
 import {
-  Router,
+  type Refusal,
+  REFUSALS,
+  type RefuseEvent,
   type RouterEvent,
-  type RouterOptions,
-  type RouterStats,
-} from "./router.ts";
+} from "./events.ts";
+import { DEFAULT_PORT, isLoopback } from "./message.ts";
+import { Router, type RouterOptions } from "./router.ts";
+import type { RouterStats } from "./system.ts";
 import {
   type Interruption,
   Template,
@@ -136,7 +138,7 @@ export class Broker extends Template<RouterEvent> {
         );
       case "refuse":
         return this.log.debug(() =>
-          `Refused ${event.peer.key}: ${CLASSIC_REPLY[event.reason]}`
+          `Refused ${event.peer.key}: ${refusalText(event)}`
         );
       case "drop":
         return this.log.debug(() =>
@@ -146,10 +148,47 @@ export class Broker extends Template<RouterEvent> {
         return this.log.debug(() =>
           `Forgot ${event.count} of "${event.topicName}": ${event.reason}`
         );
+      case "unsubscribe":
+        return this.log.debug(() =>
+          `${event.peer.key} unsubscribed from "${event.topicName}"`
+        );
+      case "register":
+        return this.log.debug(() =>
+          `${event.peer.key} registered "${event.topicName}" as ${event.topicId}`
+        );
+      case "connect":
+        return this.log.debug(() =>
+          `"${event.clientId}" connected from ${event.peer.key}, keep alive ${event.duration} s${
+            event.cleanSession ? ", clean session" : ""
+          }`
+        );
+      case "state":
+        return this.log.debug(() =>
+          `"${event.clientId}" is ${event.state}: ${event.event}`
+        );
+      case "move":
+        return this.log.debug(() =>
+          `"${event.clientId}" goes on from ${event.peer.key}, no longer ${event.from.key}`
+        );
+      case "will":
+        return this.log.debug(() =>
+          `Published the will of "${event.clientId}" to "${event.topicName}"`
+        );
+      case "lose":
+        return this.log.debug(() =>
+          `"${event.clientId}" does not get a message of "${event.topicName}": ${event.reason}`
+        );
       default:
         event satisfies never;
     }
   }
+}
+
+/** Why a request was refused, for a person. */
+function refusalText({ reason }: RefuseEvent): string {
+  return reason in CLASSIC_REPLY
+    ? CLASSIC_REPLY[reason as ClassicRefusal]
+    : REFUSALS[reason as Refusal][1];
 }
 
 const PROGRAM: Program = {

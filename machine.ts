@@ -28,6 +28,19 @@ export interface SendEffect {
   readonly bytes: Uint8Array;
 }
 
+/**
+ * Send one datagram to whoever listens for gateways. What that means is the
+ * shell's to know: a multicast group, or nobody.
+ */
+export interface BroadcastEffect {
+  /** Which effect this is. */
+  readonly type: "broadcast";
+  /** The whole datagram. */
+  readonly bytes: Uint8Array;
+  /** How far, in hops, 1 to 255; 0 for the usual. */
+  readonly radius: number;
+}
+
 /** Something happened that a log, a counter or a waiting caller wants to know. */
 export interface TraceEffect<Event> {
   /** Which effect this is. */
@@ -37,7 +50,7 @@ export interface TraceEffect<Event> {
 }
 
 /** What a machine asks of its shell. */
-export type Effect<Event> = SendEffect | TraceEffect<Event>;
+export type Effect<Event> = SendEffect | BroadcastEffect | TraceEffect<Event>;
 
 /** A protocol machine, without input or output of its own. */
 export interface Machine<Event> {
@@ -75,6 +88,11 @@ export class EffectQueue<Event> {
   /** Adds a datagram to send. */
   send(peer: Peer, bytes: Uint8Array): void {
     this.#effects.push({ type: "send", peer, bytes });
+  }
+
+  /** Adds a datagram to broadcast. */
+  broadcast(bytes: Uint8Array, radius: number): void {
+    this.#effects.push({ type: "broadcast", bytes, radius });
   }
 
   /** Adds an event. */

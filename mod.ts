@@ -41,6 +41,7 @@ export {
   seededRandom,
 } from "./clock.ts";
 export {
+  type BroadcastEffect,
   type Effect,
   EffectQueue,
   type Machine,
@@ -97,24 +98,53 @@ export {
   decodePacket,
   type EncodeOptions,
   encodePacket,
+  isFramed,
   shortTopicId,
   shortTopicName,
 } from "./mqttsn.ts";
-export type { ForgetReason } from "./history.ts";
 export {
+  hasWildcard,
+  matchesFilter,
+  MAX_LEVELS,
+  MAX_TOPIC_OCTETS,
+  parsePredefined,
+  parseTopicFilter,
+  parseTopicName,
+} from "./topics.ts";
+export type { ForgetReason } from "./history.ts";
+export type { LossReason } from "./outbox.ts";
+export {
+  SESSION_STATES,
+  type SessionEvent,
+  type SessionState,
+  TRANSITIONS,
+} from "./session.ts";
+export type { ClientCounts, ConnectionStats } from "./connections.ts";
+export {
+  type ConnectEvent,
   type DeliverEvent,
+  DROP_REASONS,
   type DropEvent,
   type DropReason,
   type ForgetEvent,
   type HoldEvent,
+  type LoseEvent,
+  type MoveEvent,
   type PublishEvent,
+  type Refusal,
+  REFUSALS,
   type RefuseEvent,
-  Router,
+  type RegisterEvent,
   type RouterEvent,
-  type RouterOptions,
-  type RouterStats,
+  type SessionStateEvent,
   type SubscribeEvent,
-} from "./router.ts";
+  type UnsubscribeEvent,
+  type WillEvent,
+} from "./events.ts";
+export type { ClassicStats } from "./classic_broker.ts";
+export type { GatewayStats } from "./gateway.ts";
+export type { MqttSnStats, RouterStats } from "./system.ts";
+export { Router, type RouterOptions } from "./router.ts";
 export {
   type AnswerEvent,
   ClassicDevice,

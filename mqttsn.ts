@@ -104,6 +104,35 @@ export function decodePacket(
   return decodeBody(type, bytes, at + 1, declared);
 }
 
+/**
+ * Tells whether a datagram begins as a message of MQTT-SN 1.2 does: a type that
+ * exists, and a length that is its own. It may still be malformed; but what is
+ * not framed so is of another protocol.
+ *
+ * @example
+ * ```ts
+ * import { assert, assertFalse } from "@std/assert";
+ * import { isFramed } from "./mqttsn.ts";
+ *
+ * assert(isFramed(Uint8Array.of(0x02, 0x16)));
+ * assertFalse(isFramed(new TextEncoder().encode('{"type":"publish"}')));
+ * ```
+ */
+export function isFramed(
+  bytes: Uint8Array,
+  options: DecodeOptions = {},
+): boolean {
+  const isLong = bytes[0] === LONG_FORM;
+  const at = isLong ? 3 : 1;
+  if (bytes.length <= at) return false;
+  const type = NAME_BY_CODE[bytes[at]!];
+  if (type === undefined) return false;
+  const declared = isLong ? u16(bytes, 1) : bytes[0]!;
+  if (type === "ENCAPSULATED") return !isLong && declared < bytes.length;
+  return declared === bytes.length ||
+    (options.lenient === true && declared > at && declared < bytes.length);
+}
+
 /** Reads what stands from `at`, behind the type, to `end`. */
 function decodeBody(
   type: Exclude<MsgType, "ENCAPSULATED">,

@@ -1,216 +1,170 @@
 /**
- * The broker's core: datagrams in, effects out. Knows who waits for which topic
- * and what was published to it; never a socket, a timer, the time of day or a
- * log. Its surface is that of every machine (`machine.ts`).
+ * The broker's core: datagrams in, effects out. It tells the protocols apart,
+ * joins them, so that what one publishes the others receive, and keeps the
+ * broker's own topics. Knows neither protocol's rules (`gateway.ts`,
+ * `classic_broker.ts`), and never a socket, a timer, the time of day or a log.
+ * Its surface is that of every machine (`machine.ts`).
  *
- * A publish adds to its topic's history, is acknowledged, and then serves
- * whoever waits for the topic. A subscribe is answered with the whole history in
- * one datagram or, where there is none yet, waits for it. Either way it is over
- * after one answer.
+ * A datagram is MQTT-SN if its length and type are, unless it is JSON: an object
+ * in JSON begins with 7B, which as MQTT-SN is a message of 123 octets, and what
+ * follows in any that a program writes is no type. A peer that is connected by
+ * MQTT-SN is believed to speak it.
  *
- * A history that its source has no allowance for (`allowance.ts`) is held back
- * and sent, whole, when the allowance has grown again.
+ * What is published by MQTT-SN enters the topic's classic history, as text; what
+ * is published by the classic protocol reaches the subscribers of MQTT-SN at QoS
+ * 0, if its topic's name is one of MQTT's.
  *
  * @module
  */
 
-import { Allowances } from "./allowance.ts";
-import {
-  CLASSIC_REPLY,
-  type ClassicRefusal,
-  type ClassicRequest,
-  decodeRequest,
-  encodeReply,
-} from "./classic.ts";
+import { Budget } from "./budget.ts";
+import { decodeRequest, parseClassicTopic } from "./classic.ts";
+import { ClassicBroker } from "./classic_broker.ts";
 import type { Millis } from "./clock.ts";
-import { costOf, type ForgetReason, Histories } from "./history.ts";
+import type { RouterEvent } from "./events.ts";
+import { Exchange } from "./exchange.ts";
+import { Gateway, type GatewayOptions, SYSTEM_LEVEL } from "./gateway.ts";
 import { type Effect, EffectQueue, type Machine } from "./machine.ts";
 import {
   type ClassicTopic,
   MalformedPacketError,
   MAX_DATAGRAM,
+  type Message,
   type Peer,
+  type TopicName,
 } from "./message.ts";
-import { type Subscription, WaitingList } from "./waiting.ts";
+import { isFramed } from "./mqttsn.ts";
+import { Outlet } from "./outlet.ts";
+import { type RouterStats, systemTopics } from "./system.ts";
+import { MAX_TOPIC_ID } from "./topic_ids.ts";
+import { parsePredefined, parseTopicName } from "./topics.ts";
+import { encodeUtf8 } from "./utf8.ts";
 
-/** Why a datagram or a subscription got no answer. */
-export type DropReason =
-  /** It had no octets. */
-  | "empty"
-  /** It was of no protocol that is known. */
-  | "malformed"
-  /** Its `type` is nobody's. */
-  | "unknownType"
-  /** Its source has no allowance left for the answer. */
-  | "allowance"
-  /** Too many others have begun to wait since. */
-  | "displaced";
-
-/** What the router tells about its work. */
-export type RouterEvent =
-  | PublishEvent
-  | SubscribeEvent
-  | DeliverEvent
-  | HoldEvent
-  | RefuseEvent
-  | DropEvent
-  | ForgetEvent;
-
-/** A publish was accepted. */
-export interface PublishEvent {
-  /** Which event this is. */
-  readonly type: "publish";
-  /** Who published. */
-  readonly peer: Peer;
-  /** To which topic. */
-  readonly topicName: ClassicTopic;
-  /** Length of the datum in octets. */
-  readonly octets: number;
-}
-
-/** A subscribe was accepted. */
-export interface SubscribeEvent {
-  /** Which event this is. */
-  readonly type: "subscribe";
-  /** Who subscribed. */
-  readonly peer: Peer;
-  /** To which topic. */
-  readonly topicName: ClassicTopic;
-}
-
-/** A history was sent to a subscriber. */
-export interface DeliverEvent {
-  /** Which event this is. */
-  readonly type: "deliver";
-  /** To whom. */
-  readonly peer: Peer;
-  /** Of which topic. */
-  readonly topicName: ClassicTopic;
-  /** Length of the datagram in octets. */
-  readonly octets: number;
-}
-
-/** A history is held back until its source's allowance has grown. */
-export interface HoldEvent {
-  /** Which event this is. */
-  readonly type: "hold";
-  /** Who has to wait. */
-  readonly peer: Peer;
-  /** For which topic. */
-  readonly topicName: ClassicTopic;
-}
-
-/** A request was refused. */
-export interface RefuseEvent {
-  /** Which event this is. */
-  readonly type: "refuse";
-  /** Whose request. */
-  readonly peer: Peer;
-  /** Which reply it got. */
-  readonly reason: ClassicRefusal;
-}
-
-/** A datagram or a subscription was left unanswered. */
-export interface DropEvent {
-  /** Which event this is. */
-  readonly type: "drop";
-  /** Whose. */
-  readonly peer: Peer;
-  /** Why, for a counter. */
-  readonly reason: DropReason;
-  /** Why, for a person. */
-  readonly detail: string;
-}
-
-/** Data left a topic's history. */
-export interface ForgetEvent {
-  /** Which event this is. */
-  readonly type: "forget";
-  /** Of which topic. */
-  readonly topicName: ClassicTopic;
-  /** Why. */
-  readonly reason: ForgetReason;
-  /** How many data. */
-  readonly count: number;
-}
-
-/** The router's limits: whole numbers. */
+/** The limits of a router, and what it does where there is a choice. */
 export interface RouterOptions {
-  /** Data kept for each topic; 1 or more. Default 1,000. */
+  /** Data kept for each classic topic; 1 or more. Default 1,000. */
   readonly history?: number;
-  /** Topics that have a history; 1 or more. Default 10,000. */
+  /** Classic topics that have a history; 1 or more. Default 10,000. */
   readonly maxTopics?: number;
-  /** Subscriptions that wait for a first datum; 1 or more. Default 10,000. */
+  /** Classic subscriptions that wait; 1 or more. Default 10,000. */
   readonly maxWaiting?: number;
   /** Those of one peer that wait; 0 or more. Default 100. */
   readonly maxWaitingPerPeer?: number;
   /** Those of one source that are held; 1 or more. Default 16. */
   readonly maxHeldPerSource?: number;
   /**
-   * Memory in octets, estimated, for all histories, as much again for all
-   * subscriptions that wait and for all that are held; 65,507 or more. Default
-   * 64 MiB.
+   * Memory in octets, estimated, for each of: classic histories, classic
+   * subscriptions that wait, those that are held, messages that wait for
+   * MQTT-SN's clients, their topic ids, and retained messages; 65,507 or more.
+   * Default 64 MiB.
    */
   readonly maxMemory?: number;
   /**
-   * Octets that a source beyond this machine may be sent at once in excess of
-   * what it sent; 1 or more. Default 128 KiB.
+   * Octets that a source beyond this machine may be sent at once, by the classic
+   * protocol, in excess of what it sent; 1 or more. Default 128 KiB.
    */
   readonly allowance?: number;
   /** Octets a second by which an allowance grows back; 1 or more. Default 16 KiB. */
   readonly allowanceRate?: number;
   /** Sources whose allowance is followed at a time; 1 or more. Default 10,000. */
   readonly maxSources?: number;
+
+  /** MQTT-SN clients, kept sessions included; 1 or more. Default 10,000. */
+  readonly maxClients?: number;
+  /** Messages that wait for one client; 1 or more. Default 1,000. */
+  readonly maxQueue?: number;
+  /** Subscriptions of one client; 1 or more. Default 1,000. */
+  readonly maxSubscriptions?: number;
+  /** Topics that one client has ids for, 1 to 65,534. Default 10,000. */
+  readonly maxTopicIds?: number;
+  /** Topics that have a retained message; 0 or more. Default 100,000. */
+  readonly maxRetained?: number;
+  /** QoS 2 messages of one client that wait for PUBREL. Default 256. */
+  readonly maxUnreleased?: number;
+  /** PUBLISHes a second from one client; 0, the default, for any number. */
+  readonly maxRate?: number;
+  /** The longest MQTT-SN message that is sent, in octets, 32 to 65,507, the default. */
+  readonly maxPacket?: number;
+  /** Until an unanswered packet is sent again, in milliseconds. Default 10,000. */
+  readonly retryMs?: Millis;
+  /** How often it is sent again before a client is lost; 0 or more. Default 4. */
+  readonly retries?: number;
+  /**
+   * What a keep alive or a sleep of more than a minute is multiplied by before a
+   * client is lost, 1 to 10. Default 1.1. For a minute or less it is 1.5.
+   */
+  readonly tolerance?: number;
+  /**
+   * What happens when too much waits for a client: `drop`, the default, lets the
+   * oldest go, one of QoS 0 before all others; `refuse` lets only those of QoS 0
+   * go, and else answers the publisher with congestion.
+   */
+  readonly overflow?: "drop" | "refuse";
+  /** Topics that have an id for everybody, by id, 1 to 65,534. */
+  readonly predefined?: ReadonlyMap<number, string>;
+  /** Which gateway it is, 0 to 255. Default 1. */
+  readonly gwId?: number;
+  /** Seconds between two ADVERTISEs, 1 to 65,535; 0, the default, for none. */
+  readonly advertise?: number;
+  /** Whether it advertises only while no other gateway does. Default false. */
+  readonly standby?: boolean;
+  /**
+   * Whether rules that are usually overlooked are held: a client id of 23
+   * characters at most, no msgId 0 where one is needed, no wildcard in a short
+   * topic name. Default false.
+   */
+  readonly strict?: boolean;
+  /** Whether a PUBLISH of QoS −1, without connection, is taken. Default true. */
+  readonly qosMinusOne?: boolean;
+  /** Whether it may spell out its topic, as Paho's client does. Default false. */
+  readonly namedQosMinusOne?: boolean;
+  /** Whether REGISTER of a pre-defined topic gives that id. Default false. */
+  readonly registerPredefined?: boolean;
+  /** Whether a client without client id is given one. Default false. */
+  readonly allowEmptyClientId?: boolean;
+  /** Whether a CONNECT without keep alive is refused. Default false. */
+  readonly requireKeepAlive?: boolean;
+  /** Whether CONNECT only wakes a sleeping client, whatever its flags. Default false. */
+  readonly connectWakesOnly?: boolean;
+  /** Whether PINGREQ with a client id moves it to a new address. Default true. */
+  readonly allowMove?: boolean;
+  /** Whether octets behind an MQTT-SN message are ignored. Default false. */
+  readonly ignoreTail?: boolean;
+  /** What `$SYS/broker/version` says. Default `unknown`. */
+  readonly version?: string;
 }
 
-/** What the router counted since its start, and what its tables hold now. */
-export interface RouterStats {
-  /** Datagrams taken. */
-  readonly received: number;
-  /** Datagrams sent. */
-  readonly sent: number;
-  /** Publishes accepted. */
-  readonly published: number;
-  /** Subscribes accepted. */
-  readonly subscribed: number;
-  /** Histories sent to subscribers. */
-  readonly delivered: number;
-  /** Histories held back until an allowance had grown. */
-  readonly held: number;
-  /** Requests refused, by reply. */
-  readonly refused: Readonly<Record<ClassicRefusal, number>>;
-  /** Datagrams and subscriptions left unanswered, by reason. */
-  readonly dropped: Readonly<Record<DropReason, number>>;
-  /** Data that left a history, by reason. */
-  readonly forgotten: Readonly<Record<ForgetReason, number>>;
-  /** Topics that have a history now. */
-  readonly topics: number;
-  /** Subscriptions that wait or are held now. */
-  readonly waiting: number;
-  /** Memory that histories and subscriptions take now, in octets, estimated. */
-  readonly memory: number;
-}
-
-/** Each limit's default and least value. */
+/** Each limit's default, and the least and the most that it can be. */
 const LIMITS = {
-  history: [1_000, 1],
-  maxTopics: [10_000, 1],
-  maxWaiting: [10_000, 1],
-  maxWaitingPerPeer: [100, 0],
-  maxHeldPerSource: [16, 1],
-  maxMemory: [64 * 1024 * 1024, MAX_DATAGRAM],
-  allowance: [128 * 1024, 1],
-  allowanceRate: [16 * 1024, 1],
-  maxSources: [10_000, 1],
-} as const satisfies Record<keyof RouterOptions, readonly [number, number]>;
+  history: [1_000, 1, Infinity],
+  maxTopics: [10_000, 1, Infinity],
+  maxWaiting: [10_000, 1, Infinity],
+  maxWaitingPerPeer: [100, 0, Infinity],
+  maxHeldPerSource: [16, 1, Infinity],
+  maxMemory: [64 * 1024 * 1024, MAX_DATAGRAM, Infinity],
+  allowance: [128 * 1024, 1, Infinity],
+  allowanceRate: [16 * 1024, 1, Infinity],
+  maxSources: [10_000, 1, Infinity],
+  maxClients: [10_000, 1, Infinity],
+  maxQueue: [1_000, 1, Infinity],
+  maxSubscriptions: [1_000, 1, Infinity],
+  maxTopicIds: [10_000, 1, MAX_TOPIC_ID],
+  maxRetained: [100_000, 0, Infinity],
+  maxUnreleased: [256, 1, 0xffff],
+  maxRate: [0, 0, Infinity],
+  maxPacket: [MAX_DATAGRAM, 32, MAX_DATAGRAM],
+  retryMs: [10_000, 1, Infinity],
+  retries: [4, 0, Infinity],
+  gwId: [1, 0, 255],
+  advertise: [0, 0, 65_535],
+} as const satisfies Partial<
+  Record<keyof RouterOptions, readonly [number, number, number]>
+>;
 
-const ACCEPTED = encodeReply(CLASSIC_REPLY.accepted);
-const REFUSALS: Readonly<Record<ClassicRefusal, Uint8Array>> = {
-  invalidRequest: encodeReply(CLASSIC_REPLY.invalidRequest),
-  invalidTopic: encodeReply(CLASSIC_REPLY.invalidTopic),
-  invalidData: encodeReply(CLASSIC_REPLY.invalidData),
-  failed: encodeReply(CLASSIC_REPLY.failed),
-};
+type Limits = Record<keyof typeof LIMITS, number>;
+
+/** Between two looks at the broker's own topics, while anyone subscribes. */
+const SYSTEM_INTERVAL_MS = 1_000;
 
 /**
  * The broker's core.
@@ -236,118 +190,98 @@ const REFUSALS: Readonly<Record<ClassicRefusal, Uint8Array>> = {
  * ```
  */
 export class Router implements Machine<RouterEvent> {
-  readonly #limits: Required<RouterOptions>;
   readonly #effects = new EffectQueue<RouterEvent>();
-  readonly #allowances: Allowances;
-  readonly #histories: Histories;
-  readonly #waiting: WaitingList;
-  /** What is held back, in order, by the source's address. */
-  readonly #held = new Map<string, Subscription[]>();
-  #heldCount = 0;
-  #heldMemory = 0;
-  #heldUntil: Millis | undefined;
-  /** The history that was sent last: many may ask for the same. */
-  #encoded: { topicName: ClassicTopic; bytes: Uint8Array } | undefined;
-
-  readonly #counts = {
-    received: 0,
-    sent: 0,
-    published: 0,
-    subscribed: 0,
-    delivered: 0,
-    held: 0,
-  };
-  readonly #refused = {
-    invalidRequest: 0,
-    invalidTopic: 0,
-    invalidData: 0,
-    failed: 0,
-  };
-  readonly #dropped = {
-    empty: 0,
-    malformed: 0,
-    unknownType: 0,
-    allowance: 0,
-    displaced: 0,
-  };
-  readonly #forgotten = { count: 0, datagram: 0, memory: 0 };
+  readonly #outlet = new Outlet(this.#effects);
+  readonly #exchange: Exchange;
+  readonly #gateway: Gateway;
+  readonly #classic: ClassicBroker;
+  readonly #framing: { readonly lenient: boolean };
+  readonly #queueBudget: Budget;
+  readonly #topicIdBudget: Budget;
+  readonly #version: string;
+  #received = 0;
+  #receivedOctets = 0;
+  #startedAt: Millis | undefined;
+  /** When the broker's own topics are due, while anyone subscribes to them. */
+  #systemAt: Millis | undefined;
+  /** What they said last. */
+  readonly #system = new Map<TopicName, string>();
 
   /**
    * Makes a router with empty tables.
    *
-   * @param options limits other than the defaults
-   * @throws {RangeError} when a limit is too small or no whole number
+   * @param options limits and choices other than the defaults
+   * @throws {RangeError} when a limit is out of its range
+   * @throws {TypeError} when a pre-defined topic is not valid
    */
   constructor(options: RouterOptions = {}) {
-    this.#limits = limitsFrom(options);
-    this.#allowances = new Allowances(this.#limits);
-    this.#waiting = new WaitingList(
-      this.#limits,
-      ({ peer }) => this.#drop(peer, "displaced", "Others wait since"),
-    );
-    this.#histories = new Histories(
-      this.#limits,
-      (topicName, reason, count) => {
-        this.#forgotten[reason] += count;
-        this.#effects.trace({ type: "forget", topicName, reason, count });
-      },
+    const limits = limitsFrom(options);
+    const { overflow = "drop", ignoreTail = false } = options;
+    this.#version = options.version ?? "unknown";
+    this.#framing = { lenient: ignoreTail };
+    this.#queueBudget = new Budget(limits.maxMemory);
+    this.#topicIdBudget = new Budget(limits.maxMemory);
+    this.#exchange = new Exchange({ ...limits, overflow });
+    this.#classic = new ClassicBroker(limits, this.#outlet, this);
+    const gatewayOptions: GatewayOptions = {
+      ...limits,
+      overflow,
+      ignoreTail,
+      tolerance: toleranceFrom(options),
+      queueBudget: this.#queueBudget,
+      topicIdBudget: this.#topicIdBudget,
+      predefined: parsePredefined(
+        Object.fromEntries(options.predefined ?? new Map()),
+      ),
+      standby: options.standby ?? false,
+      strict: options.strict ?? false,
+      qosMinusOne: options.qosMinusOne ?? true,
+      namedQosMinusOne: options.namedQosMinusOne ?? false,
+      registerPredefined: options.registerPredefined ?? false,
+      allowEmptyClientId: options.allowEmptyClientId ?? false,
+      requireKeepAlive: options.requireKeepAlive ?? false,
+      connectWakesOnly: options.connectWakesOnly ?? false,
+      allowMove: options.allowMove ?? true,
+    };
+    this.#gateway = new Gateway(
+      gatewayOptions,
+      this.#outlet,
+      this.#exchange,
+      this,
     );
   }
 
   /** Takes one datagram from a peer. */
   handleDatagram(now: Millis, peer: Peer, bytes: Uint8Array): void {
-    this.#counts.received++;
-    if (bytes.length === 0) return this.#drop(peer, "empty", "No octets");
+    this.#startedAt ??= now;
+    this.#received++;
+    this.#receivedOctets += bytes.length;
+    if (bytes.length === 0) return this.#outlet.drop(peer, "empty");
     if (bytes.length > MAX_DATAGRAM) {
-      return this.#drop(peer, "malformed", `${bytes.length} octets`);
+      return this.#outlet.drop(peer, "malformed", `${bytes.length} octets`);
     }
-
-    let request: ClassicRequest;
-    try {
-      request = decodeRequest(bytes);
-    } catch (error) {
-      if (!(error instanceof MalformedPacketError)) throw error;
-      return this.#drop(peer, "malformed", error.message);
+    if (this.#isMqttSn(peer, bytes)) {
+      return this.#gateway.handleDatagram(now, peer, bytes);
     }
-
-    const { length } = bytes;
-    switch (request.type) {
-      case "publish":
-        return this.#publish(now, peer, request.topicName, request.data);
-      case "subscribe":
-        return this.#subscribe(now, peer, request.topicName, length);
-      case "invalid":
-        return this.#refuse(now, peer, request.refusal, length);
-      case "unknown":
-        return this.#drop(peer, "unknownType", "Unknown type of request");
-      default:
-        request satisfies never;
-    }
+    this.#classic.handleDatagram(now, peer, bytes);
   }
 
-  /** Sends what was held back and may go by now. */
+  /** Does what is due by `now`. */
   handleTimeout(now: Millis): void {
-    if (this.#heldUntil === undefined || now < this.#heldUntil) return;
-    this.#heldUntil = undefined;
-    for (const [hostname, held] of this.#held) {
-      for (let first; (first = held[0]) !== undefined;) {
-        const readyAt = this.#allowances.readyAt(first.peer) ?? now;
-        if (readyAt > now) {
-          this.#heldUntil = Math.min(this.#heldUntil ?? readyAt, readyAt);
-          break;
-        }
-        held.shift();
-        this.#heldCount--;
-        this.#heldMemory -= costOf(first.topicName);
-        this.#answerHeld(now, first);
-      }
-      if (held.length === 0) this.#held.delete(hostname);
+    this.#startedAt ??= now;
+    this.#classic.handleTimeout(now);
+    this.#gateway.handleTimeout(now);
+    if (this.#systemAt !== undefined && now >= this.#systemAt) {
+      this.#publishSystem(now);
     }
   }
 
-  /** When the next history that was held back may go. */
+  /** When something is due next, `undefined` for never. */
   nextTimeout(): Millis | undefined {
-    return this.#heldUntil;
+    return earliest(
+      this.#systemAt,
+      earliest(this.#gateway.nextTimeout(), this.#classic.nextTimeout()),
+    );
   }
 
   /** The next effect in order, `undefined` when there is none left. */
@@ -357,143 +291,142 @@ export class Router implements Machine<RouterEvent> {
 
   /** What was counted so far: a snapshot, it does not change afterwards. */
   stats(): RouterStats {
+    const { sent, sentOctets, sentByType, dropped, refused } = this.#outlet
+      .stats();
+    const classic = this.#classic.stats();
+    const gateway = this.#gateway.stats();
     return {
-      ...this.#counts,
-      refused: { ...this.#refused },
-      dropped: { ...this.#dropped },
-      forgotten: { ...this.#forgotten },
-      topics: this.#histories.size,
-      waiting: this.#waiting.size + this.#heldCount,
-      memory: this.#histories.memory + this.#waiting.memory +
-        this.#heldMemory,
+      received: this.#received,
+      receivedOctets: this.#receivedOctets,
+      sent,
+      sentOctets,
+      published: classic.published + gateway.published,
+      subscribed: classic.subscribed + gateway.subscribed,
+      delivered: classic.delivered + gateway.delivered,
+      dropped,
+      classic,
+      mqttsn: {
+        ...gateway,
+        sentByType,
+        refused,
+        subscriptions: this.#exchange.subscriptions,
+        retained: this.#exchange.retained,
+        retainedMemory: this.#exchange.memory,
+        queueMemory: this.#queueBudget.used,
+        topicIdMemory: this.#topicIdBudget.used,
+      },
     };
   }
 
-  #publish(
-    now: Millis,
-    peer: Peer,
-    topicName: ClassicTopic,
-    data: string,
-  ): void {
-    const octets = this.#histories.append(topicName, data);
-    this.#encoded = undefined;
-    this.#counts.published++;
-    this.#effects.trace({ type: "publish", peer, topicName, octets });
-    // The acknowledgement goes first: the publisher may be waiting itself.
-    this.#send(peer, ACCEPTED);
-
-    for (const subscription of this.#waiting.take(topicName)) {
-      this.#answer(now, subscription, 0);
+  /** Hands on what was published by MQTT-SN. */
+  publish(now: Millis, message: Message): void {
+    this.#exchange.deliver(now, message);
+    const { topicName, payload } = message;
+    // A name that the classic protocol would trim is none that it can ask for.
+    const classicTopic = parseClassicTopic(topicName);
+    if (classicTopic as string === topicName) {
+      this.#classic.enter(now, classicTopic!, payload);
     }
   }
 
-  #subscribe(
-    now: Millis,
-    peer: Peer,
-    topicName: ClassicTopic,
-    asked: number,
-  ): void {
-    const hasHistory = this.#histories.has(topicName);
-    if (!hasHistory && this.#waiting.isFullFor(peer)) {
-      return this.#refuse(now, peer, "failed", asked);
-    }
-    this.#counts.subscribed++;
-    this.#effects.trace({ type: "subscribe", peer, topicName });
-    if (hasHistory) this.#answer(now, { peer, topicName }, asked);
-    else this.#waiting.add({ peer, topicName });
+  /** Hands on what was published by the classic protocol. */
+  publishClassic(now: Millis, topic: ClassicTopic, data: string): void {
+    const topicName = parseTopicName(topic);
+    if (topicName === undefined || topicName.startsWith("$")) return;
+    const payload = encodeUtf8(data);
+    this.#exchange.deliver(now, { topicName, payload, qos: 0, retain: false });
   }
 
-  /** Sends a history now, or when those held back before it have gone. */
-  #answer(now: Millis, subscription: Subscription, asked: number): void {
-    const { peer, topicName } = subscription;
-    const excess = this.#histories.octetsOf(topicName) - asked;
-    const isNext = excess <= 0 || !this.#held.has(peer.hostname);
-    if (isNext && this.#allowances.spend(now, peer, excess)) {
-      return this.#deliver(subscription);
+  /** Brings the broker's own topics up to date for a new subscriber. */
+  refreshSystem(now: Millis): void {
+    if (this.#systemAt !== undefined) return; // less than a second old
+    for (const message of this.#systemChanges(now)) {
+      this.#exchange.admit(message);
     }
-    this.#hold(subscription);
+    this.#systemAt = now + SYSTEM_INTERVAL_MS;
   }
 
-  /** Sends a history that was held back, if it has not been forgotten since. */
-  #answerHeld(now: Millis, subscription: Subscription): void {
-    const { peer, topicName } = subscription;
-    if (!this.#histories.has(topicName)) {
-      if (!this.#waiting.isFullFor(peer)) {
-        return this.#waiting.add(subscription);
+  #publishSystem(now: Millis): void {
+    if (!this.#exchange.hasSubscriptionBelow(SYSTEM_LEVEL)) {
+      for (const topicName of this.#system.keys()) {
+        this.#exchange.forget(topicName);
       }
-      return this.#refuse(now, peer, "failed", 0);
+      this.#system.clear();
+      this.#systemAt = undefined;
+      return;
     }
-    this.#allowances.spend(now, peer, this.#histories.octetsOf(topicName));
-    this.#deliver(subscription);
-  }
-
-  #deliver({ peer, topicName }: Subscription): void {
-    if (this.#encoded?.topicName !== topicName) {
-      const bytes = encodeReply(this.#histories.read(topicName) ?? "");
-      this.#encoded = { topicName, bytes };
+    for (const message of this.#systemChanges(now)) {
+      this.#exchange.admit(message);
+      this.#exchange.deliver(now, message);
     }
-    const { bytes } = this.#encoded;
-    this.#counts.delivered++;
-    const octets = bytes.length;
-    this.#effects.trace({ type: "deliver", peer, topicName, octets });
-    this.#send(peer, bytes);
+    this.#systemAt = now + SYSTEM_INTERVAL_MS;
   }
 
-  #hold(subscription: Subscription): void {
-    const { peer, topicName } = subscription;
-    const { maxHeldPerSource, maxMemory } = this.#limits;
-    const readyAt = this.#allowances.readyAt(peer);
-    const held = this.#held.get(peer.hostname) ?? [];
-    const memory = this.#heldMemory + costOf(topicName);
-    if (
-      readyAt === undefined || held.length >= maxHeldPerSource ||
-      memory > maxMemory
-    ) return this.#drop(peer, "allowance", "Too much is held back already");
-    this.#heldUntil = Math.min(this.#heldUntil ?? readyAt, readyAt);
-    held.push(subscription);
-    this.#held.set(peer.hostname, held);
-    this.#heldCount++;
-    this.#heldMemory = memory;
-    this.#counts.held++;
-    this.#effects.trace({ type: "hold", peer, topicName });
-  }
-
-  #refuse(
-    now: Millis,
-    peer: Peer,
-    reason: ClassicRefusal,
-    asked: number,
-  ): void {
-    const reply = REFUSALS[reason];
-    if (!this.#allowances.spend(now, peer, reply.length - asked)) {
-      return this.#drop(peer, "allowance", CLASSIC_REPLY[reason]);
+  /** The broker's own topics that say something else than they did last. */
+  #systemChanges(now: Millis): Message[] {
+    const uptime = Math.floor((now - (this.#startedAt ?? now)) / 1_000);
+    const changes: Message[] = [];
+    for (
+      const [name, value] of systemTopics(this.stats(), this.#version, uptime)
+    ) {
+      const topicName = parseTopicName(name)!;
+      if (this.#system.get(topicName) === value) continue;
+      this.#system.set(topicName, value);
+      const payload = encodeUtf8(value);
+      changes.push({ topicName, payload, qos: 0, retain: true });
     }
-    this.#refused[reason]++;
-    this.#effects.trace({ type: "refuse", peer, reason });
-    this.#send(peer, reply);
+    return changes;
   }
 
-  #drop(peer: Peer, reason: DropReason, detail: string): void {
-    this.#dropped[reason]++;
-    this.#effects.trace({ type: "drop", peer, reason, detail });
-  }
-
-  #send(peer: Peer, bytes: Uint8Array): void {
-    this.#counts.sent++;
-    this.#effects.send(peer, bytes);
+  #isMqttSn(peer: Peer, bytes: Uint8Array): boolean {
+    if (!isFramed(bytes, this.#framing)) return false;
+    return bytes[0] !== BRACE || this.#gateway.knows(peer) || !isJson(bytes);
   }
 }
 
-function limitsFrom(options: RouterOptions): Required<RouterOptions> {
-  const limits: Record<string, number> = {};
-  for (const [name, [usual, least]] of Object.entries(LIMITS)) {
-    const value = options[name as keyof RouterOptions] ?? usual;
-    if (!Number.isSafeInteger(value) || value < least) {
+/** `{`, with which an object in JSON begins. */
+const BRACE = 0x7b;
+
+function isJson(bytes: Uint8Array): boolean {
+  try {
+    decodeRequest(bytes);
+    return true;
+  } catch (error) {
+    if (!(error instanceof MalformedPacketError)) throw error;
+    return false;
+  }
+}
+
+function earliest(
+  one: Millis | undefined,
+  other: Millis | undefined,
+): Millis | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return Math.min(one, other);
+}
+
+function limitsFrom(options: RouterOptions): Limits {
+  const limits = {} as Limits;
+  for (const key of Object.keys(LIMITS)) {
+    const name = key as keyof Limits;
+    const [usual, least, most] = LIMITS[name];
+    const value = options[name] ?? usual;
+    if (!Number.isSafeInteger(value) || value < least || value > most) {
+      const range = most === Infinity
+        ? `${least} or more`
+        : `${least} to ${most}`;
       throw new RangeError(
-        `Cannot take "${value}" as ${name}: it is a whole number, ${least} or more`,
+        `Cannot take "${value}" as ${name}: it is a whole number, ${range}`,
       );
     }
     limits[name] = value;
   }
-  return limits as Required<Record<keyof RouterOptions, number>>;
+  return limits;
+}
+
+function toleranceFrom({ tolerance = 1.1 }: RouterOptions): number {
+  if (tolerance >= 1 && tolerance <= 10) return tolerance;
+  throw new RangeError(
+    `Cannot take "${tolerance}" as tolerance: it is a number, 1 to 10`,
+  );
 }

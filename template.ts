@@ -101,6 +101,9 @@ export abstract class Template<Event> implements AsyncDisposable {
   /** Learns what happened in the machine. */
   protected abstract handleEvent(event: Event): void;
 
+  /** Sends a datagram to whoever listens for gateways: nobody, unless overridden. */
+  protected broadcast(_bytes: Uint8Array, _radius: number): void {}
+
   /** Lets go of what a program holds of its own, at the start of a close. */
   protected handleClose(): void {}
 
@@ -175,6 +178,9 @@ export abstract class Template<Event> implements AsyncDisposable {
       switch (effect.type) {
         case "send":
           this.#transport.send(effect.peer, effect.bytes);
+          break;
+        case "broadcast":
+          this.broadcast(effect.bytes, effect.radius);
           break;
         case "trace":
           this.handleEvent(effect.event);

@@ -27,6 +27,11 @@ export function decodeUtf8(bytes: Uint8Array): string {
   return text.includes("\ufffd") ? strict.decode(bytes) : text;
 }
 
+/** Reads a text, whatever the octets: what is no UTF-8 becomes U+FFFD. */
+export function decodeUtf8Loosely(bytes: Uint8Array): string {
+  return loose.decode(bytes);
+}
+
 /** Writes a text; half a surrogate pair becomes U+FFFD. */
 export function encodeUtf8(text: string): Uint8Array {
   return encoder.encode(text);

@@ -14,11 +14,11 @@ Deno.test("Broker.listen() serves publishers and subscribers over UDP", async ()
   await using second = await Subscriber.connect({ port: broker.port });
   const waiting = [first.subscribe("weather"), second.subscribe("weather")];
   // Both wait for certain when the broker has answered something later.
-  while (broker.stats().waiting < 2) await publisher.ping();
+  while (broker.stats().classic.waiting < 2) await publisher.ping();
   await publisher.publish("weather", "21.5 °C");
   assertEquals(await Promise.all(waiting), ["21.5 °C", "21.5 °C"]);
-  const { published, delivered, waiting: left } = broker.stats();
-  assertEquals([published, delivered, left], [1, 2, 0]);
+  const { published, delivered, classic } = broker.stats();
+  assertEquals([published, delivered, classic.waiting], [1, 2, 0]);
 });
 
 Deno.test("Broker.listen() throws when the port is taken", async () => {
@@ -180,9 +180,12 @@ Deno.test("Broker serves an ordinary client after 100,000 hostile datagrams, in 
   // What the system dropped all the same is neither ours nor much.
   assert(stats.received > 95_000, told);
   assert(stats.dropped.malformed > 10_000, told);
-  assert(stats.refused.invalidRequest > 1_000, told);
-  assert(stats.topics <= 10_000 && stats.waiting <= 10_000, told);
-  assert(stats.memory <= 2 * 64 * 1024 * 1024, told);
+  assert(stats.classic.refused.invalidRequest > 1_000, told);
+  assert(
+    stats.classic.topics <= 10_000 && stats.classic.waiting <= 10_000,
+    told,
+  );
+  assert(stats.classic.memory <= 2 * 64 * 1024 * 1024, told);
   assert(stats.dropped.empty > 0, told);
   assert(answers > 1_000, told);
 });

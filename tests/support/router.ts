@@ -4,9 +4,12 @@
  * @module
  */
 
+import type { ClassicStats } from "../../classic_broker.ts";
 import { ManualClock, type Millis } from "../../clock.ts";
 import { type Peer, peerOf } from "../../message.ts";
-import { Router, type RouterEvent, type RouterOptions } from "../../router.ts";
+import type { RouterEvent } from "../../events.ts";
+import { Router, type RouterOptions } from "../../router.ts";
+import type { RouterStats } from "../../system.ts";
 
 /** Peers on this machine. */
 export const ANN = peerOf("127.0.0.1", 1001);
@@ -55,11 +58,19 @@ export class RouterBench {
     return this.drain();
   }
 
+  /** What the classic side counted, and what was dropped. */
+  stats(): ClassicStats & Pick<RouterStats, "received" | "sent" | "dropped"> {
+    const { received, sent, dropped, classic } = this.router.stats();
+    return { ...classic, received, sent, dropped };
+  }
+
   drain(): Sent[] {
     const sent: Sent[] = [];
     for (let effect; (effect = this.router.pollEffect()) !== undefined;) {
       if (effect.type === "trace") this.events.push(effect.event);
-      else sent.push([effect.peer.key, new TextDecoder().decode(effect.bytes)]);
+      else if (effect.type === "send") {
+        sent.push([effect.peer.key, new TextDecoder().decode(effect.bytes)]);
+      }
     }
     return sent;
   }

@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { seededRandom } from "../clock.ts";
+import { DROP_REASONS } from "../events.ts";
 import { MAX_DATAGRAM, peerOf } from "../message.ts";
+import { zeros } from "../outlet.ts";
 import { Router } from "../router.ts";
 import {
   ANN,
@@ -113,16 +115,16 @@ Deno.test("Router leaves no subscription when it answers at once (rule 4)", () =
   const bench = new RouterBench();
   bench.publish(ANN, "a", "1");
   bench.subscribe(BOB, "a");
-  assertEquals(bench.router.stats().waiting, 0);
+  assertEquals(bench.stats().waiting, 0);
   assertEquals(bench.publish(ANN, "a", "2"), [[ANN.key, ACCEPTED]]);
 });
 
 Deno.test("Router lets a subscription without history wait (rule 4)", () => {
   const bench = new RouterBench();
   assertEquals(bench.subscribe(BOB, "a"), []);
-  assertEquals(bench.router.stats().waiting, 1);
+  assertEquals(bench.stats().waiting, 1);
   bench.publish(ANN, "b", "1");
-  assertEquals(bench.router.stats().waiting, 1);
+  assertEquals(bench.stats().waiting, 1);
 });
 
 Deno.test("Router serves an address that waits twice twice (rule 4)", () => {
@@ -163,7 +165,7 @@ Deno.test("Router bounds a history by count and by datagram, and counts what it 
   bench.publish(ANN, "b", large);
   bench.publish(ANN, "b", large + "!");
   assertEquals(bench.subscribe(BOB, "b"), [[BOB.key, large + "!"]]);
-  assertEquals(bench.router.stats().forgotten, {
+  assertEquals(bench.stats().forgotten, {
     count: 2,
     datagram: 1,
     memory: 0,
@@ -183,7 +185,7 @@ Deno.test("Router lets the longest wait go when too many wait, and counts it", (
   bench.subscribe(ANN, "a");
   bench.subscribe(BOB, "b");
   assertEquals(bench.subscribe(CYD, "a"), []);
-  const { waiting, dropped } = bench.router.stats();
+  const { waiting, dropped } = bench.stats();
   assertEquals([waiting, dropped.displaced], [2, 1]);
   assertEquals(bench.publish(ANN, "a", "1").slice(1), [[CYD.key, "1"]]);
   assertEquals(bench.publish(ANN, "b", "1").slice(1), [[BOB.key, "1"]]);
@@ -198,7 +200,7 @@ Deno.test("Router refuses a peer that waits too often, and nobody else", () => {
     ANN.key,
     "Broker has got an error",
   ]]);
-  assertEquals(bench.router.stats().refused.failed, 1);
+  assertEquals(bench.stats().refused.failed, 1);
   assertEquals(bench.subscribe(BOB, "d"), []);
   bench.publish(CYD, "a", "1");
   assertEquals(bench.subscribe(ANN, "a"), [[ANN.key, "1"]]);
@@ -212,23 +214,23 @@ Deno.test("Router serves a newcomer to a new topic after 10,000 that wait", () =
   }
   bench.subscribe(BOB, "new");
   assertEquals(bench.publish(ANN, "new", "1").at(-1), [BOB.key, "1"]);
-  assertEquals(bench.router.stats().dropped.displaced, 1_001);
+  assertEquals(bench.stats().dropped.displaced, 1_001);
 });
 
 Deno.test("Router keeps the memory of names that wait within its limit", () => {
   const bench = new RouterBench({ maxMemory: 100_000 });
   const name = (i: number) => `${i}`.padEnd(30_000, "x");
   for (let i = 0; i < 9; i++) bench.subscribe(ANN, name(i));
-  const { memory, waiting, dropped } = bench.router.stats();
+  const { memory, waiting, dropped } = bench.stats();
   assert(memory <= 100_000, String(memory));
   assertEquals([waiting, dropped.displaced], [3, 6]);
 });
 
-Deno.test("Router.stats() shows empty tables when all is served", () => {
+Deno.test("ClassicBroker.stats() shows empty tables when all is served", () => {
   const bench = new RouterBench();
   for (let i = 0; i < 50; i++) bench.subscribe(BOB, `topic/${i % 10}`);
   for (let i = 0; i < 10; i++) bench.publish(ANN, `topic/${i}`, "x");
-  const { waiting, delivered, topics } = bench.router.stats();
+  const { waiting, delivered, topics } = bench.stats();
   assertEquals({ waiting, delivered, topics }, {
     waiting: 0,
     delivered: 50,
@@ -241,7 +243,7 @@ Deno.test("Router drops a datagram longer than UDP carries", () => {
   const long = new Uint8Array(MAX_DATAGRAM + 1).fill(0x20);
   long.set(new TextEncoder().encode("{}"));
   assertEquals(bench.take(ANN, long), []);
-  assertEquals(bench.router.stats().dropped.malformed, 1);
+  assertEquals(bench.stats().dropped.malformed, 1);
 });
 
 Deno.test("Router throws RangeError for a limit that makes no sense", () => {
@@ -273,7 +275,7 @@ Deno.test("Router sends a source beyond this machine no more than its allowance"
   assertEquals(bench.subscribe(FAR, "a").length, 1);
   assertEquals(bench.subscribe(FAR, "a").length, 1); // overdrawn by 20,000
   for (let i = 0; i < 100; i++) assertEquals(bench.subscribe(FAR, "a"), []);
-  const { held, dropped } = bench.router.stats();
+  const { held, dropped } = bench.stats();
   assertEquals([held, dropped.allowance], [16, 84]);
   assertEquals(bench.subscribe(BOB, "a"), [[BOB.key, data]]);
 });
@@ -291,7 +293,7 @@ Deno.test("Router minds the limit for a peer when what it held back was forgotte
   for (let at; (at = bench.router.nextTimeout()) !== undefined;) {
     bench.advance(Math.max(0, at - bench.clock.now()));
   }
-  const { waiting, held, refused, dropped } = bench.router.stats();
+  const { waiting, held, refused, dropped } = bench.stats();
   assertEquals([waiting, held], [1, 5]);
   assertEquals(refused.failed + dropped.allowance, 4);
 });
@@ -324,7 +326,7 @@ Deno.test("Router sends a history that it held back whole when its time has come
   const whole = "x".repeat(5_000) + "\nlater";
   assertEquals(bench.advance(1), [[FAR.key, whole]]);
   assertEquals(bench.router.nextTimeout(), undefined);
-  assertEquals(bench.router.stats().waiting, 0);
+  assertEquals(bench.stats().waiting, 0);
 });
 
 Deno.test("Router sends what it held back in order, one overdraft at a time", () => {
@@ -351,7 +353,7 @@ Deno.test("Router holds back what a publish would set off for an address that wa
   for (let i = 0; i < 50; i++) bench.subscribe(FAR, "a");
   const sent = bench.publish(ANN, "a", "x".repeat(6_000));
   assertEquals(sent.filter(([peer]) => peer === FAR.key).length, 2);
-  const { waiting, dropped } = bench.router.stats();
+  const { waiting, dropped } = bench.stats();
   assertEquals([waiting, dropped.allowance], [16, 32]);
 });
 
@@ -360,7 +362,7 @@ Deno.test("Router drops refusals beyond an allowance, and counts them", () => {
   let sent = 0;
   for (let i = 0; i < 100; i++) sent += bench.take(FAR, "{}").length;
   assertEquals(sent, 5); // 22 octets more than asked, each
-  const { dropped, refused } = bench.router.stats();
+  const { dropped, refused } = bench.stats();
   assertEquals([dropped.allowance, refused.invalidRequest], [95, 5]);
 });
 
@@ -387,7 +389,7 @@ Deno.test("Router drops what it cannot hold, and keeps its tables small, under m
     bench.subscribe(forged, "a");
   }
   assertEquals(octets, 100 * 60_000);
-  const { waiting, dropped } = bench.router.stats();
+  const { waiting, dropped } = bench.stats();
   assertEquals(waiting, 100);
   assert(dropped.allowance > 19_000, String(dropped.allowance));
 });
@@ -427,7 +429,7 @@ Deno.test("Router never throws, and its tables stay bounded, whatever it is sent
       throw new Error(`seed ${seed} round ${round}`, { cause: error });
     }
     bench.events.length = 0;
-    const { topics, waiting, memory } = bench.router.stats();
+    const { topics, waiting, memory } = bench.stats();
     assert(
       topics <= 24 && waiting <= 50 + 40 * 16 && memory <= 1_200_000,
       `round ${round}`,
@@ -435,9 +437,11 @@ Deno.test("Router never throws, and its tables stay bounded, whatever it is sent
   }
   // It did all that it can do, or the bounds above have shown nothing.
   const { received, held, delivered, dropped, refused, forgotten } = bench
-    .router.stats();
+    .stats();
   assertEquals(received, 40_000);
-  const counts = { held, delivered, ...dropped, ...refused, ...forgotten };
+  const { empty, malformed, unknownType, allowance, displaced } = dropped;
+  const drops = { empty, malformed, unknownType, allowance, displaced };
+  const counts = { held, delivered, ...drops, ...refused, ...forgotten };
   assertEquals(
     Object.values(counts).filter((count) => count < 10),
     [],
@@ -454,7 +458,7 @@ Deno.test("Router counts what it takes and sends", () => {
   bench.take(ANN, '{"type":"x","topic":"a"}');
   bench.take(ANN, "");
   bench.take(ANN, "?");
-  const { memory, ...stats } = bench.router.stats();
+  const { memory, ...stats } = bench.stats();
   assert(memory > 0);
   assertEquals(stats, {
     received: 7,
@@ -465,11 +469,10 @@ Deno.test("Router counts what it takes and sends", () => {
     held: 0,
     refused: { invalidRequest: 1, invalidTopic: 0, invalidData: 0, failed: 0 },
     dropped: {
+      ...zeros(DROP_REASONS),
       empty: 1,
       malformed: 1,
       unknownType: 1,
-      allowance: 0,
-      displaced: 0,
     },
     forgotten: { count: 0, datagram: 0, memory: 0 },
     topics: 1,

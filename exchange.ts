@@ -1,0 +1,210 @@
+/**
+ * Where messages and subscriptions meet: who subscribed to what, which message
+ * each topic retains, and who gets a message that is published. Knows MQTT's
+ * rules for both; nothing of a protocol's octets, of sessions, or of how a
+ * subscriber is reached.
+ *
+ * A subscriber whose filters overlap gets a message once, at the highest QoS
+ * among those that match, as MQTT lets a server choose. A message is delivered
+ * at the lower of its own QoS and that (MQTT 3.1.1 §3.8.4).
+ *
+ * @module
+ */
+
+import type { Millis } from "./clock.ts";
+import type {
+  DeliveryQos,
+  Message,
+  TopicFilter,
+  TopicName,
+} from "./message.ts";
+import { RetainedMessages } from "./retained.ts";
+import { SubscriptionTrie } from "./trie.ts";
+
+/** Whoever can subscribe. */
+export interface Subscriber {
+  /** Which message it is to get next; set by {@linkcode Exchange}. */
+  matchedBy: number;
+  /** The highest QoS granted among the filters that match that message. */
+  matchedQos: DeliveryQos;
+  /** Whether it has room for a message of QoS 1 or 2. */
+  hasRoomFor(message: Message): boolean;
+  /** Takes a message. */
+  deliver(
+    now: Millis,
+    message: Message,
+    qos: DeliveryQos,
+    retain: boolean,
+  ): void;
+}
+
+/** The limits of an exchange. */
+export interface ExchangeLimits {
+  /** Topics that have a retained message; 0 or more. */
+  readonly maxRetained: number;
+  /** Memory for retained messages, in octets, estimated. */
+  readonly maxMemory: number;
+  /** Whether a publisher is refused when a subscriber has no room. */
+  readonly overflow: "drop" | "refuse";
+}
+
+/** Why a message is not accepted. */
+export type AdmissionRefusal =
+  /** No further message can be retained. */
+  | "retained"
+  /** A subscriber has no room for it. */
+  | "queue";
+
+/**
+ * The exchange of one broker.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Exchange, type Subscriber } from "./exchange.ts";
+ * import { parseTopicFilter, parseTopicName } from "./topics.ts";
+ *
+ * const got: string[] = [];
+ * const ann: Subscriber = {
+ *   matchedBy: 0,
+ *   matchedQos: 0,
+ *   hasRoomFor: () => true,
+ *   deliver: (_now, { topicName }, qos) => got.push(`${topicName} at ${qos}`),
+ * };
+ * const exchange = new Exchange({
+ *   maxRetained: 10,
+ *   maxMemory: 1e6,
+ *   overflow: "drop",
+ * });
+ * exchange.subscribe(parseTopicFilter("room/+")!, ann, 1);
+ * exchange.deliver(0, {
+ *   topicName: parseTopicName("room/1")!,
+ *   payload: new Uint8Array(),
+ *   qos: 2,
+ *   retain: false,
+ * });
+ * assertEquals(got, ["room/1 at 1"]);
+ * ```
+ */
+export class Exchange {
+  readonly #limits: ExchangeLimits;
+  readonly #trie = new SubscriptionTrie<Subscriber, DeliveryQos>();
+  readonly #retained: RetainedMessages;
+  /** Who gets the message that is being matched; one array, used again. */
+  readonly #matched: Subscriber[] = [];
+  #matchNumber = 0;
+
+  /**
+   * Starts without subscriptions or messages.
+   *
+   * @param limits how much is retained, and what a full queue means
+   */
+  constructor(limits: ExchangeLimits) {
+    this.#limits = limits;
+    this.#retained = new RetainedMessages(limits);
+  }
+
+  /** Subscriptions, one for each subscriber and filter. */
+  get subscriptions(): number {
+    return this.#trie.size;
+  }
+
+  /** Topics that have a retained message. */
+  get retained(): number {
+    return this.#retained.size;
+  }
+
+  /** Memory that retained messages take, in octets, estimated. */
+  get memory(): number {
+    return this.#retained.memory;
+  }
+
+  /** Whether any filter's first level is exactly this. */
+  hasSubscriptionBelow(firstLevel: string): boolean {
+    return this.#trie.hasBelow(firstLevel);
+  }
+
+  /** Adds a subscription, or grants an old one another QoS. */
+  subscribe(
+    filter: TopicFilter,
+    subscriber: Subscriber,
+    qos: DeliveryQos,
+  ): void {
+    this.#trie.set(filter, subscriber, qos);
+  }
+
+  /** Takes a subscription away, if there is one. */
+  unsubscribe(filter: TopicFilter, subscriber: Subscriber): void {
+    this.#trie.delete(filter, subscriber);
+  }
+
+  /**
+   * Accepts a message or not, before it is acknowledged; what is to be retained
+   * is retained from here on, and an empty payload ends that.
+   *
+   * @returns why it is refused, `undefined` when it is accepted
+   */
+  admit(message: Message): AdmissionRefusal | undefined {
+    if (message.qos > 0 && this.#limits.overflow === "refuse") {
+      for (const subscriber of this.#match(message.topicName)) {
+        const isFor = subscriber.matchedQos > 0;
+        if (isFor && !subscriber.hasRoomFor(message)) return "queue";
+      }
+    }
+    if (!message.retain) return undefined;
+    if (message.payload.length === 0) {
+      this.#retained.delete(message.topicName);
+      return undefined;
+    }
+    return this.#retained.set(message) ? undefined : "retained";
+  }
+
+  /**
+   * Hands a message to everyone who subscribed to its topic.
+   *
+   * @returns how many
+   */
+  deliver(now: Millis, message: Message): number {
+    const matched = this.#match(message.topicName);
+    for (const subscriber of matched) {
+      const { matchedQos } = subscriber;
+      const qos = matchedQos < message.qos ? matchedQos : message.qos;
+      subscriber.deliver(now, message, qos, false);
+    }
+    return matched.length;
+  }
+
+  /** Hands a subscriber what is retained of the topics that a filter matches. */
+  deliverRetained(
+    now: Millis,
+    filter: TopicFilter,
+    subscriber: Subscriber,
+    granted: DeliveryQos,
+  ): void {
+    this.#retained.match(filter, (message) => {
+      const qos = granted < message.qos ? granted : message.qos;
+      subscriber.deliver(now, message, qos, true);
+    });
+  }
+
+  /** Lets a topic retain nothing any more. */
+  forget(topicName: TopicName): void {
+    this.#retained.delete(topicName);
+  }
+
+  /** Who subscribed to a topic, each once; valid until the next call. */
+  #match(topicName: TopicName): readonly Subscriber[] {
+    this.#matched.length = 0;
+    this.#matchNumber++;
+    this.#trie.match(topicName, this.#note);
+    return this.#matched;
+  }
+
+  readonly #note = (subscriber: Subscriber, qos: DeliveryQos): void => {
+    if (subscriber.matchedBy !== this.#matchNumber) {
+      subscriber.matchedBy = this.#matchNumber;
+      subscriber.matchedQos = qos;
+      this.#matched.push(subscriber);
+    } else if (qos > subscriber.matchedQos) subscriber.matchedQos = qos;
+  };
+}

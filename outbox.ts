@@ -1,0 +1,528 @@
+/**
+ * What is on its way to one client: the messages that wait for it, and the one
+ * exchange that is under way. Knows the gateway's half of PUBLISH at each QoS
+ * and of REGISTER (MQTT-SN 1.2 §6.5, §6.6, §6.10), their retries and their
+ * limits; nothing of why the client is to have a message, of its subscriptions
+ * or of its sleep.
+ *
+ * Messages leave in the order in which they came, one exchange at a time, as the
+ * specification asks of a client for the other direction. A topic whose id the
+ * client does not know is registered first. What was begun and not ended, because
+ * the client fell asleep or silent, is taken up again: the same msgId, DUP set,
+ * or at once with PUBREL where PUBREC had come.
+ *
+ * @module
+ */
+
+import type { Budget } from "./budget.ts";
+import type { Millis } from "./clock.ts";
+import type { DeliveryQos, Message } from "./message.ts";
+import { RETURN_CODE, type TopicAck } from "./packet.ts";
+import type { TopicAlias, TopicEntry, TopicIds } from "./topic_ids.ts";
+
+/** Why a client does not get a message. */
+export type LossReason =
+  /** Too much waits for the client already. */
+  | "overflow"
+  /** Too much waits for all clients together. */
+  | "memory"
+  /** The message, or its topic's name, does not fit a packet. */
+  | "tooLong"
+  /** The client refused to register the topic. */
+  | "topicRefused"
+  /** The client refused the message. */
+  | "messageRefused"
+  /** The client's table of topic ids is full. */
+  | "topicIds";
+
+/** What makes room when too much waits for a client. */
+export type Overflow =
+  /** The oldest message goes, one of QoS 0 before all others. */
+  | "drop"
+  /** The oldest of QoS 0 goes; else the publisher is refused: congestion. */
+  | "refuse";
+
+/** The limits of an outbox. */
+export interface OutboxLimits {
+  /** Messages that wait for one client; 1 or more. */
+  readonly maxQueue: number;
+  /** What makes room. */
+  readonly overflow: Overflow;
+  /** Until an unanswered packet is sent again, in milliseconds. */
+  readonly retryMs: Millis;
+  /** How often it is sent again; 0 or more. */
+  readonly retries: number;
+  /** The memory that all outboxes share. */
+  readonly queueBudget: Budget;
+}
+
+/** Whose outbox it is. */
+export interface OutboxOwner {
+  /** The client's topic ids. */
+  readonly topicIds: TopicIds;
+}
+
+/** How an outbox reaches its client, and whom it tells. */
+export interface OutboxHost<Owner extends OutboxOwner> {
+  /**
+   * Sends a PUBLISH.
+   *
+   * @returns false when it does not fit a packet: nothing is sent
+   */
+  sendPublish(owner: Owner, publish: OutgoingPublish): boolean;
+  /** Sends a REGISTER; false when it does not fit a packet. */
+  sendRegister(owner: Owner, entry: TopicEntry, msgId: number): boolean;
+  /** Sends a PUBREL. */
+  sendPubrel(owner: Owner, msgId: number): void;
+  /** Is told that a packet was sent again. */
+  handleRetry(owner: Owner): void;
+  /** Is told that the client does not get a message. */
+  handleLoss(owner: Owner, message: Message, reason: LossReason): void;
+  /** Is told that the client does not want a topic (§6.10). */
+  handleTopicRefused(owner: Owner, entry: TopicEntry): void;
+}
+
+/** A PUBLISH to a client. */
+export interface OutgoingPublish {
+  /** What is published. */
+  readonly message: Message;
+  /** At which QoS this client gets it. */
+  readonly qos: DeliveryQos;
+  /** Whether it is sent because it was retained. */
+  readonly retain: boolean;
+  /** Whether it was sent before. */
+  readonly dup: boolean;
+  /** How the client knows the topic. */
+  readonly topicIdType: "normal" | TopicAlias["topicIdType"];
+  /** The id, or the short name's octets. */
+  readonly topicId: number;
+  /** 0 at QoS 0. */
+  readonly msgId: number;
+}
+
+/** A message that waits for the client. */
+interface Delivery {
+  readonly message: Message;
+  readonly qos: DeliveryQos;
+  readonly retain: boolean;
+}
+
+/** The delivery that is under way. */
+interface InFlight extends Delivery {
+  /** That of the PUBLISH; 0 as long as it has none. */
+  msgId: number;
+  /** Whether the PUBLISH has been sent. */
+  wasSent: boolean;
+  /** Whether PUBREC has come: from here on it is PUBREL that is sent. */
+  isReleased: boolean;
+  /** How often the topic was registered once more because the client asked. */
+  repairs: number;
+  /** Whether the client said congestion to it. */
+  isCongested: boolean;
+}
+
+/** What an outbox waits for. */
+type Wait =
+  | { readonly kind: "nothing" }
+  | {
+    readonly kind: "REGACK" | "PUBACK" | "PUBREC" | "PUBCOMP";
+    readonly msgId: number;
+    retryAt: Millis;
+    triesLeft: number;
+  };
+
+const NOTHING: Wait = { kind: "nothing" };
+
+/** What the engine needs around a message that waits, in octets, roughly. */
+const OVERHEAD = 160;
+
+/** More than waited at the start that one awakening may deliver. */
+const AWAKE_MARGIN = 100;
+
+/** The outbox of one client. `Session` has one. */
+export class Outbox<Owner extends OutboxOwner> {
+  readonly #limits: OutboxLimits;
+  readonly #owner: Owner;
+  readonly #host: OutboxHost<Owner>;
+  #isOpen = false;
+  /** Deliveries until it closes by itself; endless for an active client. */
+  #left = 0;
+  #queue: Delivery[] = [];
+  /** How many in the queue are of QoS 0. */
+  #atMostOnce = 0;
+  #current: InFlight | undefined;
+  #wait: Wait = NOTHING;
+  #lastMsgId = 0;
+
+  /**
+   * Starts empty and closed.
+   *
+   * @param limits how much, how long and how often
+   * @param owner whose it is
+   * @param host how the client is reached
+   */
+  constructor(limits: OutboxLimits, owner: Owner, host: OutboxHost<Owner>) {
+    this.#limits = limits;
+    this.#owner = owner;
+    this.#host = host;
+  }
+
+  /** How many messages wait, the one under way included. */
+  get size(): number {
+    return this.#queue.length + (this.#current === undefined ? 0 : 1);
+  }
+
+  /** Whether an answer of the client is awaited. */
+  get isWaiting(): boolean {
+    return this.#wait.kind !== "nothing";
+  }
+
+  /** Whether all that an awakening delivers has been delivered. */
+  get isFlushed(): boolean {
+    return this.#wait.kind === "nothing" &&
+      (this.size === 0 || this.#left <= 0);
+  }
+
+  /** When it will send again, `undefined` when nothing is awaited. */
+  get retryAt(): Millis | undefined {
+    return this.#wait.kind === "nothing" ? undefined : this.#wait.retryAt;
+  }
+
+  /** Whether a message of QoS 1 or 2 would find room without a loss. */
+  hasRoomFor(message: Message): boolean {
+    const { maxQueue, queueBudget } = this.#limits;
+    return this.#queue.length - this.#atMostOnce < maxQueue &&
+      queueBudget.allows(costOf(message));
+  }
+
+  /** Sends what waits, and what comes, from now on. */
+  open(now: Millis): void {
+    this.#left = Infinity;
+    this.#start(now);
+  }
+
+  /** Sends what waits now, and a little of what comes meanwhile. */
+  openForAwakening(now: Millis): void {
+    this.#left = this.size + AWAKE_MARGIN;
+    this.#start(now);
+  }
+
+  /** Sends nothing from now on; what is under way is kept for later. */
+  close(): void {
+    this.#isOpen = false;
+    this.#wait = NOTHING;
+  }
+
+  /** Closes and forgets everything. */
+  clear(): void {
+    this.close();
+    for (const { message } of this.#queue) this.#release(message);
+    if (this.#current !== undefined) this.#release(this.#current.message);
+    this.#queue.length = 0;
+    this.#atMostOnce = 0;
+    this.#current = undefined;
+  }
+
+  /** Takes a message for the client. */
+  add(
+    now: Millis,
+    message: Message,
+    qos: DeliveryQos,
+    retain: boolean,
+  ): void {
+    if (qos === 0 && this.#sendAtOnce(message, retain)) return;
+    if (!this.#makeRoom(message, qos)) return;
+    this.#queue.push({ message, qos, retain });
+    if (qos === 0) this.#atMostOnce++;
+    this.#pump(now);
+  }
+
+  /** Takes a REGACK; false when none is awaited under its msgId. */
+  handleRegack(
+    now: Millis,
+    { msgId, returnCode }: TopicAck<"REGACK">,
+  ): boolean {
+    if (!this.#isAwaited("REGACK", msgId)) return false;
+    const current = this.#current!;
+    const entry = this.#owner.topicIds.get(current.message.topicName)!;
+    this.#wait = NOTHING;
+    if (returnCode === RETURN_CODE.accepted) entry.isKnown = true;
+    else {
+      // §6.10: never to be published to, as the client has no place for it.
+      entry.isRefused = true;
+      this.#lose("topicRefused");
+      this.#host.handleTopicRefused(this.#owner, entry);
+    }
+    this.#pump(now);
+    return true;
+  }
+
+  /** Takes a PUBACK; false when it answers nothing. */
+  handlePuback(now: Millis, ack: TopicAck<"PUBACK">): boolean {
+    const { msgId, returnCode } = ack;
+    const isUnknownTopic = returnCode === RETURN_CODE.invalidTopicId ||
+      returnCode === RETURN_CODE.notSupported; // what some clients say instead
+    if (
+      this.#isAwaited("PUBACK", msgId) && returnCode === RETURN_CODE.accepted
+    ) {
+      this.#finish();
+    } else if (
+      !this.#isAwaited("PUBACK", msgId) && !this.#isAwaited("PUBREC", msgId)
+    ) {
+      // §6.6: an error is reported whatever the QoS, at QoS 0 without a msgId.
+      const entry = this.#owner.topicIds.at(ack.topicId);
+      if (!isUnknownTopic || entry === undefined) return false;
+      entry.isKnown = false;
+      return true;
+    } else if (returnCode === RETURN_CODE.accepted) return false;
+    else if (returnCode === RETURN_CODE.congestion) {
+      this.#current!.isCongested = true; // and again at the next retry
+      return true;
+    } else if (isUnknownTopic && this.#mayRepair()) this.#repair();
+    else this.#lose("messageRefused");
+    this.#pump(now);
+    return true;
+  }
+
+  /** Takes a PUBREC; false when it answers nothing. */
+  handlePubrec(now: Millis, msgId: number): boolean {
+    if (this.#isAwaited("PUBCOMP", msgId)) {
+      this.#host.sendPubrel(this.#owner, msgId);
+      return true;
+    }
+    if (!this.#isAwaited("PUBREC", msgId)) return false;
+    this.#current!.isReleased = true;
+    this.#wait = NOTHING;
+    this.#pump(now);
+    return true;
+  }
+
+  /** Takes a PUBCOMP; false when it answers nothing. */
+  handlePubcomp(now: Millis, msgId: number): boolean {
+    if (!this.#isAwaited("PUBCOMP", msgId)) return false;
+    this.#finish();
+    this.#pump(now);
+    return true;
+  }
+
+  /**
+   * Sends again what is unanswered for too long.
+   *
+   * @returns false when it has been sent often enough: the client is not there
+   */
+  handleTimeout(now: Millis): boolean {
+    const wait = this.#wait;
+    if (wait.kind === "nothing" || now < wait.retryAt) return true;
+    if (wait.triesLeft === 0) {
+      this.#wait = NOTHING;
+      if (!this.#current!.isCongested) return false;
+      this.#lose("messageRefused"); // it is there, and has no room
+      this.#pump(now);
+      return true;
+    }
+    wait.triesLeft--;
+    wait.retryAt = now + this.#limits.retryMs;
+    this.#host.handleRetry(this.#owner);
+    const current = this.#current!;
+    const { topicIds } = this.#owner;
+    switch (wait.kind) {
+      case "REGACK":
+        this.#host.sendRegister(
+          this.#owner,
+          topicIds.get(current.message.topicName)!,
+          wait.msgId,
+        );
+        break;
+      case "PUBACK":
+      case "PUBREC":
+        this.#publish(topicIds.get(current.message.topicName)!, current);
+        break;
+      case "PUBCOMP":
+        this.#host.sendPubrel(this.#owner, current.msgId);
+        break;
+      default:
+        wait satisfies never;
+    }
+    return true;
+  }
+
+  #start(now: Millis): void {
+    this.#isOpen = true;
+    this.#wait = NOTHING;
+    this.#pump(now);
+  }
+
+  /** The short way of a message of QoS 0 that has nothing to wait for. */
+  #sendAtOnce(message: Message, retain: boolean): boolean {
+    if (!this.#isOpen || this.#left <= 0 || this.size > 0) return false;
+    const entry = this.#owner.topicIds.get(message.topicName);
+    if (entry === undefined || entry.isRefused) return false;
+    const { alias } = entry;
+    if (alias === undefined && !entry.isKnown) return false;
+    const wasSent = this.#host.sendPublish(this.#owner, {
+      message,
+      qos: 0,
+      retain,
+      dup: false,
+      topicIdType: alias === undefined ? "normal" : alias.topicIdType,
+      topicId: alias === undefined ? entry.topicId : alias.topicId,
+      msgId: 0,
+    });
+    if (!wasSent) this.#host.handleLoss(this.#owner, message, "tooLong");
+    this.#left--;
+    return true;
+  }
+
+  /** Goes as far as it can without an answer. */
+  #pump(now: Millis): void {
+    while (this.#isOpen && this.#left > 0 && this.#wait.kind === "nothing") {
+      const current = this.#current ??= this.#takeNext();
+      if (current === undefined) return;
+      if (current.isReleased) {
+        this.#host.sendPubrel(this.#owner, current.msgId);
+        return this.#expect(now, "PUBCOMP", current.msgId);
+      }
+      this.#begin(now, current);
+    }
+  }
+
+  /** Registers the topic, or publishes. */
+  #begin(now: Millis, current: InFlight): void {
+    const { topicIds } = this.#owner;
+    const { topicName } = current.message;
+    const known = topicIds.get(topicName);
+    if (known?.isRefused) return this.#lose("topicRefused");
+    const entry = known?.alias === undefined
+      ? topicIds.assign(topicName)
+      : known;
+    if (entry === undefined) return this.#lose("topicIds");
+    if (entry.alias === undefined && !entry.isKnown) {
+      const msgId = this.#nextMsgId();
+      if (this.#host.sendRegister(this.#owner, entry, msgId)) {
+        return this.#expect(now, "REGACK", msgId);
+      }
+      return this.#lose("tooLong");
+    }
+    if (current.qos > 0 && current.msgId === 0) {
+      current.msgId = this.#nextMsgId();
+    }
+    if (!this.#publish(entry, current)) return this.#lose("tooLong");
+    if (current.qos === 0) return this.#finish();
+    this.#expect(now, current.qos === 1 ? "PUBACK" : "PUBREC", current.msgId);
+  }
+
+  #publish(entry: TopicEntry, current: InFlight): boolean {
+    const { message, qos, retain, msgId } = current;
+    const { alias } = entry;
+    const dup = current.wasSent;
+    current.wasSent = qos > 0;
+    return this.#host.sendPublish(this.#owner, {
+      message,
+      qos,
+      retain,
+      dup,
+      topicIdType: alias === undefined ? "normal" : alias.topicIdType,
+      topicId: alias === undefined ? entry.topicId : alias.topicId,
+      msgId,
+    });
+  }
+
+  /**
+   * Whether there is sense in registering the topic once more. Once should do;
+   * but the refusal may have come twice, or its cause too.
+   */
+  #mayRepair(): boolean {
+    return this.#current!.repairs < Math.max(1, this.#limits.retries);
+  }
+
+  /** Registers the topic once more: the client does not know its id. */
+  #repair(): void {
+    const current = this.#current!;
+    current.repairs++;
+    this.#wait = NOTHING;
+    const entry = this.#owner.topicIds.get(current.message.topicName)!;
+    entry.isKnown = false;
+    entry.alias = undefined; // one that is unknown cannot be registered
+  }
+
+  #expect(now: Millis, kind: Exclude<Wait["kind"], "nothing">, msgId: number) {
+    const { retryMs, retries } = this.#limits;
+    this.#wait = { kind, msgId, retryAt: now + retryMs, triesLeft: retries };
+  }
+
+  #isAwaited(kind: Wait["kind"], msgId: number): boolean {
+    const wait = this.#wait;
+    return wait.kind !== "nothing" && wait.kind === kind &&
+      wait.msgId === msgId;
+  }
+
+  #takeNext(): InFlight | undefined {
+    const next = this.#queue.shift();
+    if (next === undefined) return undefined;
+    if (next.qos === 0) this.#atMostOnce--;
+    return {
+      message: next.message,
+      qos: next.qos,
+      retain: next.retain,
+      msgId: 0,
+      wasSent: false,
+      isReleased: false,
+      repairs: 0,
+      isCongested: false,
+    };
+  }
+
+  /** The delivery under way is over. */
+  #finish(): void {
+    this.#release(this.#current!.message);
+    this.#current = undefined;
+    this.#wait = NOTHING;
+    this.#left--;
+  }
+
+  #lose(reason: LossReason): void {
+    const { message } = this.#current!;
+    this.#finish();
+    this.#host.handleLoss(this.#owner, message, reason);
+  }
+
+  #release(message: Message): void {
+    this.#limits.queueBudget.give(costOf(message));
+  }
+
+  /** Makes room for a message, and takes it; false when there is none. */
+  #makeRoom(message: Message, qos: DeliveryQos): boolean {
+    const { maxQueue, overflow, queueBudget } = this.#limits;
+    const cost = costOf(message);
+    while (true) {
+      const isFull = this.#queue.length >= maxQueue;
+      if (!isFull && queueBudget.take(cost)) return true;
+      const reason = isFull ? "overflow" : "memory";
+      const mayDrop = this.#atMostOnce > 0 ||
+        (overflow === "drop" && qos > 0 && this.#queue.length > 0);
+      if (!mayDrop) {
+        this.#host.handleLoss(this.#owner, message, reason);
+        return false;
+      }
+      const index = this.#atMostOnce > 0
+        ? this.#queue.findIndex((delivery) => delivery.qos === 0)
+        : 0;
+      const [oldest] = this.#queue.splice(index, 1);
+      if (oldest!.qos === 0) this.#atMostOnce--;
+      this.#release(oldest!.message);
+      this.#host.handleLoss(this.#owner, oldest!.message, reason);
+    }
+  }
+
+  /** 1 to 65535, and not that of the delivery under way. */
+  #nextMsgId(): number {
+    do {
+      this.#lastMsgId = this.#lastMsgId % 0xffff + 1;
+    } while (this.#lastMsgId === this.#current?.msgId);
+    return this.#lastMsgId;
+  }
+}
+
+function costOf({ topicName, payload }: Message): number {
+  return payload.length + topicName.length * 2 + OVERHEAD;
+}

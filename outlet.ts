@@ -1,0 +1,119 @@
+/**
+ * The one way out of the broker's core: what it sends, what it tells, and the
+ * counts of both. Knows how a packet is written and wrapped; nothing of why it is
+ * sent.
+ *
+ * @module
+ */
+
+import {
+  DROP_REASONS,
+  type DropReason,
+  type Refusal,
+  REFUSALS,
+  type RouterEvent,
+} from "./events.ts";
+import { wrapFor } from "./forwarder.ts";
+import type { EffectQueue } from "./machine.ts";
+import type { Peer } from "./message.ts";
+import { encodePacket } from "./mqttsn.ts";
+import { type MqttSnPacket, MSG_TYPE, type MsgType } from "./packet.ts";
+
+/** What left the core, and what did not. */
+export interface OutletStats {
+  /** Datagrams sent. */
+  readonly sent: number;
+  /** Their octets. */
+  readonly sentOctets: number;
+  /** MQTT-SN messages sent, by type. */
+  readonly sentByType: Readonly<Record<MsgType, number>>;
+  /** Datagrams and classic subscriptions left unanswered, by reason. */
+  readonly dropped: Readonly<Record<DropReason, number>>;
+  /** MQTT-SN requests refused, by reason. */
+  readonly refused: Readonly<Record<Refusal, number>>;
+}
+
+/** The way out. */
+export class Outlet {
+  readonly #effects: EffectQueue<RouterEvent>;
+  readonly #byType = zeros<MsgType>(MSG_TYPE);
+  readonly #dropped = zeros<DropReason>(DROP_REASONS);
+  readonly #refused = zeros<Refusal>(REFUSALS);
+  #sent = 0;
+  #sentOctets = 0;
+
+  /**
+   * Makes a way out.
+   *
+   * @param effects where it leads
+   */
+  constructor(effects: EffectQueue<RouterEvent>) {
+    this.#effects = effects;
+  }
+
+  /** Sends a message of MQTT-SN to a peer, wrapped where that is needed. */
+  sendPacket(peer: Peer, packet: MqttSnPacket): void {
+    this.sendMessage(peer, packet.type, encodePacket(packet));
+  }
+
+  /** Sends a message of MQTT-SN that is written already. */
+  sendMessage(peer: Peer, type: MsgType, bytes: Uint8Array): void {
+    this.#byType[type]++;
+    this.send(peer, wrapFor(peer, bytes));
+  }
+
+  /** Sends a datagram. */
+  send(peer: Peer, bytes: Uint8Array): void {
+    this.#sent++;
+    this.#sentOctets += bytes.length;
+    this.#effects.send(peer, bytes);
+  }
+
+  /** Broadcasts a message of MQTT-SN. */
+  broadcast(packet: MqttSnPacket, radius: number): void {
+    this.#byType[packet.type]++;
+    this.#effects.broadcast(encodePacket(packet), radius);
+  }
+
+  /** Tells that something happened. */
+  trace(event: RouterEvent): void {
+    this.#effects.trace(event);
+  }
+
+  /** Tells, and counts, that a datagram or a subscription got no answer. */
+  drop(peer: Peer, reason: DropReason, detail: string = DROP_REASONS[reason]) {
+    this.#dropped[reason]++;
+    this.#effects.trace({ type: "drop", peer, reason, detail });
+  }
+
+  /**
+   * Tells, and counts, that an MQTT-SN request is refused.
+   *
+   * @returns the return code to answer it with
+   */
+  refuse(peer: Peer, reason: Refusal): number {
+    this.#refused[reason]++;
+    this.#effects.trace({ type: "refuse", peer, reason });
+    return REFUSALS[reason][0];
+  }
+
+  /** What was counted so far: a snapshot, it does not change afterwards. */
+  stats(): OutletStats {
+    return {
+      sent: this.#sent,
+      sentOctets: this.#sentOctets,
+      sentByType: { ...this.#byType },
+      dropped: { ...this.#dropped },
+      refused: { ...this.#refused },
+    };
+  }
+}
+
+/** A count of nothing for each name in a table. */
+export function zeros<Name extends string>(
+  table: Readonly<Record<Name, unknown>>,
+): Record<Name, number> {
+  const counts = {} as Record<Name, number>;
+  for (const name of Object.keys(table)) counts[name as Name] = 0;
+  return counts;
+}

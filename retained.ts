@@ -1,0 +1,216 @@
+/**
+ * The last message that each topic was told to retain, for whoever subscribes
+ * later. Knows topics, messages and limits; nothing of subscribers or of when.
+ *
+ * The messages are in a tree of their names' levels. A filter walks down it and
+ * looks at what may match: a level that is spelled out is one step, `+` is as
+ * many as there are levels in its place, `#` is all that follows.
+ *
+ * Full is full: a message that would exceed a limit is not taken, and none is
+ * forgotten for it. A topic whose last state vanishes by itself would be worse
+ * than one that never had any.
+ *
+ * @module
+ */
+
+import type { Message, TopicFilter, TopicName } from "./message.ts";
+import { isReserved, LevelNode } from "./topics.ts";
+import { utf8Length } from "./utf8.ts";
+
+/** How much is retained. */
+export interface RetainedLimits {
+  /** Messages, 0 or more. */
+  readonly maxRetained: number;
+  /** Memory for all of them, in octets, estimated; 0 or more. */
+  readonly maxMemory: number;
+}
+
+/** What the engine needs around a message, roughly. */
+const OVERHEAD = 256;
+
+/** What it needs for each level that no other topic has, roughly. */
+const NODE = 96;
+
+/**
+ * The retained message of each topic.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { RetainedMessages } from "./retained.ts";
+ * import { parseTopicFilter, parseTopicName } from "./topics.ts";
+ * import { encodeUtf8 } from "./utf8.ts";
+ *
+ * const retained = new RetainedMessages({ maxRetained: 9, maxMemory: 1e6 });
+ * retained.set({
+ *   topicName: parseTopicName("house/attic/temperature")!,
+ *   payload: encodeUtf8("21.5"),
+ *   qos: 0,
+ *   retain: true,
+ * });
+ * const names: string[] = [];
+ * retained.match(
+ *   parseTopicFilter("house/+/temperature")!,
+ *   ({ topicName }) => names.push(topicName),
+ * );
+ * assertEquals(names, ["house/attic/temperature"]);
+ * ```
+ */
+export class RetainedMessages {
+  readonly #limits: RetainedLimits;
+  readonly #root = new MessageNode("");
+  #size = 0;
+  #nodes = 0;
+  /** Of names and payloads. */
+  #octets = 0;
+
+  /**
+   * Starts with none.
+   *
+   * @param limits how much is retained
+   */
+  constructor(limits: RetainedLimits) {
+    this.#limits = limits;
+  }
+
+  /** How many topics have a retained message. */
+  get size(): number {
+    return this.#size;
+  }
+
+  /** Memory that the messages take, in octets, estimated. */
+  get memory(): number {
+    return this.#octets + this.#size * OVERHEAD + this.#nodes * NODE;
+  }
+
+  /**
+   * Retains a message in the place of its topic's last one.
+   *
+   * An empty payload is a payload as any other here: who wants it to clear the
+   * topic, as MQTT does, calls `delete`.
+   *
+   * @param message is handed over: its payload is not copied, must not change
+   * any more, and keeps the whole buffer that it may be a view of. What lies in
+   * a buffer for receiving has to be copied before.
+   * @returns `false` when a limit forbids it, and nothing has changed
+   */
+  set(message: Message): boolean {
+    const levels = message.topicName.split("/");
+    let node = this.#root;
+    let depth = 0;
+    for (; depth < levels.length; depth++) {
+      const child = node.child(levels[depth]!);
+      if (child === undefined) break;
+      node = child;
+    }
+    const missing = levels.length - depth;
+    const last = missing === 0 ? node.message : undefined;
+    const isNew = last === undefined;
+    const octets = octetsOf(message) - (isNew ? 0 : octetsOf(last));
+
+    const { maxRetained, maxMemory } = this.#limits;
+    const memory = octets + (isNew ? OVERHEAD : 0) + missing * NODE;
+    if (isNew && this.#size >= maxRetained) return false;
+    if (memory > 0 && this.memory + memory > maxMemory) return false;
+
+    for (; depth < levels.length; depth++) {
+      node = node.adopt(new MessageNode(levels[depth]!));
+    }
+    node.message = message;
+    this.#octets += octets;
+    this.#nodes += missing;
+    if (isNew) this.#size++;
+    return true;
+  }
+
+  /**
+   * Forgets a topic's message.
+   *
+   * @returns `false` when there is none
+   */
+  delete(name: TopicName): boolean {
+    const path = [];
+    let node: MessageNode | undefined = this.#root;
+    for (const level of name.split("/")) {
+      path.push(node);
+      node = node.child(level);
+      if (node === undefined) return false;
+    }
+    if (node.message === undefined) return false;
+    this.#octets -= octetsOf(node.message);
+    this.#size--;
+    node.message = undefined;
+    for (let parent = path.pop(); parent && node.isEmpty; parent = path.pop()) {
+      parent.drop(node);
+      this.#nodes--;
+      node = parent;
+    }
+    return true;
+  }
+
+  /** A topic's message, or `undefined` when there is none. */
+  get(name: TopicName): Message | undefined {
+    let node: MessageNode | undefined = this.#root;
+    for (const level of name.split("/")) {
+      node = node.child(level);
+      if (node === undefined) return undefined;
+    }
+    return node.message;
+  }
+
+  /**
+   * Visits the messages whose topics a filter matches, each once: a topic before
+   * those below it, and levels in the order in which they came to be. So the
+   * same calls before give the same order.
+   *
+   * Nothing must be set or deleted before this returns.
+   *
+   * @param visit is called with each message
+   */
+  match(filter: TopicFilter, visit: (message: Message) => void): void {
+    walk(this.#root, filter.split("/"), 0, visit);
+  }
+}
+
+/** Where a name ends, or passes. */
+class MessageNode extends LevelNode<MessageNode> {
+  message: Message | undefined = undefined;
+
+  get isEmpty(): boolean {
+    return this.isLeaf && this.message === undefined;
+  }
+}
+
+function octetsOf({ topicName, payload }: Message): number {
+  return utf8Length(topicName) + payload.length;
+}
+
+/** Visits what a filter's levels from `depth` on match below a node. */
+function walk(
+  node: MessageNode,
+  levels: readonly string[],
+  depth: number,
+  visit: (message: Message) => void,
+): void {
+  for (; depth < levels.length; depth++) {
+    const level = levels[depth]!;
+    if (level === "+" || level === "#") {
+      if (level === "#" && node.message !== undefined) visit(node.message);
+      for (const child of node.children) {
+        if (depth === 0 && isReserved(child.level)) continue; // §4.7.2
+        if (level === "+") walk(child, levels, depth + 1, visit);
+        else visitAll(child, visit);
+      }
+      return;
+    }
+    const child = node.child(level);
+    if (child === undefined) return;
+    node = child;
+  }
+  if (node.message !== undefined) visit(node.message);
+}
+
+function visitAll(node: MessageNode, visit: (message: Message) => void): void {
+  if (node.message !== undefined) visit(node.message);
+  for (const child of node.children) visitAll(child, visit);
+}

@@ -1,0 +1,307 @@
+/**
+ * One client as the gateway knows it: its state, what supervises it, its will,
+ * its subscriptions, and the QoS 2 messages it has begun to send. Knows the
+ * states of MQTT-SN 1.2 §6.14 and the moments at which they end; nothing of
+ * other clients, and of datagrams only who sends them.
+ *
+ * Theory of operation. A session begins with the first CONNECT of a client id.
+ * What happens to it is one of the events below, and `TRANSITIONS` says, for
+ * each state, where an event leads; an event that a state does not list does not
+ * happen to it. Two kinds of deadline exist: the silence that is allowed, and the
+ * retry of what is under way (`outbox.ts`). The first depends on the state: while
+ * a client is active it is the keep alive, while it is asleep the duration of the
+ * sleep, each with tolerance; an awake client is supervised by the retries
+ * alone, a disconnected or lost one by nothing.
+ *
+ * @module
+ */
+
+import type { Millis } from "./clock.ts";
+import type { Timed } from "./deadlines.ts";
+import type { Subscriber } from "./exchange.ts";
+import type {
+  DeliveryQos,
+  Message,
+  Peer,
+  TopicFilter,
+  TopicName,
+} from "./message.ts";
+import { Outbox, type OutboxHost, type OutboxLimits } from "./outbox.ts";
+import { Received } from "./received.ts";
+import { type TopicIdLimits, TopicIds } from "./topic_ids.ts";
+
+/** The states of a client (§6.14, figure 5). */
+export const SESSION_STATES = [
+  "disconnected",
+  "active",
+  "asleep",
+  "awake",
+  "lost",
+] as const;
+
+/** A client's state. */
+export type SessionState = (typeof SESSION_STATES)[number];
+
+/** What happens to a client. */
+export type SessionEvent =
+  /** It connects, or connects again, and is accepted. */
+  | "CONNECT"
+  /** It disconnects. */
+  | "DISCONNECT"
+  /** It disconnects for a duration: it sleeps, or sleeps on. */
+  | "DISCONNECT with Duration"
+  /** It wakes to fetch what was buffered. */
+  | "PINGREQ"
+  /** What was buffered has been delivered, and PINGRESP sent. */
+  | "delivered"
+  /** Nothing was heard of it for longer than is allowed. */
+  | "silence"
+  /** It left a message unanswered through all retries. */
+  | "retries exhausted"
+  /** Another client has taken its address. */
+  | "displaced";
+
+/** Where an event leads from each state; what is not listed does not happen. */
+export const TRANSITIONS: Readonly<
+  Record<SessionState, Partial<Readonly<Record<SessionEvent, SessionState>>>>
+> = {
+  disconnected: {
+    "CONNECT": "active",
+  },
+  active: {
+    "CONNECT": "active",
+    "DISCONNECT": "disconnected",
+    "DISCONNECT with Duration": "asleep",
+    "silence": "lost",
+    "retries exhausted": "lost",
+    "displaced": "lost",
+  },
+  asleep: {
+    "CONNECT": "active",
+    "PINGREQ": "awake",
+    "DISCONNECT": "disconnected",
+    "DISCONNECT with Duration": "asleep",
+    "silence": "lost",
+    "displaced": "lost",
+  },
+  awake: {
+    "CONNECT": "active",
+    "delivered": "asleep",
+    "retries exhausted": "asleep",
+    "DISCONNECT": "disconnected",
+    "DISCONNECT with Duration": "asleep",
+    "displaced": "lost",
+  },
+  lost: {
+    "CONNECT": "active",
+  },
+};
+
+/** A client's last will. */
+export interface Will {
+  /** Where to; a will without a topic is never published (§6.4). */
+  readonly topicName: TopicName | undefined;
+  /** At which QoS. */
+  readonly qos: DeliveryQos;
+  /** Whether it is retained. */
+  readonly retain: boolean;
+  /** What. */
+  readonly payload: Uint8Array;
+}
+
+/** How a client subscribed to something. */
+export interface Grant {
+  /** The QoS granted. */
+  readonly qos: DeliveryQos;
+}
+
+/** The limits of a session. */
+export interface SessionLimits extends OutboxLimits, TopicIdLimits {}
+
+/** What a session asks of the gateway that has it. */
+export interface SessionHost extends OutboxHost<Session> {
+  /** Is told that a session has taken a message. */
+  handleDelivery(session: Session): void;
+}
+
+/** What a CONNECT asked for, to know it again when it comes twice. */
+export interface ConnectRecord {
+  /** Who it was for. */
+  readonly clientId: string;
+  /** Whether a will was announced. */
+  readonly will: boolean;
+  /** Whether the session was to be new. */
+  readonly cleanSession: boolean;
+  /** Keep alive, in seconds. */
+  readonly duration: number;
+  /** When it was accepted. */
+  readonly at: Millis;
+}
+
+/** One client. `Gateway` has one for each client id. */
+export class Session implements Subscriber, Timed {
+  /** Who it is. */
+  readonly clientId: string;
+  /** What is on its way to it. */
+  readonly outbox: Outbox<Session>;
+  /** Where it is reached; `undefined` while it is disconnected or lost. */
+  peer: Peer | undefined;
+  /** Whether nothing of it is kept when its connection ends. */
+  isClean = true;
+  /** Its will. */
+  will: Will | undefined;
+  /** The CONNECT that was accepted last. */
+  connect: ConnectRecord | undefined;
+  /** The last SUBSCRIBE, to know it again when it comes twice. */
+  lastSubscribe: { msgId: number; filter: TopicFilter } | undefined;
+  /** PUBLISHes that it may send now, if there is a limit. */
+  rateLeft = 0;
+  /** When `rateLeft` was counted. */
+  rateAt: Millis = 0;
+  /** When it was heard of last. */
+  heardAt: Millis = 0;
+  /** See {@linkcode Timed}. */
+  dueAt: Millis = Infinity;
+  /** See {@linkcode Timed}. */
+  dueIndex: number = -1;
+  /** See {@linkcode Subscriber}. */
+  matchedBy = 0;
+  /** See {@linkcode Subscriber}. */
+  matchedQos: DeliveryQos = 0;
+
+  readonly #limits: SessionLimits;
+  readonly #host: SessionHost;
+  #state: SessionState = "disconnected";
+  /** The silence that is allowed, 0 for any. */
+  #allowedMs: Millis = 0;
+  // Most clients never need one of these: each is made when it is needed.
+  #topicIds: TopicIds | undefined;
+  #subscriptions: Map<TopicFilter, Grant> | undefined;
+  #received: Received | undefined;
+
+  /**
+   * Begins a session: disconnected, with nothing.
+   *
+   * @param clientId who it is
+   * @param limits how much it may hold
+   * @param host the gateway that has it
+   */
+  constructor(clientId: string, limits: SessionLimits, host: SessionHost) {
+    this.clientId = clientId;
+    this.#limits = limits;
+    this.#host = host;
+    this.outbox = new Outbox(limits, this, host);
+  }
+
+  /** Its state. */
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  /** Whether it is active, asleep or awake: its address is known. */
+  get isConnected(): boolean {
+    return this.#state !== "disconnected" && this.#state !== "lost";
+  }
+
+  /** Its topic ids. */
+  get topicIds(): TopicIds {
+    return this.#topicIds ??= new TopicIds(this.#limits);
+  }
+
+  /** Takes it that the client has forgotten its topic ids. */
+  forgetTopicIds(): void {
+    this.#topicIds?.forgetKnown();
+  }
+
+  /** What it subscribed to. */
+  get subscriptions(): ReadonlyMap<TopicFilter, Grant> {
+    return this.#subscriptions ?? NO_SUBSCRIPTIONS;
+  }
+
+  /** QoS 2 messages that it has sent and not yet released. */
+  get unreleased(): number {
+    return this.#received?.unreleased ?? 0;
+  }
+
+  /** Its QoS 2 messages. */
+  get received(): Received {
+    return this.#received ??= new Received();
+  }
+
+  /** The earliest moment at which something is due. */
+  get nextTimeout(): Millis {
+    const silenceAt = this.isSupervised
+      ? this.heardAt + this.#allowedMs
+      : Infinity;
+    return Math.min(silenceAt, this.outbox.retryAt ?? Infinity);
+  }
+
+  /** Whether its silence is limited in its present state. */
+  get isSupervised(): boolean {
+    return this.#allowedMs > 0 &&
+      (this.#state === "active" || this.#state === "asleep");
+  }
+
+  /** Whether it was silent for longer than is allowed. */
+  isSilent(now: Millis): boolean {
+    return this.isSupervised && now >= this.heardAt + this.#allowedMs;
+  }
+
+  /**
+   * Lets an event happen.
+   *
+   * @returns whether it can happen in the present state; nothing changes if not
+   */
+  apply(event: SessionEvent): boolean {
+    const next = TRANSITIONS[this.#state][event];
+    if (next === undefined) return false;
+    this.#state = next;
+    return true;
+  }
+
+  /** Supervises it from now on: silence for longer than this is too much. */
+  supervise(now: Millis, allowedMs: Millis): void {
+    this.heardAt = now;
+    this.#allowedMs = allowedMs;
+  }
+
+  /** Notes a subscription. */
+  addSubscription(filter: TopicFilter, grant: Grant): void {
+    (this.#subscriptions ??= new Map()).set(filter, grant);
+  }
+
+  /** Forgets a subscription; false when there was none. */
+  deleteSubscription(filter: TopicFilter): boolean {
+    return this.#subscriptions?.delete(filter) ?? false;
+  }
+
+  /** Forgets everything but who it is and where. */
+  clear(): void {
+    this.outbox.clear();
+    this.#topicIds?.clear();
+    this.#subscriptions = undefined;
+    this.#received = undefined;
+    this.will = undefined;
+    this.lastSubscribe = undefined;
+  }
+
+  /** See {@linkcode Subscriber}. */
+  hasRoomFor(message: Message): boolean {
+    return this.outbox.hasRoomFor(message);
+  }
+
+  /** See {@linkcode Subscriber}. */
+  deliver(
+    now: Millis,
+    message: Message,
+    qos: DeliveryQos,
+    retain: boolean,
+  ): void {
+    // MQTT keeps QoS 1 and 2 for who is away; a sleeper is promised all (§6.14).
+    if (qos === 0 && !this.isConnected) return;
+    this.outbox.add(now, message, qos, retain);
+    this.#host.handleDelivery(this);
+  }
+}
+
+const NO_SUBSCRIPTIONS: ReadonlyMap<TopicFilter, Grant> = new Map();

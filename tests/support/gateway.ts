@@ -1,0 +1,244 @@
+/**
+ * A router with a clock, spoken to in MQTT-SN, and what it sends as a test reads
+ * it.
+ *
+ * @module
+ */
+
+import { ManualClock, type Millis } from "../../clock.ts";
+import type { RouterEvent } from "../../events.ts";
+import type { Peer } from "../../message.ts";
+import { decodePacket, encodePacket, shortTopicId } from "../../mqttsn.ts";
+import type { Connect, MqttSnPacket, Publish, Qos } from "../../packet.ts";
+import { Router, type RouterOptions } from "../../router.ts";
+
+/** What was sent: to which peer, and the packet. */
+export type SentPacket = readonly [peer: string, packet: MqttSnPacket];
+
+/** A broadcast is sent to nobody in particular. */
+export const EVERYBODY = "everybody";
+
+/** A topic as PUBLISH and SUBSCRIBE name it. */
+export type TopicOf =
+  | { readonly id: number }
+  | { readonly predefined: number }
+  | { readonly short: string };
+
+const text = new TextEncoder();
+
+/** A router at work in a test, on a virtual clock. */
+export class GatewayBench {
+  readonly clock = new ManualClock();
+  readonly router: Router;
+  /** All events so far. */
+  readonly events: RouterEvent[] = [];
+
+  constructor(options: RouterOptions = {}) {
+    this.router = new Router(options);
+  }
+
+  /** What the router counted of MQTT-SN. */
+  get stats(): ReturnType<Router["stats"]>["mqttsn"] {
+    return this.router.stats().mqttsn;
+  }
+
+  /** Hands the router a packet, or octets in hexadecimal, and gives what it sent. */
+  take(peer: Peer, packet: MqttSnPacket | string | Uint8Array): SentPacket[] {
+    const bytes = typeof packet === "string"
+      ? octets(packet)
+      : packet instanceof Uint8Array
+      ? packet
+      : encodePacket(packet);
+    this.router.handleDatagram(this.clock.now(), peer, bytes);
+    return this.drain();
+  }
+
+  /** Moves the clock by so much at once, and gives what the router sent then. */
+  advance(ms: Millis): SentPacket[] {
+    this.clock.advance(ms);
+    this.router.handleTimeout(this.clock.now());
+    return this.drain();
+  }
+
+  /** Moves the clock from deadline to deadline, and gives all that was sent. */
+  run(ms: Millis): SentPacket[] {
+    const end = this.clock.now() + ms;
+    const sent: SentPacket[] = [];
+    for (
+      let at;
+      (at = this.router.nextTimeout()) !== undefined && at <= end;
+    ) sent.push(...this.advance(Math.max(0, at - this.clock.now())));
+    sent.push(...this.advance(end - this.clock.now()));
+    return sent;
+  }
+
+  /** Takes what the router has to send; its octets stay in `wire`. */
+  drain(): SentPacket[] {
+    const sent: SentPacket[] = [];
+    this.wire.length = 0;
+    for (let effect; (effect = this.router.pollEffect()) !== undefined;) {
+      if (effect.type === "trace") {
+        this.events.push(effect.event);
+        continue;
+      }
+      this.wire.push(effect.bytes.toHex());
+      const to = effect.type === "send" ? effect.peer.key : EVERYBODY;
+      sent.push([to, copyOf(decodePacket(effect.bytes))]);
+    }
+    return sent;
+  }
+
+  /** The octets that the last call sent, each datagram in hexadecimal. */
+  readonly wire: string[] = [];
+
+  /** Connects a client: clean, without keep alive or will unless told. */
+  connect(
+    peer: Peer,
+    clientId: string,
+    options: Partial<Connect> = {},
+  ): SentPacket[] {
+    return this.take(peer, {
+      type: "CONNECT",
+      will: false,
+      cleanSession: true,
+      protocolId: 1,
+      duration: 0,
+      clientId,
+      ...options,
+    });
+  }
+
+  /** Connects a client with a will, answering the prompts. */
+  connectWithWill(
+    peer: Peer,
+    clientId: string,
+    will: { topicName: string; data: string; qos?: Qos; retain?: boolean },
+    options: Partial<Connect> = {},
+  ): SentPacket[] {
+    const { topicName, data, qos = 0, retain = false } = will;
+    return [
+      ...this.connect(peer, clientId, { ...options, will: true }),
+      ...this.take(peer, {
+        type: "WILLTOPIC",
+        will: { qos, retain, topicName },
+      }),
+      ...this.take(peer, { type: "WILLMSG", data: text.encode(data) }),
+    ];
+  }
+
+  /** Registers a name; gives its id. */
+  register(peer: Peer, topicName: string, msgId = 100): number {
+    const [sent] = this.take(peer, {
+      type: "REGISTER",
+      topicId: 0,
+      msgId,
+      topicName,
+    });
+    const packet = sent?.[1];
+    if (packet?.type !== "REGACK" || packet.returnCode !== 0) {
+      throw new Error(`Not registered: ${JSON.stringify(packet)}`);
+    }
+    return packet.topicId;
+  }
+
+  /** Subscribes by name or filter, or otherwise. */
+  subscribe(
+    peer: Peer,
+    topic: string | Exclude<TopicOf, { id: number }>,
+    qos: Qos = 0,
+    msgId = 200,
+  ): SentPacket[] {
+    return this.take(peer, {
+      type: "SUBSCRIBE",
+      dup: false,
+      qos,
+      msgId,
+      topic: referenceOf(topic),
+    });
+  }
+
+  /** Unsubscribes. */
+  unsubscribe(
+    peer: Peer,
+    topic: string | Exclude<TopicOf, { id: number }>,
+    msgId = 300,
+  ): SentPacket[] {
+    return this.take(peer, {
+      type: "UNSUBSCRIBE",
+      msgId,
+      topic: referenceOf(topic),
+    });
+  }
+
+  /** Publishes. */
+  publish(
+    peer: Peer,
+    topic: TopicOf,
+    data: string,
+    options: Partial<Publish> = {},
+  ): SentPacket[] {
+    const { qos = 0 } = options;
+    return this.take(peer, {
+      type: "PUBLISH",
+      dup: false,
+      qos,
+      retain: false,
+      msgId: qos > 0 ? 400 : 0,
+      ...idOf(topic),
+      data: text.encode(data),
+      ...options,
+    });
+  }
+
+  /** Lets a client sleep; gives what was sent. */
+  sleep(peer: Peer, duration: number): SentPacket[] {
+    return this.take(peer, { type: "DISCONNECT", duration });
+  }
+
+  /** Lets a client wake; gives what was sent. */
+  wake(peer: Peer, clientId: string): SentPacket[] {
+    return this.take(peer, { type: "PINGREQ", clientId });
+  }
+}
+
+/** Octets from hexadecimal with or without spaces. */
+export function octets(hex: string): Uint8Array {
+  return Uint8Array.fromHex(hex.replaceAll(" ", ""));
+}
+
+/** The payload of a packet as text. */
+export function textOf(packet: MqttSnPacket | undefined): string {
+  if (packet?.type !== "PUBLISH") return `not a PUBLISH: ${packet?.type}`;
+  return new TextDecoder().decode(packet.data);
+}
+
+function idOf(topic: TopicOf): Pick<Publish, "topicIdType" | "topicId"> {
+  if ("id" in topic) return { topicIdType: "normal", topicId: topic.id };
+  if ("predefined" in topic) {
+    return { topicIdType: "predefined", topicId: topic.predefined };
+  }
+  return { topicIdType: "short", topicId: shortTopicId(topic.short)! };
+}
+
+function referenceOf(topic: string | Exclude<TopicOf, { id: number }>) {
+  if (typeof topic === "string") {
+    return { topicIdType: "normal" as const, topicName: topic };
+  }
+  if ("predefined" in topic) {
+    return { topicIdType: "predefined" as const, topicId: topic.predefined };
+  }
+  return {
+    topicIdType: "short" as const,
+    topicId: shortTopicId(topic.short)!,
+  };
+}
+
+/** A packet with octets of its own, so that assertions show them plainly. */
+function copyOf(packet: MqttSnPacket): MqttSnPacket {
+  return Object.fromEntries(
+    Object.entries(packet).map(([name, value]) => [
+      name,
+      value instanceof Uint8Array ? value.slice() : value,
+    ]),
+  ) as unknown as MqttSnPacket;
+}

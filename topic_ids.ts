@@ -1,0 +1,181 @@
+/**
+ * One client's topic ids: the numbers that stand for topics' names between it
+ * and the gateway (MQTT-SN 1.2 §6.5). Knows names and numbers, and what the
+ * client has been told; nothing of messages or datagrams.
+ *
+ * Each client has a table of its own (§7.3): the same name may have another id
+ * with another client. A name keeps its id for as long as the session lasts,
+ * also while the client sleeps. What the client knows can be less: after it has
+ * connected anew it may have forgotten everything, and an id is told to it again
+ * before it is used.
+ *
+ * @module
+ */
+
+import type { Budget } from "./budget.ts";
+import type { TopicName } from "./message.ts";
+
+/** The highest id: 0000 and FFFF are reserved (§5.3.11). */
+export const MAX_TOPIC_ID = 0xfffe;
+
+/** What the engine needs around a name, in octets, roughly. */
+const OVERHEAD = 160;
+
+/** A topic as one client knows it. */
+export interface TopicEntry {
+  /** The topic. */
+  readonly topicName: TopicName;
+  /** Its normal id, 1 to 65534; 0 as long as it has none. */
+  topicId: number;
+  /** Whether the client has been told the normal id. */
+  isKnown: boolean;
+  /** Whether the client has refused to be told it (§6.10). */
+  isRefused: boolean;
+  /** How the client subscribed to it if not by name: no normal id is needed. */
+  alias: TopicAlias | undefined;
+}
+
+/** A name for a topic that needs no registration (§6.7). */
+export interface TopicAlias {
+  /** Which kind. */
+  readonly topicIdType: "predefined" | "short";
+  /** The pre-defined id, or the short name's two octets. */
+  readonly topicId: number;
+}
+
+/**
+ * The table of one client.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Budget } from "./budget.ts";
+ * import { TopicIds } from "./topic_ids.ts";
+ * import { parseTopicName } from "./topics.ts";
+ *
+ * const topicIds = new TopicIds({
+ *   maxTopicIds: 10,
+ *   topicIdBudget: new Budget(1e6),
+ * });
+ * const lamp = parseTopicName("lamp")!;
+ * assertEquals(topicIds.assign(lamp)?.topicId, 1);
+ * assertEquals(topicIds.assign(lamp)?.topicId, 1);
+ * assertEquals(topicIds.at(1)?.topicName, lamp);
+ * ```
+ */
+export class TopicIds {
+  readonly #limits: TopicIdLimits;
+  readonly #byName = new Map<TopicName, TopicEntry>();
+  readonly #byId = new Map<number, TopicEntry>();
+  /** Counts up: an id is not given to another name later. */
+  #lastId = 0;
+
+  /**
+   * Starts with no topic.
+   *
+   * @param limits how many, and of whose memory
+   */
+  constructor(limits: TopicIdLimits) {
+    this.#limits = limits;
+  }
+
+  /** How many topics have an entry. */
+  get size(): number {
+    return this.#byName.size;
+  }
+
+  /** The topic that a normal id stands for, `undefined` for none. */
+  at(topicId: number): TopicEntry | undefined {
+    return this.#byId.get(topicId);
+  }
+
+  /** A topic's entry, `undefined` when it has none. */
+  get(topicName: TopicName): TopicEntry | undefined {
+    return this.#byName.get(topicName);
+  }
+
+  /**
+   * A topic's entry with a normal id, the one that it has if it has one.
+   *
+   * @param wanted the id to take if it is free, else the next
+   * @returns the entry, or `undefined` when the table is full
+   */
+  assign(topicName: TopicName, wanted?: number): TopicEntry | undefined {
+    const known = this.#byName.get(topicName);
+    if (known !== undefined && known.topicId !== 0) return known;
+    if (this.#byId.size >= MAX_TOPIC_ID) return undefined;
+    const entry = known ?? this.#add(topicName);
+    if (entry === undefined) return undefined;
+    const topicId = this.#freeId(wanted);
+    entry.topicId = topicId;
+    this.#byId.set(topicId, entry);
+    return entry;
+  }
+
+  /**
+   * Notes, or takes back, that the client knows a topic by an alias.
+   *
+   * @returns whether there was room for it
+   */
+  setAlias(topicName: TopicName, alias: TopicAlias | undefined): boolean {
+    const entry = this.#byName.get(topicName) ??
+      (alias === undefined ? undefined : this.#add(topicName));
+    if (entry !== undefined) entry.alias = alias;
+    return entry !== undefined || alias === undefined;
+  }
+
+  /** Takes it that the client has forgotten every id, and what it refused. */
+  forgetKnown(): void {
+    for (const entry of this.#byName.values()) {
+      entry.isKnown = false;
+      entry.isRefused = false;
+    }
+  }
+
+  /** Empties the table. */
+  clear(): void {
+    for (const topicName of this.#byName.keys()) {
+      this.#limits.topicIdBudget.give(costOf(topicName));
+    }
+    this.#byName.clear();
+    this.#byId.clear();
+    this.#lastId = 0;
+  }
+
+  #freeId(wanted: number | undefined): number {
+    if (wanted !== undefined && !this.#byId.has(wanted)) return wanted;
+    do this.#lastId++; while (this.#byId.has(this.#lastId));
+    return this.#lastId;
+  }
+
+  #add(topicName: TopicName): TopicEntry | undefined {
+    const { maxTopicIds, topicIdBudget } = this.#limits;
+    if (
+      this.#byName.size >= maxTopicIds || !topicIdBudget.take(costOf(topicName))
+    ) {
+      return undefined;
+    }
+    const entry: TopicEntry = {
+      topicName,
+      topicId: 0,
+      isKnown: false,
+      isRefused: false,
+      alias: undefined,
+    };
+    this.#byName.set(topicName, entry);
+    return entry;
+  }
+}
+
+/** How many topics a table takes. */
+export interface TopicIdLimits {
+  /** Topics with an entry, 1 to 65534. */
+  readonly maxTopicIds: number;
+  /** The memory that all tables share. */
+  readonly topicIdBudget: Budget;
+}
+
+/** What an entry costs, in octets, roughly; a character counts as one or two. */
+function costOf(topicName: TopicName): number {
+  return topicName.length * 2 + OVERHEAD;
+}
