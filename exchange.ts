@@ -62,6 +62,7 @@ export type AdmissionRefusal =
  * ```ts
  * import { assertEquals } from "@std/assert";
  * import { Exchange, type Subscriber } from "./exchange.ts";
+ * import { Message } from "./message.ts";
  * import { parseTopicFilter, parseTopicName } from "./topics.ts";
  *
  * const got: string[] = [];
@@ -77,12 +78,9 @@ export type AdmissionRefusal =
  *   overflow: "drop",
  * });
  * exchange.subscribe(parseTopicFilter("room/+")!, ann, 1);
- * exchange.deliver(0, {
- *   topicName: parseTopicName("room/1")!,
- *   payload: new Uint8Array(),
- *   qos: 2,
- *   retain: false,
- * });
+ * const topicName = parseTopicName("room/1")!;
+ * const message = new Message(topicName, new Uint8Array(), 2, false);
+ * exchange.deliver(0, message);
  * assertEquals(got, ["room/1 at 1"]);
  * ```
  */

@@ -23,7 +23,7 @@ import type { Exchange } from "./exchange.ts";
 import { isNodePeer, nodePeerOf, wrappingOf } from "./forwarder.ts";
 import {
   MalformedPacketError,
-  type Message,
+  Message,
   type Peer,
   type TopicFilter,
   type TopicName,
@@ -604,7 +604,7 @@ export class Gateway {
     if (!this.#isWithinRate(now, session)) {
       return this.#refusePublish(peer, packet, "rate");
     }
-    const message: Message = { topicName, payload: data.slice(), qos, retain };
+    const message = new Message(topicName, data, qos, retain);
     const notAdmitted = this.#exchange.admit(message);
     if (notAdmitted !== undefined) {
       return this.#refusePublish(peer, packet, notAdmitted);
@@ -652,9 +652,8 @@ export class Gateway {
       const [, why] = REFUSALS[refusal];
       return this.#outlet.drop(peer, "qosMinusOne", `QoS −1, but ${why}`);
     }
-    const payload = (spelled?.payload ?? packet.data).slice();
-    const { retain } = packet;
-    const message: Message = { topicName, payload, qos: 0, retain };
+    const payload = spelled?.payload ?? packet.data;
+    const message = new Message(topicName, payload, 0, packet.retain);
     const notAdmitted = this.#exchange.admit(message);
     if (notAdmitted !== undefined) {
       const [, why] = REFUSALS[notAdmitted];
@@ -738,7 +737,7 @@ export class Gateway {
   publishWill(now: Millis, { clientId, will }: Session): void {
     if (will?.topicName === undefined) return;
     const { topicName, payload, qos, retain } = will;
-    const message: Message = { topicName, payload, qos, retain };
+    const message = new Message(topicName, payload, qos, retain);
     this.#counts.wills++;
     this.#outlet.trace({ type: "will", clientId, topicName });
     this.#exchange.admit(message); // there is nobody to refuse it to

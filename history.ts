@@ -39,7 +39,10 @@ export type ForgetListener = (
 ) => void;
 
 interface History {
+  /** The data, the oldest at `first`; what lay before it is forgotten. */
   readonly data: Datum[];
+  /** Counts up, as taking out the first of many costs as much as they are. */
+  first: number;
   /** Length of the data joined by line ends, in octets. */
   octets: number;
 }
@@ -48,6 +51,9 @@ interface Datum {
   readonly text: string;
   readonly octets: number;
 }
+
+/** Stands where a datum was, so that its text can go. */
+const FORGOTTEN: Datum = { text: "", octets: 0 };
 
 /** What the engine needs around a text, roughly: a small datum costs more. */
 const OVERHEAD = 96;
@@ -112,7 +118,9 @@ export class Histories {
    */
   read(topicName: ClassicTopic): string | undefined {
     const history = this.#histories.get(topicName);
-    return history?.data.map(({ text }) => text).join("\n");
+    if (history === undefined) return undefined;
+    const { data, first } = history;
+    return data.slice(first).map(({ text }) => text).join("\n");
   }
 
   /**
@@ -127,7 +135,7 @@ export class Histories {
       throw new RangeError(`Cannot keep a datum of ${octets} octets`);
     }
     const history = this.#histories.get(topicName) ??
-      { data: [], octets: -1 };
+      { data: [], first: 0, octets: -1 };
     // Away and back: to the end of the order in which histories are forgotten.
     const isNew = !this.#histories.delete(topicName);
     const cost = octets + OVERHEAD + (isNew ? costOf(topicName) : 0);
@@ -145,34 +153,39 @@ export class Histories {
   #shorten(topicName: ClassicTopic, history: History): void {
     const { history: most, maxMemory } = this.#limits;
     const { data } = history;
-    let count = 0;
+    const before = history.first;
     let reason: ForgetReason | undefined;
-    while (count < data.length - 1) {
-      if (data.length - count > most) reason = "count";
+    while (history.first < data.length - 1) {
+      if (data.length - history.first > most) reason = "count";
       else if (history.octets > MAX_DATAGRAM) reason = "datagram";
       else if (this.#memory > maxMemory) reason = "memory";
       else break;
-      const { octets } = data[count]!;
+      const { octets } = data[history.first]!;
       history.octets -= octets + 1;
       this.#memory -= octets + OVERHEAD;
-      count++;
+      data[history.first++] = FORGOTTEN;
     }
     if (reason === undefined) return;
-    data.splice(0, count);
+    const count = history.first - before;
+    if (history.first * 2 > data.length) {
+      data.splice(0, history.first);
+      history.first = 0;
+    }
     this.#onForget(topicName, reason, count);
   }
 
   /** Forgets whole histories until one more, or more of one, has room. */
   #makeRoom(cost: number): void {
     const { maxMemory, maxTopics } = this.#limits;
-    for (const [topicName, { data, octets }] of this.#histories) {
+    for (const [topicName, { data, first, octets }] of this.#histories) {
       if (
         this.#memory + cost <= maxMemory && this.#histories.size < maxTopics
       ) return;
       this.#histories.delete(topicName);
+      const count = data.length - first;
       this.#memory -= costOf(topicName) +
-        octets - (data.length - 1) + data.length * OVERHEAD;
-      this.#onForget(topicName, "memory", data.length);
+        octets - (count - 1) + count * OVERHEAD;
+      this.#onForget(topicName, "memory", count);
     }
   }
 }

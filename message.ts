@@ -97,16 +97,70 @@ export type TopicFilter = string & { readonly brand: "TopicFilter" };
  */
 export type DeliveryQos = 0 | 1 | 2;
 
-/** What is published: it belongs to nobody in particular and never changes. */
-export interface Message {
+/**
+ * What is published.
+ *
+ * Its payload may be a view into the datagram that it came in, valid for as long
+ * as that is being handled. Whoever keeps a message longer says so with
+ * {@linkcode Message.keep}; most messages are passed on at once and never copied.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Message } from "./message.ts";
+ * import { parseTopicName } from "./topics.ts";
+ *
+ * const datagram = Uint8Array.of(0x6f, 0x6e);
+ * const topicName = parseTopicName("lamp")!;
+ * const message = new Message(topicName, datagram, 1, false);
+ * message.keep();
+ * datagram.fill(0);
+ * assertEquals(message.payload, Uint8Array.of(0x6f, 0x6e));
+ * ```
+ */
+export class Message {
   /** Where to. */
   readonly topicName: TopicName;
-  /** What; may be empty. */
-  readonly payload: Uint8Array;
   /** How sure its publisher wants it. */
   readonly qos: DeliveryQos;
   /** Whether it stays with its topic for whoever subscribes later. */
   readonly retain: boolean;
+  #payload: Uint8Array;
+  #isKept = false;
+
+  /**
+   * Makes a message.
+   *
+   * @param topicName where to
+   * @param payload what; may be empty, may be a view
+   * @param qos how sure its publisher wants it
+   * @param retain whether it stays with its topic
+   */
+  constructor(
+    topicName: TopicName,
+    payload: Uint8Array,
+    qos: DeliveryQos,
+    retain: boolean,
+  ) {
+    this.topicName = topicName;
+    this.#payload = payload;
+    this.qos = qos;
+    this.retain = retain;
+  }
+
+  /** What is published. */
+  get payload(): Uint8Array {
+    return this.#payload;
+  }
+
+  /** Gives the message a payload of its own, once; itself again. */
+  keep(): this {
+    if (!this.#isKept) {
+      this.#payload = this.#payload.slice();
+      this.#isKept = true;
+    }
+    return this;
+  }
 }
 
 /** The UDP port that brokers listen at unless told otherwise. */

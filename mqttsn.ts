@@ -23,6 +23,7 @@ import {
   type MqttSnPacket,
   MSG_TYPE,
   type MsgType,
+  type Publish,
   type Qos,
   type TopicIdType,
   type TopicReference,
@@ -404,10 +405,44 @@ export function encodePacket(
   options: EncodeOptions = {},
 ): Uint8Array {
   if (packet.type === "ENCAPSULATED") return encodeEncapsulated(packet);
+  if (packet.type === "PUBLISH" && !options.longForm) {
+    return encodePublish(packet);
+  }
   const tail = tailOf(packet);
   const writer = new Writer(packet.type, tail.length);
   writeFixed(packet, writer);
   return writer.rest(tail).finish(options.longForm === true);
+}
+
+/** What is written most, without the detour that suits all. */
+function encodePublish(packet: Publish): Uint8Array {
+  const { type, topicId, msgId, data } = packet;
+  checkRange(type, "topicId", topicId, 0xffff);
+  checkRange(type, "msgId", msgId, 0xffff);
+  const flags = flagsOf(packet);
+  const isLong = 7 + data.length > MAX_SHORT;
+  const total = (isLong ? 9 : 7) + data.length;
+  requireDatagram(type, total);
+  const bytes = allocate(total);
+  let at = 0;
+  if (isLong) {
+    bytes[at++] = LONG_FORM;
+    bytes[at++] = total >> 8;
+  }
+  bytes[at++] = total & 0xff;
+  bytes[at++] = MSG_TYPE.PUBLISH;
+  bytes[at++] = flags;
+  bytes[at++] = topicId >> 8;
+  bytes[at++] = topicId & 0xff;
+  bytes[at++] = msgId >> 8;
+  bytes[at++] = msgId & 0xff;
+  bytes.set(data, at);
+  return bytes;
+}
+
+function flagsOf(packet: Publish): number {
+  return (packet.dup ? DUP : 0) | qosBits(packet.qos) |
+    (packet.retain ? RETAIN : 0) | topicIdTypeBits(packet);
 }
 
 type Plain = Exclude<MqttSnPacket, Encapsulated>;
@@ -462,11 +497,8 @@ function isById(
 function writeFixed(packet: Plain, to: Writer): void {
   switch (packet.type) {
     case "PUBLISH":
-      to.u8(
-        "flags",
-        (packet.dup ? DUP : 0) | qosBits(packet.qos) |
-          (packet.retain ? RETAIN : 0) | topicIdTypeBits(packet),
-      ).u16("topicId", packet.topicId).u16("msgId", packet.msgId);
+      to.u8("flags", flagsOf(packet)).u16("topicId", packet.topicId)
+        .u16("msgId", packet.msgId);
       break;
     case "PUBACK":
     case "REGACK":
@@ -597,17 +629,17 @@ class Writer {
 
   constructor(type: MsgType, tail: number) {
     this.#type = type;
-    this.#bytes = new Uint8Array(MAX_HEAD + MAX_FIXED + tail);
+    this.#bytes = allocate(MAX_HEAD + MAX_FIXED + tail);
   }
 
   u8(field: string, value: number): this {
-    this.#check(field, value, 0xff);
+    checkRange(this.#type, field, value, 0xff);
     this.#bytes[this.#at++] = value;
     return this;
   }
 
   u16(field: string, value: number): this {
-    this.#check(field, value, 0xffff);
+    checkRange(this.#type, field, value, 0xffff);
     this.#bytes[this.#at++] = value >> 8;
     this.#bytes[this.#at++] = value & 0xff;
     return this;
@@ -625,20 +657,52 @@ class Writer {
     const isLong = longForm || 2 + size > MAX_SHORT;
     const total = (isLong ? 4 : 2) + size;
     requireDatagram(this.#type, total);
-    this.#bytes.set(
-      isLong ? [LONG_FORM, total >> 8, total & 0xff] : [total],
-      isLong ? 0 : 2,
-    );
-    this.#bytes[3] = MSG_TYPE[this.#type];
-    return this.#bytes.subarray(isLong ? 0 : 2, this.#at);
+    const bytes = this.#bytes;
+    if (isLong) {
+      bytes[0] = LONG_FORM;
+      bytes[1] = total >> 8;
+    }
+    bytes[2] = total & 0xff;
+    bytes[3] = MSG_TYPE[this.#type];
+    return bytes.subarray(isLong ? 0 : 2, this.#at);
   }
+}
 
-  #check(field: string, value: number, most: number): void {
-    if (value >= 0 && value <= most && Number.isInteger(value)) return;
-    throw new LocalProtocolError(
-      `Cannot write ${this.#type}: ${field} is 0 to ${most}, not "${value}"`,
-    );
+function checkRange(
+  type: MsgType,
+  field: string,
+  value: number,
+  most: number,
+): void {
+  if (value >= 0 && value <= most && Number.isInteger(value)) return;
+  throw new LocalProtocolError(
+    `Cannot write ${type}: ${field} is 0 to ${most}, not "${value}"`,
+  );
+}
+
+/** Octets that are made at once, for many datagrams to be cut from. */
+const SLAB = 16 * 1024;
+
+/** A datagram longer than this has octets to itself. */
+const MAX_CUT = 1024;
+
+let slab = new Uint8Array(SLAB);
+let slabAt = 0;
+
+/**
+ * Octets for a datagram, all 0. To make an array costs as much as all else that
+ * is done for a short datagram: so they are cut from a larger one, and no octet
+ * is ever given out twice.
+ */
+function allocate(octets: number): Uint8Array {
+  if (octets > MAX_CUT) return new Uint8Array(octets);
+  if (slabAt + octets > SLAB) {
+    slab = new Uint8Array(SLAB);
+    slabAt = 0;
   }
+  const start = slabAt;
+  slabAt += octets;
+  return slab.subarray(start, slabAt);
 }
 
 /**

@@ -232,7 +232,7 @@ export class Outbox<Owner extends OutboxOwner> {
   ): void {
     if (qos === 0 && this.#sendAtOnce(message, retain)) return;
     if (!this.#makeRoom(message, qos)) return;
-    this.#queue.push({ message, qos, retain });
+    this.#queue.push({ message: message.keep(), qos, retain });
     if (qos === 0) this.#atMostOnce++;
     this.#pump(now);
   }

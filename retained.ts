@@ -37,17 +37,14 @@ const NODE = 96;
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
+ * import { Message } from "./message.ts";
  * import { RetainedMessages } from "./retained.ts";
  * import { parseTopicFilter, parseTopicName } from "./topics.ts";
  * import { encodeUtf8 } from "./utf8.ts";
  *
  * const retained = new RetainedMessages({ maxRetained: 9, maxMemory: 1e6 });
- * retained.set({
- *   topicName: parseTopicName("house/attic/temperature")!,
- *   payload: encodeUtf8("21.5"),
- *   qos: 0,
- *   retain: true,
- * });
+ * const topicName = parseTopicName("house/attic/temperature")!;
+ * retained.set(new Message(topicName, encodeUtf8("21.5"), 0, true));
  * const names: string[] = [];
  * retained.match(
  *   parseTopicFilter("house/+/temperature")!,
@@ -89,9 +86,7 @@ export class RetainedMessages {
    * An empty payload is a payload as any other here: who wants it to clear the
    * topic, as MQTT does, calls `delete`.
    *
-   * @param message is handed over: its payload is not copied, must not change
-   * any more, and keeps the whole buffer that it may be a view of. What lies in
-   * a buffer for receiving has to be copied before.
+   * @param message is kept, with a payload of its own
    * @returns `false` when a limit forbids it, and nothing has changed
    */
   set(message: Message): boolean {
@@ -116,7 +111,7 @@ export class RetainedMessages {
     for (; depth < levels.length; depth++) {
       node = node.adopt(new MessageNode(levels[depth]!));
     }
-    node.message = message;
+    node.message = message.keep();
     this.#octets += octets;
     this.#nodes += missing;
     if (isNew) this.#size++;

@@ -29,7 +29,7 @@ import {
   type ClassicTopic,
   MalformedPacketError,
   MAX_DATAGRAM,
-  type Message,
+  Message,
   type Peer,
   type TopicName,
 } from "./message.ts";
@@ -333,8 +333,8 @@ export class Router implements Machine<RouterEvent> {
   publishClassic(now: Millis, topic: ClassicTopic, data: string): void {
     const topicName = parseTopicName(topic);
     if (topicName === undefined || topicName.startsWith("$")) return;
-    const payload = encodeUtf8(data);
-    this.#exchange.deliver(now, { topicName, payload, qos: 0, retain: false });
+    const message = new Message(topicName, encodeUtf8(data), 0, false);
+    this.#exchange.deliver(now, message);
   }
 
   /** Brings the broker's own topics up to date for a new subscriber. */
@@ -372,8 +372,7 @@ export class Router implements Machine<RouterEvent> {
       const topicName = parseTopicName(name)!;
       if (this.#system.get(topicName) === value) continue;
       this.#system.set(topicName, value);
-      const payload = encodeUtf8(value);
-      changes.push({ topicName, payload, qos: 0, retain: true });
+      changes.push(new Message(topicName, encodeUtf8(value), 0, true));
     }
     return changes;
   }

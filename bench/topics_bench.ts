@@ -15,7 +15,7 @@
  */
 
 import { seededRandom } from "../clock.ts";
-import type { TopicName } from "../message.ts";
+import { Message, type TopicName } from "../message.ts";
 import { RetainedMessages } from "../retained.ts";
 import { parseTopicFilter, parseTopicName } from "../topics.ts";
 import { SubscriptionTrie } from "../trie.ts";
@@ -122,12 +122,14 @@ function retainedMessages(): RetainedMessages {
     maxMemory: 1e9,
   });
   for (let i = 0; i < RETAINED; i++) {
-    retained.set({
-      topicName: parseTopicName(fresh(topic(i)))!,
-      payload: new Uint8Array(20),
-      qos: 0,
-      retain: true,
-    });
+    retained.set(
+      new Message(
+        parseTopicName(fresh(topic(i)))!,
+        new Uint8Array(20),
+        0,
+        true,
+      ),
+    );
   }
   return retained;
 }

@@ -5,18 +5,14 @@ import {
   assertStrictEquals,
 } from "@std/assert";
 import { seededRandom } from "../clock.ts";
-import type { Message } from "../message.ts";
+import { Message } from "../message.ts";
 import { type RetainedLimits, RetainedMessages } from "../retained.ts";
 import { matchesFilter, parseTopicFilter, parseTopicName } from "../topics.ts";
 
 const name = (text: string) => parseTopicName(text)!;
 const filter = (text: string) => parseTopicFilter(text)!;
-const message = (topicName: string, octets = 1): Message => ({
-  topicName: name(topicName),
-  payload: new Uint8Array(octets),
-  qos: 0,
-  retain: true,
-});
+const message = (topicName: string, octets = 1): Message =>
+  new Message(name(topicName), new Uint8Array(octets), 0, true);
 
 function retainedMessages(limits: Partial<RetainedLimits> = {}) {
   return new RetainedMessages({
