@@ -9,7 +9,13 @@
  * @module
  */
 
-import { type Flags, portFromEnvironment, type Program, run } from "./cli.ts";
+import {
+  type Flags,
+  portFromEnvironment,
+  type Program,
+  run,
+  VERSION,
+} from "./cli.ts";
 import { CLASSIC_REPLY, type ClassicRefusal } from "./classic.ts";
 import {
   type Refusal,
@@ -18,14 +24,17 @@ import {
   type RouterEvent,
 } from "./events.ts";
 import { DEFAULT_PORT, isLoopback } from "./message.ts";
+import { groupFrom, Multicast } from "./multicast.ts";
 import { Router, type RouterOptions } from "./router.ts";
 import type { RouterStats } from "./system.ts";
 import {
   type Interruption,
+  messageOf,
   Template,
   type TemplateOptions,
 } from "./template.ts";
 import { EXIT, print } from "./terminal.ts";
+import { parsePredefined } from "./topics.ts";
 import {
   type Transport,
   type TransportStats,
@@ -40,6 +49,12 @@ export interface BrokerOptions extends TemplateOptions, RouterOptions {
   readonly port?: number;
   /** Carries the datagrams. Default: a UDP socket at `hostname` and `port`. */
   readonly transport?: Transport;
+  /**
+   * The multicast group in which clients look for gateways, as `ADDRESS` or
+   * `ADDRESS:PORT`; without a port it is the broker's. Default: none. A group
+   * that cannot be joined is a warning in the log.
+   */
+  readonly multicast?: string;
 }
 
 /** What a broker counted since its start. */
@@ -71,14 +86,20 @@ export interface BrokerStats extends RouterStats {
  */
 export class Broker extends Template<RouterEvent> {
   readonly #router: Router;
+  readonly #multicast: Multicast | undefined;
 
   private constructor(
     router: Router,
     transport: Transport,
+    multicast: Multicast | undefined,
     options: BrokerOptions,
   ) {
     super(router, transport, options);
     this.#router = router;
+    this.#multicast = multicast;
+    multicast?.receive(this.handleDatagram).catch((error) =>
+      this.log.warn(messageOf(error))
+    );
     this.log.debug(() => `Listening at ${this.address.key}`);
     if (!isLoopback(this.address)) {
       this.log.warn(
@@ -90,7 +111,8 @@ export class Broker extends Template<RouterEvent> {
   /**
    * Starts a broker.
    *
-   * @throws {RangeError} when the port or a limit is out of range
+   * @throws {RangeError} when the port, a limit or the group is out of range
+   * @throws {TypeError} when a pre-defined topic is not valid
    * @throws {Deno.errors.AddrInUse} when the port is taken
    * @throws {Error} when the host's name is unknown, or when this Deno was
    * started without `--unstable-net`
@@ -102,10 +124,15 @@ export class Broker extends Template<RouterEvent> {
         `Cannot take "${port}" as the port: it is a number from 0 to 65535`,
       );
     }
-    const router = new Router(options);
-    const transport = options.transport ??
-      await UdpTransport.bind({ hostname, port });
-    return new Broker(router, transport, options);
+    const router = new Router({ version: VERSION, ...options });
+    const { multicast, transport } = options;
+    if (multicast !== undefined) groupFrom(multicast, port);
+    if (transport !== undefined) {
+      return new Broker(router, transport, undefined, options);
+    }
+    const socket = await UdpTransport.bind({ hostname, port });
+    const group = await join(socket, options);
+    return new Broker(router, socket, group, options);
   }
 
   /** What was counted so far: a snapshot, it does not change afterwards. */
@@ -115,6 +142,16 @@ export class Broker extends Template<RouterEvent> {
       transport: this.transport.stats(),
       failures: this.failures,
     };
+  }
+
+  /** Says something in the multicast group, if there is one. */
+  protected override broadcast(bytes: Uint8Array, radius: number): void {
+    this.#multicast?.send(bytes, radius);
+  }
+
+  /** Leaves the multicast group. */
+  protected override handleClose(): Promise<void> | void {
+    return this.#multicast?.[Symbol.asyncDispose]();
   }
 
   /** Logs what happened. */
@@ -184,6 +221,21 @@ export class Broker extends Template<RouterEvent> {
   }
 }
 
+/** Joins the group that the options name; without it a broker is still one. */
+async function join(
+  socket: UdpTransport,
+  { multicast, log }: BrokerOptions,
+): Promise<Multicast | undefined> {
+  if (multicast === undefined) return undefined;
+  try {
+    const { port } = socket.address;
+    return await Multicast.join(socket, groupFrom(multicast, port));
+  } catch (error) {
+    log?.warn(`${messageOf(error)}: clients cannot search for this broker`);
+    return undefined;
+  }
+}
+
 /** Why a request was refused, for a person. */
 function refusalText({ reason }: RefuseEvent): string {
   return reason in CLASSIC_REPLY
@@ -218,25 +270,129 @@ const PROGRAM: Program = {
       name: "history",
       value: "N",
       usual: "1000",
-      help: "data kept for each topic",
+      help: "data kept for each classic topic",
     },
+    {
+      name: "predefined",
+      value: "FILE",
+      help: 'pre-defined topic ids, as JSON: {"1": "a/b"}',
+    },
+    {
+      name: "max-clients",
+      value: "N",
+      usual: "10000",
+      help: "MQTT-SN clients, kept sessions included",
+    },
+    {
+      name: "max-queue",
+      value: "N",
+      usual: "1000",
+      help: "messages that wait for one client",
+    },
+    {
+      name: "overflow",
+      value: "WORD",
+      usual: "drop",
+      help: "when too many wait: drop the oldest, or refuse the publisher",
+    },
+    {
+      name: "retry-ms",
+      value: "N",
+      usual: "10000",
+      help: "milliseconds until an unanswered packet is sent again",
+    },
+    {
+      name: "retries",
+      value: "N",
+      usual: "4",
+      help: "how often, before the client is lost",
+    },
+    {
+      name: "tolerance",
+      value: "X",
+      usual: "1.1",
+      help: "times a keep alive of over a minute before a client is lost",
+    },
+    {
+      name: "max-rate",
+      value: "N",
+      usual: "any number",
+      help: "publishes a second from one client",
+    },
+    {
+      name: "gw-id",
+      value: "N",
+      usual: "1",
+      help: "which gateway this is, 0 to 255",
+    },
+    {
+      name: "multicast",
+      value: "ADDRESS[:PORT]",
+      help: "group in which clients search for gateways",
+    },
+    {
+      name: "advertise",
+      value: "S",
+      usual: "never",
+      help: "seconds between two ADVERTISEs in that group",
+    },
+    { name: "standby", help: "advertise only while no other gateway does" },
+    {
+      name: "strict",
+      help: "hold rules that are usually overlooked, such as 23 characters",
+    },
+    {
+      name: "allow-empty-client-id",
+      help: "give a client that has no client id one",
+    },
+    { name: "require-keep-alive", help: "refuse a CONNECT without keep alive" },
+    {
+      name: "connect-wakes-only",
+      help: "let CONNECT wake a sleeping client, whatever its flags",
+    },
+    {
+      name: "register-predefined",
+      help: "answer REGISTER of a pre-defined topic with that id",
+    },
+    {
+      name: "no-qos-minus-one",
+      help: "drop what is published without a connection",
+    },
+    {
+      name: "named-qos-minus-one",
+      help: "let such a publish spell out its topic, as Paho's client does",
+    },
+    {
+      name: "no-move",
+      help: "do not move a client to the address that its PINGREQ comes from",
+    },
+    { name: "ignore-tail", help: "ignore octets behind an MQTT-SN message" },
     {
       name: "log-level",
       value: "LEVEL",
       usual: "info",
-      help: "debug (each datagram), info, warn, error or none",
+      help: "debug (all that happens), info, warn, error or none",
     },
     { name: "log-json", help: "log a JSON object a line" },
   ],
 };
 
 async function main(flags: Flags, interruption: Interruption): Promise<number> {
-  const history = flags.integer("history", 1, 1_000_000);
   await using broker = await Broker.listen({
     hostname: flags.text("host") ?? "127.0.0.1",
     port: flags.integer("port", 0, 65_535) ?? portFromEnvironment(0),
     log: flags.log("info"),
-    ...history === undefined ? {} : { history },
+    ...await limitsFrom(flags),
+    standby: flags.has("standby"),
+    strict: flags.has("strict"),
+    allowEmptyClientId: flags.has("allow-empty-client-id"),
+    requireKeepAlive: flags.has("require-keep-alive"),
+    connectWakesOnly: flags.has("connect-wakes-only"),
+    registerPredefined: flags.has("register-predefined"),
+    qosMinusOne: !flags.has("no-qos-minus-one"),
+    namedQosMinusOne: flags.has("named-qos-minus-one"),
+    allowMove: !flags.has("no-move"),
+    ignoreTail: flags.has("ignore-tail"),
   }).catch((error) => {
     if (!(error instanceof Deno.errors.AddrInUse)) throw error;
     throw new Error(`${error.message}; choose one with --port N`);
@@ -246,6 +402,41 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
   if (!interruption.signal.aborted) return EXIT.failed;
   broker.log.info(`Ended by ${interruption.cause}`);
   return interruption.cause === "SIGTERM" ? EXIT.done : EXIT.interrupted;
+}
+
+/** What the flags with a value ask for; the router has the defaults. */
+async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
+  const file = flags.text("predefined");
+  const given = {
+    history: flags.integer("history", 1, 1_000_000),
+    predefined: file === undefined ? undefined : await readPredefined(file),
+    maxClients: flags.integer("max-clients", 1, 10_000_000),
+    maxQueue: flags.integer("max-queue", 1, 10_000_000),
+    overflow: flags.choice("overflow", ["drop", "refuse"]),
+    retryMs: flags.integer("retry-ms", 1, 3_600_000),
+    retries: flags.integer("retries", 0, 1_000),
+    tolerance: flags.number("tolerance", 1, 10),
+    maxRate: flags.integer("max-rate", 1, 10_000_000),
+    gwId: flags.integer("gw-id", 0, 255),
+    multicast: flags.text("multicast"),
+    advertise: flags.integer("advertise", 1, 65_535),
+  };
+  return Object.fromEntries(
+    Object.entries(given).filter(([, value]) => value !== undefined),
+  );
+}
+
+async function readPredefined(
+  file: string,
+): Promise<ReadonlyMap<number, string>> {
+  try {
+    return parsePredefined(JSON.parse(await Deno.readTextFile(file)));
+  } catch (cause) {
+    throw new Error(
+      `Cannot take the pre-defined topics from "${file}": ${messageOf(cause)}`,
+      { cause },
+    );
+  }
 }
 
 if (import.meta.main) await run(PROGRAM, main);

@@ -216,6 +216,21 @@ export class Flags {
   }
 
   /**
+   * A flag's value as a number.
+   *
+   * @throws {UsageError} when it is none from `min` to `max`
+   */
+  number(name: string, min: number, max: number): number | undefined {
+    const text = this.text(name);
+    if (text === undefined) return undefined;
+    const value = /^\d*\.?\d+$/.test(text) ? Number(text) : NaN;
+    if (value >= min && value <= max) return value;
+    throw new UsageError(
+      `Flag "--${name}" takes a number from ${min} to ${max}, not "${text}"`,
+    );
+  }
+
+  /**
    * A flag's value in seconds, as milliseconds.
    *
    * @throws {UsageError} when it is no number of seconds from `min` to a million

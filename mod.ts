@@ -156,6 +156,7 @@ export {
 export {
   type BindOptions,
   type DatagramHandler,
+  type Membership,
   MemoryNetwork,
   resolve,
   type Transport,

@@ -157,7 +157,7 @@ export class Session implements Subscriber, Timed {
   /** PUBLISHes that it may send now, if there is a limit. */
   rateLeft = 0;
   /** When `rateLeft` was counted. */
-  rateAt: Millis = 0;
+  rateAt: Millis = -Infinity;
   /** When it was heard of last. */
   heardAt: Millis = 0;
   /** See {@linkcode Timed}. */

@@ -61,6 +61,7 @@ export abstract class Template<Event> implements AsyncDisposable {
     this.#machine = machine;
     this.#transport = transport;
     this.#receiving = this.#receive(transport);
+    this.#arm(machine.nextTimeout());
   }
 
   /** Where this end is reached. */
@@ -105,7 +106,7 @@ export abstract class Template<Event> implements AsyncDisposable {
   protected broadcast(_bytes: Uint8Array, _radius: number): void {}
 
   /** Lets go of what a program holds of its own, at the start of a close. */
-  protected handleClose(): void {}
+  protected handleClose(): void | Promise<void> {}
 
   /**
    * Lets what was sent leave, and ends. A second call waits for the first.
@@ -138,14 +139,18 @@ export abstract class Template<Event> implements AsyncDisposable {
 
   async #receive(transport: Transport): Promise<void> {
     try {
-      await transport.receive(this.#handleDatagram);
+      await transport.receive(this.handleDatagram);
     } catch (error) {
       this.log.error(messageOf(error));
       this.close();
     }
   }
 
-  readonly #handleDatagram = (peer: Peer, bytes: Uint8Array): void => {
+  /** Hands the machine a datagram, whichever way it came. */
+  protected readonly handleDatagram = (
+    peer: Peer,
+    bytes: Uint8Array,
+  ): void => {
     try {
       this.#machine.handleDatagram(this.#clock.now(), peer, bytes);
       this.#settle();
@@ -203,7 +208,7 @@ export abstract class Template<Event> implements AsyncDisposable {
 
   async #close(): Promise<void> {
     clearTimeout(this.#timer);
-    this.handleClose();
+    await this.handleClose();
     await this.#transport[Symbol.asyncDispose]();
     await this.#receiving;
     this.#closed.resolve();

@@ -58,6 +58,14 @@ export interface BindOptions {
   readonly hostname?: string;
   /** UDP port, 0 to 65535; 0 lets the system choose. Default 0. */
   readonly port?: number;
+  /** Whether other sockets may have the port too, as for multicast. Default false. */
+  readonly isShared?: boolean;
+}
+
+/** What a socket that belongs to a multicast group can be told. */
+export interface Membership {
+  /** Limits how many networks what is sent to groups passes, 1 to 255; IPv4 only. */
+  setTtl(ttl: number): Promise<void>;
 }
 
 /** Sends under way at which no further datagram is taken until some have left. */
@@ -119,7 +127,7 @@ export class UdpTransport implements Transport {
       );
     }
     const address = await resolve(hostname, port);
-    return new UdpTransport(openSocket(address));
+    return new UdpTransport(openSocket(address, options.isShared === true));
   }
 
   /**
@@ -131,6 +139,28 @@ export class UdpTransport implements Transport {
     if (hostname.startsWith("127.")) return UdpTransport.bind();
     if (hostname === "::1") return UdpTransport.bind({ hostname });
     return UdpTransport.bind({ hostname: isIpv6 ? "::" : "0.0.0.0" });
+  }
+
+  /**
+   * Receives, from now on, what is sent to a multicast group at this port, and
+   * is able to send to it.
+   *
+   * @param group the group's address
+   * @throws {Error} when the system will not have it
+   */
+  async join(group: string): Promise<Membership> {
+    try {
+      if (group.includes(":")) {
+        await this.#socket.joinMulticastV6(group, 0);
+        return { setTtl: async () => {} }; // the system has no way to tell it
+      }
+      const { hostname } = this.address;
+      const onInterface = hostname.includes(":") ? "0.0.0.0" : hostname;
+      const membership = await this.#socket.joinMulticastV4(group, onInterface);
+      return { setTtl: (ttl) => membership.setTTL(ttl) };
+    } catch (cause) {
+      throw new Error(`Cannot join the multicast group ${group}`, { cause });
+    }
   }
 
   async receive(handler: DatagramHandler): Promise<void> {
@@ -215,9 +245,18 @@ export class UdpTransport implements Transport {
   }
 }
 
-function openSocket({ hostname, port, key }: Peer): Deno.DatagramConn {
+function openSocket(
+  { hostname, port, key }: Peer,
+  isShared: boolean,
+): Deno.DatagramConn {
   try {
-    return Deno.listenDatagram({ transport: "udp", hostname, port });
+    return Deno.listenDatagram({
+      transport: "udp",
+      hostname,
+      port,
+      reuseAddress: isShared,
+      loopback: true, // clients on this machine are to hear a group as well
+    });
   } catch (cause) {
     if (cause instanceof Deno.errors.AddrInUse) {
       throw new Deno.errors.AddrInUse(

@@ -62,6 +62,13 @@ for (const size of [10, 10_000, 1_000_000]) {
       }
     });
 
+    Deno.bench(`match() of 1,000 busy names among ${label}`, { group }, () => {
+      const { trie, names } = prepared();
+      for (let i = 0; i < MATCHES; i++) {
+        trie.match(names[i % Math.min(names.length, 1_000)]!, visit);
+      }
+    });
+
     Deno.bench(`match() of fresh names among ${label}`, { group }, () => {
       const { trie, octets } = prepared();
       for (let i = 0; i < MATCHES; i++) {

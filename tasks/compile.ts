@@ -37,7 +37,7 @@ export const PROGRAMS: readonly Program[] = [
   {
     name: "broker",
     entry: "broker.ts",
-    permissions: ["--allow-net", "--allow-env=PORT"],
+    permissions: ["--allow-net", "--allow-env=PORT", "--allow-read"],
     include: [],
   },
   {

@@ -14,8 +14,10 @@ import {
 } from "@std/assert";
 import { Client } from "../client.ts";
 import config from "../deno.json" with { type: "json" };
-import { MAX_DATAGRAM } from "../message.ts";
+import { MAX_DATAGRAM, peerOf } from "../message.ts";
+import { MSG_TYPE } from "../packet.ts";
 import { Publisher } from "../publisher.ts";
+import { UdpTransport } from "../transport.ts";
 import { LoggedBroker } from "./support/broker.ts";
 import {
   type Outcome,
@@ -42,10 +44,33 @@ const UNKNOWN_HOSTS = ["no..host", "256.1.1.1", ":"];
 // What each program's --help names: a flag as it is listed there, and command
 // lines that use it.
 
+const PREDEFINED = "tests/predefined.json";
+
 const BROKER_FLAGS: Record<string, string[][]> = {
   "-h, --host ADDRESS": [["-h", "127.0.0.1"], ["--host", "localhost"]],
   "-p, --port N": [["-p", "0"], ["--port=0"]],
   "--history N": [["--history", "2"]],
+  "--predefined FILE": [["--predefined", PREDEFINED]],
+  "--max-clients N": [["--max-clients", "1"]],
+  "--max-queue N": [["--max-queue", "1"]],
+  "--overflow WORD": [["--overflow", "drop"], ["--overflow", "refuse"]],
+  "--retry-ms N": [["--retry-ms", "50"]],
+  "--retries N": [["--retries", "0"]],
+  "--tolerance X": [["--tolerance", "1.5"], ["--tolerance=2"]],
+  "--max-rate N": [["--max-rate", "1"]],
+  "--gw-id N": [["--gw-id", "7"]],
+  "--multicast ADDRESS[:PORT]": [["--multicast", "225.1.1.1:18831"]],
+  "--advertise S": [["--advertise", "900"]],
+  "--standby": [["--standby", "--advertise", "900"]],
+  "--strict": [["--strict"]],
+  "--allow-empty-client-id": [["--allow-empty-client-id"]],
+  "--require-keep-alive": [["--require-keep-alive"]],
+  "--connect-wakes-only": [["--connect-wakes-only"]],
+  "--register-predefined": [["--register-predefined"]],
+  "--no-qos-minus-one": [["--no-qos-minus-one"]],
+  "--named-qos-minus-one": [["--named-qos-minus-one"]],
+  "--no-move": [["--no-move"]],
+  "--ignore-tail": [["--ignore-tail"]],
   "--log-level LEVEL": ["debug", "info", "warn", "error", "none"]
     .map((level) => ["--log-level", level]),
   "--log-json": [["--log-json"]],
@@ -119,6 +144,168 @@ Deno.test("the broker takes each flag when --help names it", async () => {
     ]);
     await using client = await Client.connect({ port: await portOf(broker) });
     assert(await client.ping(), args.join(" "));
+  }
+});
+
+// What a flag changes: datagrams to the broker, in hexadecimal, and all that it
+// answers.
+
+const CONNECT_A = "07 04 04 01 00 00 61";
+const CONNACK = "03 05 00";
+const BROKER_DATAGRAMS: readonly (readonly [string[], string[], string[]])[] = [
+  [["--gw-id", "7"], [], []],
+  [
+    ["--predefined", PREDEFINED],
+    [CONNECT_A, "07 12 01 00 04 00 05"],
+    [CONNACK, "08 13 00 00 05 00 04 00"],
+  ],
+  [
+    ["--predefined", PREDEFINED, "--register-predefined"],
+    [CONNECT_A, "09 0A 00 00 00 01 61 2F 62"],
+    [CONNACK, "07 0B 00 05 00 01 00"],
+  ],
+  [
+    ["--max-clients", "1"],
+    ["07 04 00 01 00 00 62", "02 18", CONNECT_A],
+    [CONNACK, "02 18", "03 05 01"],
+  ],
+  [
+    ["--max-rate", "1"],
+    [
+      CONNECT_A,
+      "08 0C 22 61 62 00 01 78",
+      "08 0C 22 61 62 00 02 78",
+    ],
+    [CONNACK, "07 0D 61 62 00 01 00", "07 0D 61 62 00 02 01"],
+  ],
+  [
+    ["--strict"],
+    ["1E 04 04 01 00 00" + " 61".repeat(24)],
+    ["03 05 03"],
+  ],
+  [["--allow-empty-client-id"], ["06 04 04 01 00 00"], [CONNACK]],
+  [["--require-keep-alive"], [CONNECT_A], ["03 05 03"]],
+  [
+    ["--connect-wakes-only"],
+    [
+      "07 04 00 01 00 00 61",
+      "07 12 02 00 05 61 62", // SUBSCRIBE to the short name "ab"
+      "04 18 00 0A",
+      "08 0C 62 61 62 00 00 78", // QoS −1: buffered
+      CONNECT_A,
+    ],
+    [
+      CONNACK,
+      "08 13 00 00 00 00 05 00",
+      "02 18",
+      CONNACK,
+      "08 0C 02 61 62 00 00 78",
+    ],
+  ],
+  [
+    ["--no-qos-minus-one"],
+    [CONNECT_A, "07 12 02 00 05 61 62", "08 0C 62 61 62 00 00 78"],
+    [CONNACK, "08 13 00 00 00 00 05 00"],
+  ],
+  [
+    ["--named-qos-minus-one"],
+    [CONNECT_A, "07 12 02 00 05 61 62", "0A 0C 60 00 02 00 00 61 62 78"],
+    [CONNACK, "08 13 00 00 00 00 05 00", "08 0C 02 61 62 00 00 78"],
+  ],
+  [["--ignore-tail"], [CONNECT_A + " FF"], [CONNACK]],
+];
+
+for (const [flags, datagrams, answers] of BROKER_DATAGRAMS) {
+  Deno.test(`the broker answers otherwise with ${flags.join(" ")}`, async () => {
+    await using broker = start("broker", ["--port", "0", ...flags]);
+    await using socket = await UdpTransport.bind();
+    const got: string[] = [];
+    const arrived = Promise.withResolvers<void>();
+    socket.receive((_peer, bytes) => {
+      got.push(bytes.toHex());
+      if (bytes[1] === MSG_TYPE.GWINFO) arrived.resolve();
+    });
+    const there = peerOf("127.0.0.1", await portOf(broker));
+    for (const datagram of datagrams) socket.send(there, fromHex(datagram));
+    // Behind all others: what asks for an answer in any case.
+    socket.send(there, fromHex("03 01 00"));
+    await arrived.promise;
+    const gwInfo = flags[0] === "--gw-id" ? "030207" : "030201";
+    assertEquals(got, [
+      ...answers.map((hex) => hex.replaceAll(" ", "").toLowerCase()),
+      gwInfo,
+    ]);
+  });
+}
+
+const fromHex = (hex: string) => Uint8Array.fromHex(hex.replaceAll(" ", ""));
+
+Deno.test("the broker moves no client with --no-move", async () => {
+  for (const [flags, answer] of [[[], "0217"], [["--no-move"], "0218"]]) {
+    await using broker = start("broker", ["--port", "0", ...flags!]);
+    const there = peerOf("127.0.0.1", await portOf(broker));
+    const answers: string[] = [];
+    for (const hex of [CONNECT_A, "03 16 61"]) {
+      await using socket = await UdpTransport.bind();
+      const arrived = Promise.withResolvers<string>();
+      socket.receive((_peer, bytes) => arrived.resolve(bytes.toHex()));
+      socket.send(there, fromHex(hex));
+      answers.push(await arrived.promise);
+    }
+    assertEquals(answers, ["030500", answer]);
+  }
+});
+
+Deno.test("the broker retries as it is told with --retry-ms and --retries", async () => {
+  const flags = ["--retry-ms", "20", "--retries", "2"];
+  await using broker = start("broker", ["--port", "0", ...flags]);
+  await using socket = await UdpTransport.bind();
+  const got: string[] = [];
+  const { promise, resolve } = Promise.withResolvers<void>();
+  socket.receive((_peer, bytes) => {
+    got.push(bytes.toHex());
+    if (got.length === 6) resolve();
+  });
+  const there = peerOf("127.0.0.1", await portOf(broker));
+  for (
+    const hex of [
+      CONNECT_A,
+      "07 12 22 00 05 61 62", // SUBSCRIBE to "ab" at QoS 1
+      "08 0C 22 61 62 00 09 78",
+    ]
+  ) socket.send(there, fromHex(hex));
+  await promise;
+  assertEquals(got, [
+    "030500",
+    "0813200000000500",
+    "070d6162000900",
+    "080c226162000178",
+    "080ca26162000178",
+    "080ca26162000178",
+  ]);
+});
+
+Deno.test("the broker says so in a line when a flag's file or word is wrong", async () => {
+  for (
+    const [args, message] of [
+      [["--predefined", "no-such-file.json"], "no-such-file.json"],
+      [["--predefined", "README.md"], 'from "README.md"'],
+      [["--predefined", "deno.lock"], 'from "deno.lock"'],
+      [["--overflow", "burst"], "takes drop, refuse"],
+      [["--tolerance", "0.5"], "takes a number from 1 to 10"],
+      [["--gw-id", "256"], "from 0 to 255"],
+      [["--multicast", "10.0.0.1"], 'Cannot take "10.0.0.1" as a multicast'],
+      [["--multicast", "225.1.1.1:99999"], "as a multicast group"],
+    ] as const
+  ) {
+    const { code, stdout, stderr } = await run("broker", [
+      "-p",
+      "0",
+      ...args,
+    ]);
+    assertEquals([code, stdout], [1, ""]);
+    assertMatch(stderr, /^broker: [^\n]+\n$/);
+    assertStringIncludes(stderr, message);
   }
 });
 

@@ -242,3 +242,54 @@ function copyOf(packet: MqttSnPacket): MqttSnPacket {
     ]),
   ) as unknown as MqttSnPacket;
 }
+
+/** A packet as it is sent to a peer. */
+export function to(peer: Peer, packet: MqttSnPacket): SentPacket {
+  return [peer.key, packet];
+}
+
+/** A PUBLISH as it is sent to a peer: QoS 0, for the first time, unless told. */
+export function publishTo(
+  peer: Peer,
+  topic: TopicOf,
+  data: string,
+  options: Partial<Publish> = {},
+): SentPacket {
+  return to(peer, {
+    type: "PUBLISH",
+    dup: false,
+    qos: 0,
+    retain: false,
+    ...idOf(topic),
+    msgId: 0,
+    data: text.encode(data),
+    ...options,
+  });
+}
+
+/** A PUBACK, an accepting one unless told. */
+export function puback(
+  topicId: number,
+  msgId: number,
+  returnCode = 0,
+): MqttSnPacket {
+  return { type: "PUBACK", topicId, msgId, returnCode };
+}
+
+/** A REGACK, an accepting one unless told. */
+export function regack(
+  topicId: number,
+  msgId: number,
+  returnCode = 0,
+): MqttSnPacket {
+  return { type: "REGACK", topicId, msgId, returnCode };
+}
+
+/** The answer to every DISCONNECT, and to whoever is not connected. */
+export const GOODBYE: MqttSnPacket = {
+  type: "DISCONNECT",
+  duration: undefined,
+};
+
+/** The answer to PINGREQ. */
+export const PONG: MqttSnPacket = { type: "PINGRESP" };
