@@ -41,7 +41,7 @@ import { utf8Length } from "./utf8.ts";
 
 /** How connections are treated. */
 export interface ConnectionOptions extends SessionLimits {
-  /** Sessions, kept ones and prompts included; 1 or more. */
+  /** Sessions, kept ones included, and as many prompts; 1 or more. */
   readonly maxClients: number;
   /**
    * What a keep alive or a sleep of more than a minute is multiplied by before
@@ -399,9 +399,9 @@ export class Connections {
     if (strict && [...clientId].length > STRICT_CLIENT_ID) return "clientId";
     if (duration === 0 && requireKeepAlive) return "keepAlive";
     const others = this.#prompts.size - (this.#prompts.has(peer.key) ? 1 : 0);
-    const isFull = this.#byClient.size + others >= maxClients;
-    if (isFull && !this.#byClient.has(clientId)) return "clients";
-    return undefined;
+    const isNew = !this.#byClient.has(clientId);
+    const taken = others + (isNew ? this.#byClient.size : 0);
+    return taken >= maxClients ? "clients" : undefined;
   }
 
   #wasJustAccepted(now: Millis, session: Session, peer: Peer): boolean {
