@@ -5,9 +5,15 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
+import { type Peer, peerOf } from "../message.ts";
 import { readRooms, ROOT } from "../tasks/rooms.ts";
+import { stateDiagram } from "../tasks/states.ts";
+import { GatewayBench } from "./support/gateway.ts";
 
 const rooms = await readRooms();
+const ARCHITECTURE = await Deno.readTextFile(
+  new URL("ARCHITECTURE.md", ROOT),
+);
 
 /** A room's code without its comments, examples included. */
 async function codeOf(file: string): Promise<string> {
@@ -63,4 +69,34 @@ Deno.test("every room opens with what it knows", async () => {
     const text = await Deno.readTextFile(new URL(file, ROOT));
     assert(text.startsWith("/**\n") && text.includes("@module"), file);
   }
+});
+
+Deno.test("ARCHITECTURE.md shows the states that the transition table has", () => {
+  assert(ARCHITECTURE.includes(`\`\`\`mermaid\n${stateDiagram()}\n`));
+});
+
+Deno.test("ARCHITECTURE.md tells datagram by datagram what the broker does", () => {
+  const start = ARCHITECTURE.indexOf("### A message for a sleeper");
+  const block = ARCHITECTURE.slice(start).split("```")[1]!;
+  const bench = new GatewayBench();
+  const peers: Record<string, Peer> = {
+    lamp: peerOf("127.0.0.1", 1_001),
+    ann: peerOf("127.0.0.1", 1_002),
+  };
+  const answers: string[] = [];
+  let lines = 0;
+  for (const line of block.trim().split("\n")) {
+    const [, who, way, hex] =
+      /^(lamp|ann) +([<>]) ((?:[\da-f]{2} )+)/.exec(line) ?? [];
+    if (who === undefined) continue;
+    lines++;
+    const octets = hex!.replaceAll(" ", "");
+    if (way === "<") assertEquals(answers.shift(), octets, line);
+    else {
+      assertEquals(answers, [], line);
+      bench.take(peers[who]!, octets);
+      answers.push(...bench.wire);
+    }
+  }
+  assertEquals([answers, lines], [[], 18]);
 });

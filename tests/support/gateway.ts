@@ -293,3 +293,76 @@ export const GOODBYE: MqttSnPacket = {
 
 /** The answer to PINGREQ. */
 export const PONG: MqttSnPacket = { type: "PINGRESP" };
+
+/** The packets among those sent that went to a peer. */
+export function packetsTo(
+  peer: Peer,
+  sent: readonly SentPacket[],
+): MqttSnPacket[] {
+  return sent.filter(([key]) => key === peer.key).map(([, packet]) => packet);
+}
+
+/** A PUBLISH as a client gets it: at QoS 0, by a normal id, unless told. */
+export function publishOf(
+  topicId: number,
+  data: string | Uint8Array,
+  options: Partial<Publish> = {},
+): Publish {
+  return {
+    type: "PUBLISH",
+    dup: false,
+    qos: 0,
+    retain: false,
+    topicIdType: "normal",
+    topicId,
+    msgId: 0,
+    data: typeof data === "string" ? text.encode(data) : data,
+    ...options,
+  };
+}
+
+/** The topic id that the SUBACK among the packets sent tells. */
+export function subscribedId(sent: readonly SentPacket[]): number {
+  const suback = sent.find(([, { type }]) => type === "SUBACK")?.[1];
+  if (suback?.type !== "SUBACK" || suback.returnCode !== 0) {
+    throw new Error(`Not subscribed: ${JSON.stringify(suback)}`);
+  }
+  return suback.topicId;
+}
+
+/** What a client answers its REGISTERs and PUBLISHes with, none other. */
+export function answerOf(packet: MqttSnPacket): MqttSnPacket | undefined {
+  switch (packet.type) {
+    case "REGISTER": {
+      const { topicId, msgId } = packet;
+      return { type: "REGACK", topicId, msgId, returnCode: 0 };
+    }
+    case "PUBLISH": {
+      const { topicId, msgId, qos } = packet;
+      if (qos === 1) return { type: "PUBACK", topicId, msgId, returnCode: 0 };
+      return qos === 2 ? { type: "PUBREC", msgId } : undefined;
+    }
+    case "PUBREL":
+      return { type: "PUBCOMP", msgId: packet.msgId };
+    default:
+      return undefined;
+  }
+}
+
+/** Lets a client answer all that it is sent, until it is sent nothing more. */
+export function answerAll(
+  bench: GatewayBench,
+  peer: Peer,
+  sent: readonly SentPacket[],
+): MqttSnPacket[] {
+  const seen: MqttSnPacket[] = [];
+  const queue = packetsTo(peer, sent);
+  for (let packet; (packet = queue.shift()) !== undefined;) {
+    seen.push(packet);
+    const answer = answerOf(packet);
+    if (answer !== undefined) {
+      queue.push(...packetsTo(peer, bench.take(peer, answer)));
+    }
+  }
+  return seen;
+}
