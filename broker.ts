@@ -14,6 +14,7 @@ import {
   portFromEnvironment,
   type Program,
   run,
+  UsageError,
   VERSION,
 } from "./cli.ts";
 import { CLASSIC_REPLY, type ClassicRefusal } from "./classic.ts";
@@ -23,8 +24,10 @@ import {
   type RefuseEvent,
   type RouterEvent,
 } from "./events.ts";
-import { DEFAULT_PORT, isLoopback } from "./message.ts";
+import { DEFAULT_PORT, isLoopback, type Peer } from "./message.ts";
+import { isFramed } from "./mqttsn.ts";
 import { groupFrom, Multicast } from "./multicast.ts";
+import { describeDatagram } from "./packet_text.ts";
 import { Router, type RouterOptions } from "./router.ts";
 import type { RouterStats } from "./system.ts";
 import {
@@ -103,7 +106,7 @@ export class Broker extends Template<RouterEvent> {
     this.log.debug(() => `Listening at ${this.address.key}`);
     if (!isLoopback(this.address)) {
       this.log.warn(
-        `Whoever reaches ${this.address.key} can publish and subscribe: the protocol knows no passwords`,
+        `Whoever reaches ${this.address.key} can publish and subscribe: there are no passwords`,
       );
     }
   }
@@ -147,6 +150,17 @@ export class Broker extends Template<RouterEvent> {
   /** Says something in the multicast group, if there is one. */
   protected override broadcast(bytes: Uint8Array, radius: number): void {
     this.#multicast?.send(bytes, radius);
+  }
+
+  /** Logs each datagram of MQTT-SN; the classic protocol's events tell as much. */
+  protected override observe(
+    way: "received" | "sent",
+    peer: Peer,
+    bytes: Uint8Array,
+  ): void {
+    if (!this.log.shows("debug") || !isFramed(bytes)) return;
+    const sign = way === "received" ? ">" : "<";
+    this.log.debug(() => `${peer.key} ${sign} ${describeDatagram(bytes)}`);
   }
 
   /** Leaves the multicast group. */
@@ -245,7 +259,8 @@ function refusalText({ reason }: RefuseEvent): string {
 
 const PROGRAM: Program = {
   name: "broker",
-  summary: "Passes what publishers publish on to subscribers, over UDP.",
+  summary:
+    "Passes what publishers publish on to subscribers, over UDP: MQTT-SN 1.2, and JSON datagrams.",
   examples: [
     ["broker", "listen at 127.0.0.1:12003"],
     ["broker --port 0", "listen at a free port, and print which"],
@@ -371,13 +386,18 @@ const PROGRAM: Program = {
       name: "log-level",
       value: "LEVEL",
       usual: "info",
-      help: "debug (all that happens), info, warn, error or none",
+      help: "debug (each datagram), info, warn, error or none",
     },
     { name: "log-json", help: "log a JSON object a line" },
   ],
 };
 
 async function main(flags: Flags, interruption: Interruption): Promise<number> {
+  for (const [flag, needed] of NEEDS) {
+    if (flags.isGiven(flag) && !flags.isGiven(needed)) {
+      throw new UsageError(`Flag "--${flag}" needs "--${needed}"`);
+    }
+  }
   await using broker = await Broker.listen({
     hostname: flags.text("host") ?? "127.0.0.1",
     port: flags.integer("port", 0, 65_535) ?? portFromEnvironment(0),
@@ -403,6 +423,9 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
   broker.log.info(`Ended by ${interruption.cause}`);
   return interruption.cause === "SIGTERM" ? EXIT.done : EXIT.interrupted;
 }
+
+/** Flags that mean nothing without another. */
+const NEEDS = [["advertise", "multicast"], ["standby", "advertise"]] as const;
 
 /** What the flags with a value ask for; the router has the defaults. */
 async function limitsFrom(flags: Flags): Promise<BrokerOptions> {

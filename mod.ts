@@ -111,6 +111,7 @@ export {
   parseTopicFilter,
   parseTopicName,
 } from "./topics.ts";
+export { describeDatagram, describePacket } from "./packet_text.ts";
 export type { ForgetReason } from "./history.ts";
 export type { LossReason } from "./outbox.ts";
 export {

@@ -105,6 +105,13 @@ export abstract class Template<Event> implements AsyncDisposable {
   /** Sends a datagram to whoever listens for gateways: nobody, unless overridden. */
   protected broadcast(_bytes: Uint8Array, _radius: number): void {}
 
+  /** Sees each datagram as it comes or goes: nothing is done, unless overridden. */
+  protected observe(
+    _way: "received" | "sent",
+    _peer: Peer,
+    _bytes: Uint8Array,
+  ): void {}
+
   /** Lets go of what a program holds of its own, at the start of a close. */
   protected handleClose(): void | Promise<void> {}
 
@@ -152,6 +159,7 @@ export abstract class Template<Event> implements AsyncDisposable {
     bytes: Uint8Array,
   ): void => {
     try {
+      this.observe("received", peer, bytes);
       this.#machine.handleDatagram(this.#clock.now(), peer, bytes);
       this.#settle();
     } catch (error) {
@@ -182,6 +190,7 @@ export abstract class Template<Event> implements AsyncDisposable {
     for (let effect; (effect = this.#machine.pollEffect()) !== undefined;) {
       switch (effect.type) {
         case "send":
+          this.observe("sent", effect.peer, effect.bytes);
           this.#transport.send(effect.peer, effect.bytes);
           break;
         case "broadcast":

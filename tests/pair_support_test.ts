@@ -11,7 +11,7 @@ import { type Effect, EffectQueue, type Machine } from "../machine.ts";
 import { type Peer, peerOf } from "../message.ts";
 import { decodePacket, encodePacket, shortTopicName } from "../mqttsn.ts";
 import type { MqttSnPacket, Publish, TopicReference } from "../packet.ts";
-import { describe, type NetOptions, VirtualNet } from "./support/net.ts";
+import { type NetOptions, VirtualNet } from "./support/net.ts";
 import { SnClient, type SnClientOptions } from "./support/sn_client.ts";
 
 const GATEWAY = peerOf("127.0.0.1", 1);
@@ -542,17 +542,6 @@ Deno.test("VirtualNet takes no odds beyond 0 to 1 and no negative delay", () => 
   assertThrows(() => new VirtualNet({ ...BAD, loss: 1.1 }), RangeError);
   assertThrows(() => new VirtualNet({ ...BAD, duplicate: -1 }), RangeError);
   assertThrows(() => new VirtualNet({ ...BAD, delayMs: [9, 8] }), RangeError);
-});
-
-Deno.test("describe() shows a packet's fields, or octets in hex", () => {
-  assertEquals(
-    describe(encodePacket({
-      type: "PUBREL",
-      msgId: 5,
-    })),
-    "PUBREL msgId=5",
-  );
-  assertEquals(describe(bytesOf("{}")), "7b7d");
 });
 
 // The client

@@ -60,8 +60,10 @@ const BROKER_FLAGS: Record<string, string[][]> = {
   "--max-rate N": [["--max-rate", "1"]],
   "--gw-id N": [["--gw-id", "7"]],
   "--multicast ADDRESS[:PORT]": [["--multicast", "225.1.1.1:18831"]],
-  "--advertise S": [["--advertise", "900"]],
-  "--standby": [["--standby", "--advertise", "900"]],
+  "--advertise S": [["--advertise", "900", "--multicast", "225.1.1.1:18831"]],
+  "--standby": [
+    ["--standby", "--advertise=900", "--multicast", "225.1.1.1:18831"],
+  ],
   "--strict": [["--strict"]],
   "--allow-empty-client-id": [["--allow-empty-client-id"]],
   "--require-keep-alive": [["--require-keep-alive"]],
@@ -294,6 +296,8 @@ Deno.test("the broker says so in a line when a flag's file or word is wrong", as
       [["--overflow", "burst"], "takes drop, refuse"],
       [["--tolerance", "0.5"], "takes a number from 1 to 10"],
       [["--gw-id", "256"], "from 0 to 255"],
+      [["--advertise", "900"], '"--advertise" needs "--multicast"'],
+      [["--standby"], '"--standby" needs "--advertise"'],
       [["--multicast", "10.0.0.1"], 'Cannot take "10.0.0.1" as a multicast'],
       [["--multicast", "225.1.1.1:99999"], "as a multicast group"],
     ] as const

@@ -11,8 +11,8 @@
 
 import { type Millis, type Random, seededRandom } from "../../clock.ts";
 import type { Machine } from "../../machine.ts";
-import { MalformedPacketError, type Peer } from "../../message.ts";
-import { decodePacket } from "../../mqttsn.ts";
+import type { Peer } from "../../message.ts";
+import { describeDatagram } from "../../packet_text.ts";
 
 /** How bad a network is, each direction alike. */
 export interface NetOptions {
@@ -284,28 +284,10 @@ export class VirtualNet {
   #note(from: Peer, to: Peer, bytes: Uint8Array, fate: string): void {
     if (!this.#isTraced) return;
     this.lines.push(
-      `${this.#now} ${from.key} -> ${to.key} ${describe(bytes)} (${fate})`,
+      `${this.#now} ${from.key} -> ${to.key} ${
+        describeDatagram(bytes)
+      } (${fate})`,
     );
-  }
-}
-
-/**
- * A datagram as a person reads it: the packet's type and fields, or its octets
- * in hex when it is no packet of MQTT-SN.
- */
-export function describe(bytes: Uint8Array): string {
-  try {
-    const { type, ...fields } = decodePacket(bytes);
-    const shown = Object.entries(fields).map(([name, value]) => {
-      const text = value instanceof Uint8Array
-        ? new TextDecoder().decode(value)
-        : value;
-      return ` ${name}=${JSON.stringify(text)}`;
-    });
-    return type + shown.join("");
-  } catch (error) {
-    if (!(error instanceof MalformedPacketError)) throw error;
-    return bytes.toHex();
   }
 }
 
