@@ -38,6 +38,8 @@ const FIELDS = {
   gwId: "mqttsn.gw.id",
   radius: "mqttsn.radius",
   data: "mqttsn.pub.msg",
+  control: "mqttsn.control.info",
+  wirelessNodeId: "mqttsn.wireless.node.id",
   malformed: "_ws.malformed",
 } as const;
 
@@ -79,6 +81,46 @@ Deno.test({
       );
       assertEquals(actual, expected, name);
       assertEquals(read[i]!.malformed, "", name);
+    }
+  },
+});
+
+Deno.test({
+  name: `encodePacket() wraps what tshark unwraps${
+    hasTshark ? "" : " (skipped: no tshark here)"
+  }`,
+  ignore: !hasTshark,
+  async fn() {
+    const vectors = VECTORS.filter(({ packet }) =>
+      packet.type !== "ENCAPSULATED" && !isMisread(packet) &&
+      (packet.type !== "PUBLISH" || packet.data.length < 1_000)
+    );
+    const messages = vectors.map(({ packet, longForm = false }) =>
+      encodePacket(packet, { longForm })
+    );
+    const read = await dissect(messages.map((message, i) =>
+      encodePacket({
+        type: "ENCAPSULATED",
+        radius: i & 3,
+        wirelessNodeId: Uint8Array.of(1, 2), // it takes them for 16 bits
+        message,
+      })
+    ));
+    assertEquals(read.length, vectors.length);
+    for (const [i, { name, packet }] of vectors.entries()) {
+      const inner = MSG_TYPE[packet.type].toString(16).padStart(2, "0");
+      const { type, length, control, wirelessNodeId, malformed } = read[i]!;
+      assertEquals(
+        { type, length, control, wirelessNodeId, malformed },
+        {
+          type: `0xfe,0x${inner}`,
+          length: `5,${messages[i]!.length}`,
+          control: `0x0${i & 3}`,
+          wirelessNodeId: "258",
+          malformed: "",
+        },
+        name,
+      );
     }
   },
 });
