@@ -17,18 +17,14 @@ import {
   UsageError,
   VERSION,
 } from "./cli.ts";
-import { CLASSIC_REPLY, type ClassicRefusal } from "./classic.ts";
-import {
-  type Refusal,
-  REFUSALS,
-  type RefuseEvent,
-  type RouterEvent,
-} from "./events.ts";
+import { describeEvent } from "./event_text.ts";
+import type { RouterEvent } from "./events.ts";
 import { DEFAULT_PORT, isLoopback, type Peer } from "./message.ts";
 import { isFramed } from "./mqttsn.ts";
 import { groupFrom, Multicast } from "./multicast.ts";
 import { describeDatagram } from "./packet_text.ts";
-import { Router, type RouterOptions } from "./router.ts";
+import type { RouterOptions } from "./options.ts";
+import { Router } from "./router.ts";
 import type { RouterStats } from "./system.ts";
 import {
   type Interruption,
@@ -170,68 +166,7 @@ export class Broker extends Template<RouterEvent> {
 
   /** Logs what happened. */
   protected override handleEvent(event: RouterEvent): void {
-    switch (event.type) {
-      case "publish":
-        return this.log.debug(() =>
-          `${event.peer.key} published ${event.octets} octets to "${event.topicName}"`
-        );
-      case "subscribe":
-        return this.log.debug(() =>
-          `${event.peer.key} subscribed to "${event.topicName}"`
-        );
-      case "deliver":
-        return this.log.debug(() =>
-          `Sent ${event.octets} octets of "${event.topicName}" to ${event.peer.key}`
-        );
-      case "hold":
-        return this.log.debug(() =>
-          `Held back "${event.topicName}" for ${event.peer.key}: its allowance is spent`
-        );
-      case "refuse":
-        return this.log.debug(() =>
-          `Refused ${event.peer.key}: ${refusalText(event)}`
-        );
-      case "drop":
-        return this.log.debug(() =>
-          `Dropped a datagram from ${event.peer.key}: ${event.detail}`
-        );
-      case "forget":
-        return this.log.debug(() =>
-          `Forgot ${event.count} of "${event.topicName}": ${event.reason}`
-        );
-      case "unsubscribe":
-        return this.log.debug(() =>
-          `${event.peer.key} unsubscribed from "${event.topicName}"`
-        );
-      case "register":
-        return this.log.debug(() =>
-          `${event.peer.key} registered "${event.topicName}" as ${event.topicId}`
-        );
-      case "connect":
-        return this.log.debug(() =>
-          `"${event.clientId}" connected from ${event.peer.key}, keep alive ${event.duration} s${
-            event.cleanSession ? ", clean session" : ""
-          }`
-        );
-      case "state":
-        return this.log.debug(() =>
-          `"${event.clientId}" is ${event.state}: ${event.event}`
-        );
-      case "move":
-        return this.log.debug(() =>
-          `"${event.clientId}" goes on from ${event.peer.key}, no longer ${event.from.key}`
-        );
-      case "will":
-        return this.log.debug(() =>
-          `Published the will of "${event.clientId}" to "${event.topicName}"`
-        );
-      case "lose":
-        return this.log.debug(() =>
-          `"${event.clientId}" does not get a message of "${event.topicName}": ${event.reason}`
-        );
-      default:
-        event satisfies never;
-    }
+    this.log.debug(() => describeEvent(event));
   }
 }
 
@@ -248,13 +183,6 @@ async function join(
     log?.warn(`${messageOf(error)}: clients cannot search for this broker`);
     return undefined;
   }
-}
-
-/** Why a request was refused, for a person. */
-function refusalText({ reason }: RefuseEvent): string {
-  return reason in CLASSIC_REPLY
-    ? CLASSIC_REPLY[reason as ClassicRefusal]
-    : REFUSALS[reason as Refusal][1];
 }
 
 const PROGRAM: Program = {

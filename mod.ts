@@ -145,7 +145,8 @@ export {
 export type { ClassicStats } from "./classic_broker.ts";
 export type { GatewayStats } from "./gateway.ts";
 export type { MqttSnStats, RouterStats } from "./system.ts";
-export { Router, type RouterOptions } from "./router.ts";
+export type { RouterOptions } from "./options.ts";
+export { Router } from "./router.ts";
 export {
   type AnswerEvent,
   ClassicDevice,

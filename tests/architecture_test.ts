@@ -22,7 +22,7 @@ async function codeOf(file: string): Promise<string> {
 }
 
 function importsOf(code: string): string[] {
-  const specifiers = code.matchAll(/\b(?:from|import)\s*\(?\s*"([^"]+)"/g);
+  const specifiers = code.matchAll(/\b(?:from|import)\s*\(?\s*"([^"$]+)"/g);
   return [...specifiers].map(([, specifier]) => specifier!);
 }
 

@@ -10,7 +10,8 @@ import type { RouterEvent } from "../../events.ts";
 import type { Peer } from "../../message.ts";
 import { decodePacket, encodePacket, shortTopicId } from "../../mqttsn.ts";
 import type { Connect, MqttSnPacket, Publish, Qos } from "../../packet.ts";
-import { Router, type RouterOptions } from "../../router.ts";
+import type { RouterOptions } from "../../options.ts";
+import { Router } from "../../router.ts";
 
 /** What was sent: to which peer, and the packet. */
 export type SentPacket = readonly [peer: string, packet: MqttSnPacket];

@@ -8,7 +8,8 @@ import type { ClassicStats } from "../../classic_broker.ts";
 import { ManualClock, type Millis } from "../../clock.ts";
 import { type Peer, peerOf } from "../../message.ts";
 import type { RouterEvent } from "../../events.ts";
-import { Router, type RouterOptions } from "../../router.ts";
+import type { RouterOptions } from "../../options.ts";
+import { Router } from "../../router.ts";
 import type { RouterStats } from "../../system.ts";
 
 /** Peers on this machine. */
