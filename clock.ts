@@ -62,6 +62,15 @@ export class ManualClock implements Clock {
   }
 }
 
+/** The earlier of two moments, either of which may be never. */
+export function earliest(
+  one: Millis | undefined,
+  other: Millis | undefined,
+): Millis | undefined {
+  if (one === undefined || other === undefined) return one ?? other;
+  return Math.min(one, other);
+}
+
 /** A source of random numbers, each at least 0 and less than 1. */
 export type Random = () => number;
 

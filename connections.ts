@@ -13,11 +13,12 @@
  * @module
  */
 
-import type { Millis } from "./clock.ts";
-import { Deadlines, type Timed } from "./deadlines.ts";
+import { earliest, type Millis } from "./clock.ts";
+import { Deadlines } from "./deadlines.ts";
 import type { Refusal } from "./events.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Peer } from "./message.ts";
+import type { OutboxHost } from "./outbox.ts";
 import type { Outlet } from "./outlet.ts";
 import {
   type Connect,
@@ -27,16 +28,17 @@ import {
   type WillMsgPacket,
   type WillTopicPacket,
 } from "./packet.ts";
+import { type Prompt, Prompts } from "./prompts.ts";
 import {
+  type Scheduler,
   Session,
   SESSION_STATES,
   type SessionEvent,
-  type SessionHost,
   type SessionLimits,
   type SessionState,
   type Will,
 } from "./session.ts";
-import { parseTopicName } from "./topics.ts";
+import { isSystem, parseTopicName } from "./topics.ts";
 import { utf8Length } from "./utf8.ts";
 
 /** How connections are treated. */
@@ -61,7 +63,7 @@ export interface ConnectionOptions extends SessionLimits {
 }
 
 /** What connections ask of the gateway. */
-export interface ConnectionHost extends SessionHost {
+export interface ConnectionHost {
   /** Publishes the will of a client that was lost. */
   publishWill(now: Millis, session: Session): void;
 }
@@ -100,37 +102,32 @@ export interface ClientCounts extends Readonly<Record<SessionState, number>> {
   readonly maximum: number;
 }
 
-/** A client that is being asked for its will. */
-interface Prompt extends Timed {
-  readonly peer: Peer;
-  readonly packet: Connect;
-  /** Where the will goes; `undefined` until that is known. */
-  topic: Omit<Will, "payload"> | undefined;
-}
-
 /** The longest client id that is accepted, in octets. */
 const MAX_CLIENT_ID = 256;
 
 /** The longest that the specification knows, in characters (§5.3.1). */
 const STRICT_CLIENT_ID = 23;
 
+/** What a will costs besides its octets, generously. */
+const WILL_MARGIN = 1_000;
+
 /** The connections of one gateway. */
-export class Connections {
+export class Connections implements Scheduler {
   readonly #options: ConnectionOptions;
   readonly #outlet: Outlet;
   readonly #exchange: Exchange;
+  readonly #sender: OutboxHost<Session>;
   readonly #host: ConnectionHost;
   readonly #byClient = new Map<string, Session>();
   readonly #byPeer = new Map<string, Session>();
-  readonly #prompts = new Map<string, Prompt>();
-  readonly #deadlines = new Deadlines<Session | Prompt>();
+  readonly #prompts: Prompts;
+  readonly #deadlines = new Deadlines<Session>();
   readonly #lostBy = { silence: 0, "retries exhausted": 0, displaced: 0 };
   readonly #counts = {
     connected: 0,
     takenOver: 0,
     moved: 0,
     unanswered: 0,
-    promptsExpired: 0,
     repeated: 0,
   };
   #maximum = 0;
@@ -141,18 +138,24 @@ export class Connections {
    * @param options how connections are treated
    * @param outlet the way out
    * @param exchange where sessions have their subscriptions
+   * @param sender sends messages to clients
    * @param host the gateway
    */
   constructor(
     options: ConnectionOptions,
     outlet: Outlet,
     exchange: Exchange,
+    sender: OutboxHost<Session>,
     host: ConnectionHost,
   ) {
     this.#options = options;
     this.#outlet = outlet;
     this.#exchange = exchange;
+    this.#sender = sender;
     this.#host = host;
+    const { maxClients: maxPrompts, retryMs, retries, nameBudget } = options;
+    const lifetimeMs = retryMs * (retries + 1);
+    this.#prompts = new Prompts({ maxPrompts, lifetimeMs, nameBudget });
   }
 
   /** The session of the client at an address, `undefined` for none. */
@@ -160,24 +163,28 @@ export class Connections {
     return this.#byPeer.get(peer.key);
   }
 
-  /** Whether a peer is connected or about to be: MQTT-SN is what it speaks. */
-  knows(peer: Peer): boolean {
-    return this.#byPeer.has(peer.key) || this.#prompts.has(peer.key);
+  /** The same, and notes that it has just been heard of. */
+  hear(now: Millis, peer: Peer): Session | undefined {
+    const session = this.at(peer);
+    if (session !== undefined) session.heardAt = now;
+    return session;
+  }
+
+  /** Whether a peer is being asked for its will. */
+  isPrompting(peer: Peer): boolean {
+    return this.#prompts.at(peer) !== undefined;
   }
 
   /** When something is due next, `undefined` for never. */
   nextTimeout(): Millis | undefined {
-    return this.#deadlines.next;
+    return earliest(this.#deadlines.next, this.#prompts.nextTimeout());
   }
 
   /** Does what is due by `now`. */
   handleTimeout(now: Millis): void {
+    this.#prompts.handleTimeout(now);
     for (let due; (due = this.#deadlines.take(now)) !== undefined;) {
-      if (due instanceof Session) this.#handleSessionTimeout(now, due);
-      else {
-        this.#prompts.delete(due.peer.key);
-        this.#counts.promptsExpired++;
-      }
+      this.#handleSessionTimeout(now, due);
     }
   }
 
@@ -187,57 +194,38 @@ export class Connections {
     if (at < session.dueAt) this.#deadlines.set(session, at);
   }
 
-  /** Counts a request that came twice and is answered again. */
-  countRepeated(): void {
-    this.#counts.repeated++;
-  }
-
   /** Takes a CONNECT (§5.4.4). */
   handleConnect(now: Millis, peer: Peer, packet: Connect): void {
-    const refusal = this.#refusalOf(peer, packet);
-    if (refusal !== undefined) {
-      this.#endPrompt(peer);
-      return this.#sendConnack(peer, this.#outlet.refuse(peer, refusal));
-    }
-    const connect = packet.clientId === ""
+    const connect = packet.clientId === "" && this.#options.allowEmptyClientId
       ? { ...packet, clientId: `auto-${peer.key}` }
       : packet;
-    const { clientId } = connect;
+    const refusal = this.#refusalOf(connect);
+    if (refusal !== undefined) return this.#refuse(peer, refusal);
 
     // The same CONNECT again: its answer was lost, or the network doubled it.
-    const prompt = this.#prompts.get(peer.key);
-    if (prompt !== undefined && isSame(prompt.packet, connect)) {
+    const prompt = this.#prompts.at(peer);
+    if (prompt !== undefined && isSame(prompt.connect, connect)) {
       this.#counts.repeated++;
       return this.#sendPrompt(prompt);
     }
-    const session = this.#byClient.get(clientId);
-    if (session !== undefined && this.#wasJustAccepted(now, session, peer)) {
-      if (isSame(session.connect!, connect)) {
-        this.#counts.repeated++;
-        return this.#sendConnack(peer, RETURN_CODE.accepted);
-      }
+    const session = this.#byClient.get(connect.clientId);
+    if (
+      session !== undefined && this.#wasJustAccepted(now, session, peer) &&
+      isSame(session.connect!, connect)
+    ) {
+      this.#counts.repeated++;
+      return this.#sendConnack(peer, RETURN_CODE.accepted);
     }
 
     const wakesOnly = this.#options.connectWakesOnly &&
       (session?.state === "asleep" || session?.state === "awake");
-    if (!connect.will || wakesOnly) {
-      this.#endPrompt(peer);
-      const { will } = connect.cleanSession && !wakesOnly
-        ? { will: undefined }
-        : { will: session?.will };
-      return this.#accept(now, peer, connect, will, wakesOnly);
+    if (connect.will && !wakesOnly) {
+      if (session !== undefined) session.heardAt = now;
+      return this.#sendPrompt(this.#prompts.begin(now, peer, connect));
     }
-    this.#endPrompt(peer);
-    const next: Prompt = {
-      peer,
-      packet: connect,
-      topic: undefined,
-      dueAt: Infinity,
-      dueIndex: -1,
-    };
-    this.#prompts.set(peer.key, next);
-    this.#sendPrompt(next);
-    this.#awaitAnswer(now, next);
+    const isKept = wakesOnly || !connect.cleanSession;
+    const will = isKept ? session?.will : undefined;
+    this.#accept(now, peer, connect, will, wakesOnly);
   }
 
   /**
@@ -250,31 +238,25 @@ export class Connections {
     peer: Peer,
     { will }: WillTopicPacket<"WILLTOPIC">,
   ): boolean {
-    const prompt = this.#prompts.get(peer.key);
+    const prompt = this.#prompts.at(peer);
     if (prompt === undefined) {
       return will === undefined && this.#repeatConnack(now, peer);
     }
     if (will === undefined) { // no will after all: what was stored goes
-      this.#endPrompt(peer);
-      this.#accept(now, peer, prompt.packet, undefined, false);
+      this.#accept(now, peer, prompt.connect, undefined, false);
       return true;
     }
+    const { qos, retain } = will;
     const topicName = parseTopicName(will.topicName);
-    const refusal = topicName === undefined
-      ? "topicName"
-      : will.qos === -1
-      ? "qos"
-      : undefined;
-    if (refusal !== undefined) {
-      this.#endPrompt(peer);
-      this.#sendConnack(peer, this.#outlet.refuse(peer, refusal));
+    if (topicName === undefined || isSystem(topicName) || qos === -1) {
+      const isNone = topicName === undefined;
+      this.#refuse(peer, isNone ? "topicName" : qos === -1 ? "qos" : "system");
       return true;
     }
     if (prompt.topic !== undefined) this.#counts.repeated++;
-    const qos = will.qos === -1 ? 0 : will.qos;
-    prompt.topic = { topicName, qos, retain: will.retain };
-    this.#sendPrompt(prompt);
-    this.#awaitAnswer(now, prompt);
+    const next = this.#prompts.note(now, prompt, { topicName, qos, retain });
+    if (next === undefined) this.#refuse(peer, "memory");
+    else this.#sendPrompt(next);
     return true;
   }
 
@@ -288,23 +270,22 @@ export class Connections {
     peer: Peer,
     { data }: WillMsgPacket<"WILLMSG">,
   ): boolean {
-    const prompt = this.#prompts.get(peer.key);
+    const prompt = this.#prompts.at(peer);
     if (prompt === undefined) return this.#repeatConnack(now, peer);
     if (prompt.topic === undefined) return false;
-    this.#endPrompt(peer);
     const will = { ...prompt.topic, payload: data.slice() };
-    this.#accept(now, peer, prompt.packet, will, false);
+    this.#accept(now, peer, prompt.connect, will, false);
     return true;
   }
 
   /** Takes a DISCONNECT of a client that is connected (§5.4.21). */
   handleDisconnect(
     now: Millis,
-    peer: Peer,
     session: Session,
     duration: number | undefined,
   ): void {
-    this.#endPrompt(peer);
+    const peer = session.peer!;
+    this.#prompts.end(peer);
     this.#outlet.sendPacket(peer, { type: "DISCONNECT", duration: undefined });
     if (duration !== undefined && duration > 0) {
       session.outbox.close();
@@ -316,13 +297,9 @@ export class Connections {
     this.#leave(session);
   }
 
-  /**
-   * Takes a DISCONNECT of a peer that is not connected.
-   *
-   * @returns whether it was about to be, and is no more
-   */
-  handleEarlyDisconnect(peer: Peer): boolean {
-    return this.#endPrompt(peer);
+  /** Stops asking a peer for its will. */
+  endPrompt(peer: Peer): void {
+    this.#prompts.end(peer);
   }
 
   /**
@@ -383,25 +360,25 @@ export class Connections {
       prompts: this.#prompts.size,
       queued,
       ...this.#counts,
+      promptsExpired: this.#prompts.expired,
       lostBy: { ...this.#lostBy },
     };
   }
 
-  #refusalOf(peer: Peer, packet: Connect): Refusal | undefined {
+  #refusalOf(packet: Connect): Refusal | undefined {
     const { protocolId, clientId, duration } = packet;
-    const { strict, allowEmptyClientId, requireKeepAlive, maxClients } =
-      this.#options;
+    const { strict, requireKeepAlive, maxClients } = this.#options;
     if (protocolId !== PROTOCOL_ID) return "protocolId"; // §5.3.8
-    if (clientId === "" && !allowEmptyClientId) return "clientId";
-    if (utf8Length(clientId) > MAX_CLIENT_ID || clientId.includes("\0")) {
+    if (
+      clientId === "" || utf8Length(clientId) > MAX_CLIENT_ID ||
+      clientId.includes("\0")
+    ) {
       return "clientId";
     }
     if (strict && [...clientId].length > STRICT_CLIENT_ID) return "clientId";
     if (duration === 0 && requireKeepAlive) return "keepAlive";
-    const others = this.#prompts.size - (this.#prompts.has(peer.key) ? 1 : 0);
     const isNew = !this.#byClient.has(clientId);
-    const taken = others + (isNew ? this.#byClient.size : 0);
-    return taken >= maxClients ? "clients" : undefined;
+    return isNew && this.#byClient.size >= maxClients ? "clients" : undefined;
   }
 
   #wasJustAccepted(now: Millis, session: Session, peer: Peer): boolean {
@@ -430,10 +407,12 @@ export class Connections {
     wakesOnly: boolean,
   ): void {
     const { clientId, cleanSession, duration } = packet;
+    // The table, and the memory, may have been filled since it was asked.
+    const refusal = this.#refusalOf(packet) ??
+      (this.#hasRoomFor(will) ? undefined : "memory");
+    if (refusal !== undefined) return this.#refuse(peer, refusal);
+    this.#prompts.end(peer);
     const occupant = this.at(peer);
-    if (occupant !== undefined && occupant.clientId !== clientId) {
-      this.#lose(now, occupant, "displaced");
-    }
     const session = this.#byClient.get(clientId) ?? this.#begin(clientId);
     if (session.peer !== undefined && session.peer.key !== peer.key) {
       this.#counts.takenOver++;
@@ -449,7 +428,7 @@ export class Connections {
     if (cleanSession && !wakesOnly) this.#forget(session);
     else session.forgetTopicIds();
     session.isClean = wakesOnly ? session.isClean : cleanSession;
-    session.will = will;
+    session.setWill(will);
     session.lastSubscribe = undefined;
     session.connect = {
       clientId,
@@ -473,10 +452,20 @@ export class Connections {
     this.#sendConnack(peer, RETURN_CODE.accepted);
     session.outbox.open(now);
     this.schedule(session);
+    // Who had the address cannot be there any more.
+    if (occupant !== undefined && occupant !== session) {
+      this.#lose(now, occupant, "displaced");
+    }
+  }
+
+  #hasRoomFor(will: Will | undefined): boolean {
+    if (will === undefined) return true;
+    const octets = will.payload.length + 2 * (will.topicName ?? "").length;
+    return this.#options.nameBudget.allows(octets + WILL_MARGIN);
   }
 
   #begin(clientId: string): Session {
-    const session = new Session(clientId, this.#options, this.#host);
+    const session = new Session(clientId, this.#options, this.#sender, this);
     this.#byClient.set(clientId, session);
     this.#maximum = Math.max(this.#maximum, this.#byClient.size);
     return session;
@@ -485,14 +474,15 @@ export class Connections {
   /** A client goes on from another address, as NAT may have it. */
   #move(now: Millis, session: Session, peer: Peer): void {
     const occupant = this.at(peer);
-    if (occupant !== undefined) this.#lose(now, occupant, "displaced");
     const from = session.peer!;
+    this.#prompts.end(peer);
     this.#byPeer.delete(from.key);
     this.#byPeer.set(peer.key, session);
     session.peer = peer;
     this.#counts.moved++;
     const { clientId } = session;
     this.#outlet.trace({ type: "move", clientId, from, peer });
+    if (occupant !== undefined) this.#lose(now, occupant, "displaced");
   }
 
   #handleSessionTimeout(now: Millis, session: Session): void {
@@ -518,22 +508,29 @@ export class Connections {
   ): void {
     this.#apply(session, event);
     this.#lostBy[event]++;
-    this.#byPeer.delete(session.peer!.key);
-    session.peer = undefined;
-    session.outbox.close();
+    this.#detach(session);
     this.#host.publishWill(now, session);
     this.#leave(session);
   }
 
-  /** A connection is over; its session too, unless it is to be kept. */
+  /** A connection is over; its session too, unless there is something to keep. */
   #leave(session: Session): void {
-    if (session.peer !== undefined) this.#byPeer.delete(session.peer.key);
-    session.peer = undefined;
-    session.outbox.close();
+    this.#detach(session);
     this.#deadlines.delete(session);
-    if (!session.isClean) return;
+    if (!session.isClean && !session.isBlank) return;
     this.#forget(session);
     this.#byClient.delete(session.clientId);
+  }
+
+  /** Nothing is sent to a client from here on. */
+  #detach(session: Session): void {
+    const { peer } = session;
+    session.outbox.close();
+    session.peer = undefined;
+    // Another one may have the address already.
+    if (peer !== undefined && this.at(peer) === session) {
+      this.#byPeer.delete(peer.key);
+    }
   }
 
   #forget(session: Session): void {
@@ -549,6 +546,11 @@ export class Connections {
     this.#outlet.trace({ type: "state", clientId, event, state });
   }
 
+  #refuse(peer: Peer, reason: Refusal): void {
+    this.#prompts.end(peer);
+    this.#sendConnack(peer, this.#outlet.refuse(peer, reason));
+  }
+
   #sendConnack(peer: Peer, returnCode: number): void {
     this.#outlet.sendPacket(peer, { type: "CONNACK", returnCode });
   }
@@ -559,22 +561,10 @@ export class Connections {
     this.#outlet.sendPacket(peer, { type });
   }
 
-  #awaitAnswer(now: Millis, prompt: Prompt): void {
-    const { retryMs, retries } = this.#options;
-    this.#deadlines.set(prompt, now + retryMs * (retries + 1));
-  }
-
-  #endPrompt(peer: Peer): boolean {
-    const prompt = this.#prompts.get(peer.key);
-    if (prompt === undefined) return false;
-    this.#deadlines.delete(prompt);
-    return this.#prompts.delete(peer.key);
-  }
-
   /** §7.2: a little more than was asked for, as datagrams may be late. */
   #toleratedMs(duration: number): Millis {
     const { tolerance } = this.#options;
-    return duration * 1_000 * (duration > 60 ? tolerance : 1.5);
+    return Math.round(duration * 1_000 * (duration > 60 ? tolerance : 1.5));
   }
 }
 

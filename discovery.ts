@@ -16,6 +16,9 @@ import type { Advertise, GwInfo } from "./packet.ts";
 /** N_ADV: announcements in a row that a gateway misses before it is given up. */
 const MAX_MISSED = 3;
 
+/** The longest that another gateway is believed, in seconds, if not one's own. */
+const MAX_DURATION = 3_600;
+
 /** How the gateway makes itself known. */
 export interface DiscoveryOptions {
   /** Which gateway it is, 0 to 255. */
@@ -88,7 +91,10 @@ export class Discovery {
     // keeps this one silent just as well.
     this.#primary = { gwId, duration };
     this.#hasStarted = true;
-    this.#nextAt = now + MAX_MISSED * Math.max(duration, 1) * 1_000;
+    // A duration that nobody means would silence this one for days.
+    const longest = Math.max(advertise, MAX_DURATION);
+    const interval = Math.min(Math.max(duration, 1), longest);
+    this.#nextAt = now + MAX_MISSED * interval * 1_000;
   }
 
   /** Which gateway keeps this one silent, `undefined` for none. */

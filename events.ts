@@ -72,6 +72,8 @@ export const REFUSALS = {
   rate: [RETURN_CODE.congestion, "it publishes too fast"],
   /** A subscriber has no room. */
   queue: [RETURN_CODE.congestion, "a subscriber has no room"],
+  /** What sessions hold takes all the memory that there is for it. */
+  memory: [RETURN_CODE.congestion, "there is no memory left for it"],
   /** Nothing further can be retained. */
   retained: [RETURN_CODE.congestion, "there is no room to retain it"],
   /** The client has too many QoS 2 messages that it does not release. */

@@ -27,8 +27,8 @@ export interface Subscriber {
   matchedBy: number;
   /** The highest QoS granted among the filters that match that message. */
   matchedQos: DeliveryQos;
-  /** Whether it has room for a message of QoS 1 or 2. */
-  hasRoomFor(message: Message): boolean;
+  /** Whether it has room for a message of QoS 1 or 2 that so many others get too. */
+  hasRoomFor(message: Message, others: number): boolean;
   /** Takes a message. */
   deliver(
     now: Millis,
@@ -144,9 +144,10 @@ export class Exchange {
    */
   admit(message: Message): AdmissionRefusal | undefined {
     if (message.qos > 0 && this.#limits.overflow === "refuse") {
+      let others = 0;
       for (const subscriber of this.#match(message.topicName)) {
-        const isFor = subscriber.matchedQos > 0;
-        if (isFor && !subscriber.hasRoomFor(message)) return "queue";
+        if (subscriber.matchedQos === 0) continue;
+        if (!subscriber.hasRoomFor(message, others++)) return "queue";
       }
     }
     if (!message.retain) return undefined;

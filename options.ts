@@ -24,8 +24,8 @@ export interface RouterOptions {
   /**
    * Memory in octets, estimated, for each of: classic histories, classic
    * subscriptions that wait, those that are held, messages that wait for
-   * MQTT-SN's clients, their topic ids, and retained messages; 65,507 or more.
-   * Default 64 MiB.
+   * MQTT-SN's clients (one client's: an eighth), their topic ids, filters and
+   * wills, and retained messages; 65,507 or more. Default 64 MiB.
    */
   readonly maxMemory?: number;
   /**

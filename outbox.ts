@@ -52,6 +52,8 @@ export interface OutboxLimits {
   readonly retryMs: Millis;
   /** How often it is sent again; 0 or more. */
   readonly retries: number;
+  /** Memory for one client's messages, in octets, estimated. */
+  readonly maxQueueOctets: number;
   /** The memory that all outboxes share. */
   readonly queueBudget: Budget;
 }
@@ -101,20 +103,26 @@ export interface OutgoingPublish {
 }
 
 /** A message that waits for the client. */
-interface Delivery {
+interface Queued {
   readonly message: Message;
   readonly qos: DeliveryQos;
   readonly retain: boolean;
 }
 
 /** The delivery that is under way. */
-interface InFlight extends Delivery {
+interface InFlight extends Queued {
   /** That of the PUBLISH; 0 as long as it has none. */
   msgId: number;
   /** Whether the PUBLISH has been sent. */
   wasSent: boolean;
   /** Whether PUBREC has come: from here on it is PUBREL that is sent. */
   isReleased: boolean;
+  /** The topic as it was named, or registered, last. */
+  entry: TopicEntry | undefined;
+  /** How the PUBLISH named the topic: sent again, it says the same. */
+  topicIdType: OutgoingPublish["topicIdType"];
+  /** The id, or the short name's octets, in that PUBLISH. */
+  topicId: number;
   /** How often the topic was registered once more because the client asked. */
   repairs: number;
   /** Whether the client said congestion to it. */
@@ -147,9 +155,11 @@ export class Outbox<Owner extends OutboxOwner> {
   #isOpen = false;
   /** Deliveries until it closes by itself; endless for an active client. */
   #left = 0;
-  #queue: Delivery[] = [];
+  #queue: Queued[] = [];
   /** How many in the queue are of QoS 0. */
   #atMostOnce = 0;
+  /** Memory of what waits and of what is under way. */
+  #octets = 0;
   #current: InFlight | undefined;
   #wait: Wait = NOTHING;
   #lastMsgId = 0;
@@ -188,11 +198,17 @@ export class Outbox<Owner extends OutboxOwner> {
     return this.#wait.kind === "nothing" ? undefined : this.#wait.retryAt;
   }
 
-  /** Whether a message of QoS 1 or 2 would find room without a loss. */
-  hasRoomFor(message: Message): boolean {
-    const { maxQueue, queueBudget } = this.#limits;
+  /**
+   * Whether a message of QoS 1 or 2 would find room without a loss.
+   *
+   * @param others how many clients before this one are to get it too
+   */
+  hasRoomFor(message: Message, others: number): boolean {
+    const { maxQueue, maxQueueOctets, queueBudget } = this.#limits;
+    const cost = costOf(message);
     return this.#queue.length - this.#atMostOnce < maxQueue &&
-      queueBudget.allows(costOf(message));
+      (this.#octets === 0 || this.#octets + cost <= maxQueueOctets) &&
+      queueBudget.allows(cost * (others + 1));
   }
 
   /** Sends what waits, and what comes, from now on. */
@@ -244,12 +260,12 @@ export class Outbox<Owner extends OutboxOwner> {
   ): boolean {
     if (!this.#isAwaited("REGACK", msgId)) return false;
     const current = this.#current!;
-    const entry = this.#owner.topicIds.get(current.message.topicName)!;
+    const entry = current.entry!;
     this.#wait = NOTHING;
     if (returnCode === RETURN_CODE.accepted) entry.isKnown = true;
     else {
       // §6.10: never to be published to, as the client has no place for it.
-      entry.isRefused = true;
+      this.#owner.topicIds.refuse(entry);
       this.#lose("topicRefused");
       this.#host.handleTopicRefused(this.#owner, entry);
     }
@@ -270,10 +286,7 @@ export class Outbox<Owner extends OutboxOwner> {
       !this.#isAwaited("PUBACK", msgId) && !this.#isAwaited("PUBREC", msgId)
     ) {
       // §6.6: an error is reported whatever the QoS, at QoS 0 without a msgId.
-      const entry = this.#owner.topicIds.at(ack.topicId);
-      if (!isUnknownTopic || entry === undefined) return false;
-      entry.isKnown = false;
-      return true;
+      return isUnknownTopic && this.#owner.topicIds.forget(ack.topicId);
     } else if (returnCode === RETURN_CODE.accepted) return false;
     else if (returnCode === RETURN_CODE.congestion) {
       this.#current!.isCongested = true; // and again at the next retry
@@ -324,18 +337,13 @@ export class Outbox<Owner extends OutboxOwner> {
     wait.retryAt = now + this.#limits.retryMs;
     this.#host.handleRetry(this.#owner);
     const current = this.#current!;
-    const { topicIds } = this.#owner;
     switch (wait.kind) {
       case "REGACK":
-        this.#host.sendRegister(
-          this.#owner,
-          topicIds.get(current.message.topicName)!,
-          wait.msgId,
-        );
+        this.#host.sendRegister(this.#owner, current.entry!, wait.msgId);
         break;
       case "PUBACK":
       case "PUBREC":
-        this.#publish(topicIds.get(current.message.topicName)!, current);
+        this.#publish(current);
         break;
       case "PUBCOMP":
         this.#host.sendPubrel(this.#owner, current.msgId);
@@ -396,6 +404,7 @@ export class Outbox<Owner extends OutboxOwner> {
       ? topicIds.assign(topicName)
       : known;
     if (entry === undefined) return this.#lose("topicIds");
+    current.entry = entry;
     if (entry.alias === undefined && !entry.isKnown) {
       const msgId = this.#nextMsgId();
       if (this.#host.sendRegister(this.#owner, entry, msgId)) {
@@ -406,14 +415,16 @@ export class Outbox<Owner extends OutboxOwner> {
     if (current.qos > 0 && current.msgId === 0) {
       current.msgId = this.#nextMsgId();
     }
-    if (!this.#publish(entry, current)) return this.#lose("tooLong");
+    const { alias, topicId } = entry;
+    current.topicIdType = alias === undefined ? "normal" : alias.topicIdType;
+    current.topicId = alias === undefined ? topicId : alias.topicId;
+    if (!this.#publish(current)) return this.#lose("tooLong");
     if (current.qos === 0) return this.#finish();
     this.#expect(now, current.qos === 1 ? "PUBACK" : "PUBREC", current.msgId);
   }
 
-  #publish(entry: TopicEntry, current: InFlight): boolean {
-    const { message, qos, retain, msgId } = current;
-    const { alias } = entry;
+  #publish(current: InFlight): boolean {
+    const { message, qos, retain, topicIdType, topicId, msgId } = current;
     const dup = current.wasSent;
     current.wasSent = qos > 0;
     return this.#host.sendPublish(this.#owner, {
@@ -421,8 +432,8 @@ export class Outbox<Owner extends OutboxOwner> {
       qos,
       retain,
       dup,
-      topicIdType: alias === undefined ? "normal" : alias.topicIdType,
-      topicId: alias === undefined ? entry.topicId : alias.topicId,
+      topicIdType,
+      topicId,
       msgId,
     });
   }
@@ -440,7 +451,7 @@ export class Outbox<Owner extends OutboxOwner> {
     const current = this.#current!;
     current.repairs++;
     this.#wait = NOTHING;
-    const entry = this.#owner.topicIds.get(current.message.topicName)!;
+    const entry = current.entry!;
     entry.isKnown = false;
     entry.alias = undefined; // one that is unknown cannot be registered
   }
@@ -467,6 +478,9 @@ export class Outbox<Owner extends OutboxOwner> {
       msgId: 0,
       wasSent: false,
       isReleased: false,
+      entry: undefined,
+      topicIdType: "normal",
+      topicId: 0,
       repairs: 0,
       isCongested: false,
     };
@@ -487,16 +501,28 @@ export class Outbox<Owner extends OutboxOwner> {
   }
 
   #release(message: Message): void {
-    this.#limits.queueBudget.give(costOf(message));
+    const cost = costOf(message);
+    this.#octets -= cost;
+    this.#limits.queueBudget.give(cost);
   }
 
   /** Makes room for a message, and takes it; false when there is none. */
   #makeRoom(message: Message, qos: DeliveryQos): boolean {
-    const { maxQueue, overflow, queueBudget } = this.#limits;
+    const { maxQueue, maxQueueOctets, overflow, queueBudget } = this.#limits;
     const cost = costOf(message);
+    // What others hold does not go for this client's sake: nothing is dropped
+    // for a message that would not fit then either.
+    if (!queueBudget.allows(cost - this.#octets)) {
+      this.#host.handleLoss(this.#owner, message, "memory");
+      return false;
+    }
     while (true) {
-      const isFull = this.#queue.length >= maxQueue;
-      if (!isFull && queueBudget.take(cost)) return true;
+      const isFull = this.#queue.length >= maxQueue ||
+        (this.#octets > 0 && this.#octets + cost > maxQueueOctets);
+      if (!isFull && queueBudget.take(cost)) {
+        this.#octets += cost;
+        return true;
+      }
       const reason = isFull ? "overflow" : "memory";
       const mayDrop = this.#atMostOnce > 0 ||
         (overflow === "drop" && qos > 0 && this.#queue.length > 0);
@@ -505,7 +531,7 @@ export class Outbox<Owner extends OutboxOwner> {
         return false;
       }
       const index = this.#atMostOnce > 0
-        ? this.#queue.findIndex((delivery) => delivery.qos === 0)
+        ? this.#queue.findIndex((queued) => queued.qos === 0)
         : 0;
       const [oldest] = this.#queue.splice(index, 1);
       if (oldest!.qos === 0) this.#atMostOnce--;

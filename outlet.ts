@@ -71,8 +71,11 @@ export class Outlet {
 
   /** Broadcasts a message of MQTT-SN. */
   broadcast(packet: MqttSnPacket, radius: number): void {
+    const bytes = encodePacket(packet);
     this.#byType[packet.type]++;
-    this.#effects.broadcast(encodePacket(packet), radius);
+    this.#sent++;
+    this.#sentOctets += bytes.length;
+    this.#effects.broadcast(bytes, radius);
   }
 
   /** Tells that something happened. */

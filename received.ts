@@ -6,12 +6,13 @@
  * From PUBLISH to PUBREL the msgId alone says that a message has come before,
  * whatever its DUP flag. After that the msgId is free again; but the network may
  * still deliver a copy of the old PUBLISH. So for a while what comes under a
- * released msgId is taken for a copy if it is the same to the octet.
+ * released msgId is taken for a copy if it is the same message for the same topic.
  *
  * @module
  */
 
 import type { Millis } from "./clock.ts";
+import type { Publish } from "./packet.ts";
 
 interface Entry {
   /** Of the message's octets. */
@@ -32,14 +33,14 @@ const MAX_RELEASED = 256;
  * import { Received } from "./received.ts";
  *
  * const received = new Received();
- * const lamp = Uint8Array.of(1);
- * assertFalse(received.has(0, 7, lamp));
- * received.add(7, lamp);
- * assert(received.has(0, 7, lamp));
+ * const digest = 1;
+ * assertFalse(received.has(0, 7, digest));
+ * received.add(7, digest);
+ * assert(received.has(0, 7, digest));
  * received.release(100, 7, 1_000);
- * assert(received.has(200, 7, lamp)); // a late copy
- * assertFalse(received.has(200, 7, Uint8Array.of(2))); // another message
- * assertFalse(received.has(2_000, 7, lamp));
+ * assert(received.has(200, 7, digest)); // a late copy
+ * assertFalse(received.has(200, 7, 2)); // another message
+ * assertFalse(received.has(2_000, 7, digest));
  * ```
  */
 export class Received {
@@ -52,23 +53,30 @@ export class Received {
     return this.#entries.size - this.#released;
   }
 
+  /** Whether nothing is known, not even of what was released. */
+  get isEmpty(): boolean {
+    return this.#entries.size === 0;
+  }
+
   /**
    * Whether a message came before.
    *
    * @param msgId the PUBLISH's
-   * @param data what it publishes
+   * @param digest of all else that it says, by {@linkcode digestOf}
    */
-  has(now: Millis, msgId: number, data: Uint8Array): boolean {
+  has(now: Millis, msgId: number, digest: number): boolean {
     const entry = this.#entries.get(msgId);
     if (entry === undefined) return false;
     if (entry.until === Infinity) return true;
-    return now < entry.until && entry.digest === digestOf(data);
+    return now < entry.until && entry.digest === digest;
   }
 
   /** Notes a message that has come. */
-  add(msgId: number, data: Uint8Array): void {
-    if (this.#entries.delete(msgId)) this.#released--;
-    this.#entries.set(msgId, { digest: digestOf(data), until: Infinity });
+  add(msgId: number, digest: number): void {
+    const last = this.#entries.get(msgId);
+    if (last !== undefined && last.until !== Infinity) this.#released--;
+    this.#entries.delete(msgId);
+    this.#entries.set(msgId, { digest, until: Infinity });
   }
 
   /**
@@ -98,9 +106,17 @@ export class Received {
   }
 }
 
-/** FNV-1a: a few copies among one client's messages need no more. */
-function digestOf(data: Uint8Array): number {
+/**
+ * A number that differs, as a rule, when two messages do: FNV-1a over the topic
+ * and the payload. Among the messages of one client no more is needed.
+ */
+export function digestOf(
+  { topicIdType, topicId, retain, data }: Publish,
+): number {
   let digest = 0x811c9dc5 ^ data.length;
+  digest = Math.imul(digest ^ topicId, 0x01000193);
+  digest = Math.imul(digest ^ topicIdType.length, 0x01000193);
+  digest = Math.imul(digest ^ (retain ? 1 : 0), 0x01000193);
   for (const octet of data) digest = Math.imul(digest ^ octet, 0x01000193);
   return digest >>> 0;
 }

@@ -7,8 +7,8 @@
  *
  * A datagram is MQTT-SN if its length and type are, unless it is JSON: an object
  * in JSON begins with 7B, which as MQTT-SN is a message of 123 octets, and what
- * follows in any that a program writes is no type. A peer that is connected by
- * MQTT-SN is believed to speak it.
+ * follows in any that a program writes is no type. Only of a peer that is being
+ * asked for its will it is believed to be one.
  *
  * What is published by MQTT-SN enters the topic's classic history, as text; what
  * is published by the classic protocol reaches the subscribers of MQTT-SN at QoS
@@ -20,10 +20,10 @@
 import { Budget } from "./budget.ts";
 import { decodeRequest, parseClassicTopic } from "./classic.ts";
 import { ClassicBroker } from "./classic_broker.ts";
-import type { Millis } from "./clock.ts";
+import { earliest, type Millis } from "./clock.ts";
 import type { RouterEvent } from "./events.ts";
 import { Exchange } from "./exchange.ts";
-import { Gateway, type GatewayOptions, SYSTEM_LEVEL } from "./gateway.ts";
+import { Gateway, type GatewayOptions } from "./gateway.ts";
 import { type Effect, EffectQueue, type Machine } from "./machine.ts";
 import {
   type ClassicTopic,
@@ -36,9 +36,13 @@ import {
 import { isFramed } from "./mqttsn.ts";
 import { limitsFrom, type RouterOptions, toleranceFrom } from "./options.ts";
 import { Outlet } from "./outlet.ts";
+import { MSG_TYPE } from "./packet.ts";
 import { type RouterStats, systemTopics } from "./system.ts";
-import { parsePredefined, parseTopicName } from "./topics.ts";
+import { parsePredefined, parseTopicName, SYSTEM_LEVEL } from "./topics.ts";
 import { encodeUtf8 } from "./utf8.ts";
+
+/** One client's messages take no more than this part of the memory for all. */
+const QUEUE_SHARE = 8;
 
 /** Between two looks at the broker's own topics, while anyone subscribes. */
 const SYSTEM_INTERVAL_MS = 1_000;
@@ -74,7 +78,7 @@ export class Router implements Machine<RouterEvent> {
   readonly #classic: ClassicBroker;
   readonly #framing: { readonly lenient: boolean };
   readonly #queueBudget: Budget;
-  readonly #topicIdBudget: Budget;
+  readonly #nameBudget: Budget;
   readonly #version: string;
   #received = 0;
   #receivedOctets = 0;
@@ -97,7 +101,7 @@ export class Router implements Machine<RouterEvent> {
     this.#version = options.version ?? "unknown";
     this.#framing = { lenient: ignoreTail };
     this.#queueBudget = new Budget(limits.maxMemory);
-    this.#topicIdBudget = new Budget(limits.maxMemory);
+    this.#nameBudget = new Budget(limits.maxMemory);
     this.#exchange = new Exchange({ ...limits, overflow });
     this.#classic = new ClassicBroker(limits, this.#outlet, this);
     const gatewayOptions: GatewayOptions = {
@@ -105,8 +109,9 @@ export class Router implements Machine<RouterEvent> {
       overflow,
       ignoreTail,
       tolerance: toleranceFrom(options),
+      maxQueueOctets: Math.ceil(limits.maxMemory / QUEUE_SHARE),
       queueBudget: this.#queueBudget,
-      topicIdBudget: this.#topicIdBudget,
+      nameBudget: this.#nameBudget,
       predefined: parsePredefined(
         Object.fromEntries(options.predefined ?? new Map()),
       ),
@@ -190,7 +195,7 @@ export class Router implements Machine<RouterEvent> {
         retained: this.#exchange.retained,
         retainedMemory: this.#exchange.memory,
         queueMemory: this.#queueBudget.used,
-        topicIdMemory: this.#topicIdBudget.used,
+        nameMemory: this.#nameBudget.used,
       },
     };
   }
@@ -256,7 +261,8 @@ export class Router implements Machine<RouterEvent> {
 
   #isMqttSn(peer: Peer, bytes: Uint8Array): boolean {
     if (!isFramed(bytes, this.#framing)) return false;
-    return bytes[0] !== BRACE || this.#gateway.knows(peer) || !isJson(bytes);
+    if (bytes[0] !== BRACE || !isJson(bytes)) return true;
+    return bytes[1] === MSG_TYPE.WILLMSG && this.#gateway.isPrompting(peer);
   }
 }
 
@@ -271,12 +277,4 @@ function isJson(bytes: Uint8Array): boolean {
     if (!(error instanceof MalformedPacketError)) throw error;
     return false;
   }
-}
-
-function earliest(
-  one: Millis | undefined,
-  other: Millis | undefined,
-): Millis | undefined {
-  if (one === undefined || other === undefined) return one ?? other;
-  return Math.min(one, other);
 }

@@ -29,6 +29,7 @@ import type {
 import { Outbox, type OutboxHost, type OutboxLimits } from "./outbox.ts";
 import { Received } from "./received.ts";
 import { type TopicIdLimits, TopicIds } from "./topic_ids.ts";
+import { hasWildcard } from "./topics.ts";
 
 /** The states of a client (§6.14, figure 5). */
 export const SESSION_STATES = [
@@ -118,10 +119,10 @@ export interface Grant {
 /** The limits of a session. */
 export interface SessionLimits extends OutboxLimits, TopicIdLimits {}
 
-/** What a session asks of the gateway that has it. */
-export interface SessionHost extends OutboxHost<Session> {
-  /** Is told that a session has taken a message. */
-  handleDelivery(session: Session): void;
+/** Looks after a session's deadlines. */
+export interface Scheduler {
+  /** Sees to it that a session is looked at when something of it is due. */
+  schedule(session: Session): void;
 }
 
 /** What a CONNECT asked for, to know it again when it comes twice. */
@@ -138,6 +139,16 @@ export interface ConnectRecord {
   readonly at: Millis;
 }
 
+/** What a SUBSCRIBE asked for, to know it again when it comes twice. */
+export interface SubscribeRecord {
+  /** Its msgId. */
+  readonly msgId: number;
+  /** Its filter. */
+  readonly filter: TopicFilter;
+  /** When it was accepted. */
+  readonly at: Millis;
+}
+
 /** One client. `Gateway` has one for each client id. */
 export class Session implements Subscriber, Timed {
   /** Who it is. */
@@ -148,12 +159,10 @@ export class Session implements Subscriber, Timed {
   peer: Peer | undefined;
   /** Whether nothing of it is kept when its connection ends. */
   isClean = true;
-  /** Its will. */
-  will: Will | undefined;
   /** The CONNECT that was accepted last. */
   connect: ConnectRecord | undefined;
   /** The last SUBSCRIBE, to know it again when it comes twice. */
-  lastSubscribe: { msgId: number; filter: TopicFilter } | undefined;
+  lastSubscribe: SubscribeRecord | undefined;
   /** PUBLISHes that it may send now, if there is a limit. */
   rateLeft = 0;
   /** When `rateLeft` was counted. */
@@ -170,7 +179,7 @@ export class Session implements Subscriber, Timed {
   matchedQos: DeliveryQos = 0;
 
   readonly #limits: SessionLimits;
-  readonly #host: SessionHost;
+  readonly #scheduler: Scheduler;
   #state: SessionState = "disconnected";
   /** The silence that is allowed, 0 for any. */
   #allowedMs: Millis = 0;
@@ -178,19 +187,26 @@ export class Session implements Subscriber, Timed {
   #topicIds: TopicIds | undefined;
   #subscriptions: Map<TopicFilter, Grant> | undefined;
   #received: Received | undefined;
+  #will: Will | undefined;
 
   /**
    * Begins a session: disconnected, with nothing.
    *
    * @param clientId who it is
    * @param limits how much it may hold
-   * @param host the gateway that has it
+   * @param sender sends messages to it
+   * @param scheduler looks after its deadlines
    */
-  constructor(clientId: string, limits: SessionLimits, host: SessionHost) {
+  constructor(
+    clientId: string,
+    limits: SessionLimits,
+    sender: OutboxHost<Session>,
+    scheduler: Scheduler,
+  ) {
     this.clientId = clientId;
     this.#limits = limits;
-    this.#host = host;
-    this.outbox = new Outbox(limits, this, host);
+    this.#scheduler = scheduler;
+    this.outbox = new Outbox(limits, this, sender);
   }
 
   /** Its state. */
@@ -265,29 +281,72 @@ export class Session implements Subscriber, Timed {
     this.#allowedMs = allowedMs;
   }
 
-  /** Notes a subscription. */
-  addSubscription(filter: TopicFilter, grant: Grant): void {
-    (this.#subscriptions ??= new Map()).set(filter, grant);
+  /** Its will. */
+  get will(): Will | undefined {
+    return this.#will;
+  }
+
+  /**
+   * Gives it a will, or none.
+   *
+   * @returns whether there was room for it; nothing changes if not
+   */
+  setWill(will: Will | undefined): boolean {
+    const { nameBudget } = this.#limits;
+    const last = costOfWill(this.#will);
+    const cost = costOfWill(will);
+    if (cost > last && !nameBudget.allows(cost - last)) return false;
+    nameBudget.give(last);
+    nameBudget.take(cost);
+    this.#will = will;
+    return true;
+  }
+
+  /**
+   * Notes a subscription, or another grant for one.
+   *
+   * @returns whether there was room for it
+   */
+  addSubscription(filter: TopicFilter, grant: Grant): boolean {
+    const subscriptions = this.#subscriptions ??= new Map();
+    const isNew = !subscriptions.has(filter);
+    if (isNew && !this.#limits.nameBudget.take(costOfFilter(filter))) {
+      return false;
+    }
+    subscriptions.set(filter, grant);
+    return true;
   }
 
   /** Forgets a subscription; false when there was none. */
   deleteSubscription(filter: TopicFilter): boolean {
-    return this.#subscriptions?.delete(filter) ?? false;
+    if (!(this.#subscriptions?.delete(filter) ?? false)) return false;
+    this.#limits.nameBudget.give(costOfFilter(filter));
+    return true;
+  }
+
+  /** Whether nothing would be missed if it were forgotten. */
+  get isBlank(): boolean {
+    return this.outbox.size === 0 && this.#will === undefined &&
+      this.subscriptions.size === 0 && (this.#topicIds?.size ?? 0) === 0 &&
+      (this.#received?.isEmpty ?? true);
   }
 
   /** Forgets everything but who it is and where. */
   clear(): void {
     this.outbox.clear();
     this.#topicIds?.clear();
+    for (const filter of this.subscriptions.keys()) {
+      this.#limits.nameBudget.give(costOfFilter(filter));
+    }
     this.#subscriptions = undefined;
     this.#received = undefined;
-    this.will = undefined;
+    this.setWill(undefined);
     this.lastSubscribe = undefined;
   }
 
   /** See {@linkcode Subscriber}. */
-  hasRoomFor(message: Message): boolean {
-    return this.outbox.hasRoomFor(message);
+  hasRoomFor(message: Message, others: number): boolean {
+    return this.outbox.hasRoomFor(message, others);
   }
 
   /** See {@linkcode Subscriber}. */
@@ -300,8 +359,24 @@ export class Session implements Subscriber, Timed {
     // MQTT keeps QoS 1 and 2 for who is away; a sleeper is promised all (§6.14).
     if (qos === 0 && !this.isConnected) return;
     this.outbox.add(now, message, qos, retain);
-    this.#host.handleDelivery(this);
+    if (this.outbox.isWaiting) this.#scheduler.schedule(this);
   }
 }
 
 const NO_SUBSCRIPTIONS: ReadonlyMap<TopicFilter, Grant> = new Map();
+
+/** What the engine needs around a level of a filter, in octets, roughly. */
+const LEVEL_OVERHEAD = 200;
+
+/** What a subscription costs, in octets, roughly. */
+function costOfFilter(filter: TopicFilter): number {
+  const levels = hasWildcard(filter) ? filter.split("/").length : 1;
+  return filter.length * 2 + (levels + 1) * LEVEL_OVERHEAD;
+}
+
+/** What a will costs, in octets, roughly. */
+function costOfWill(will: Will | undefined): number {
+  if (will === undefined) return 0;
+  const { topicName = "", payload } = will;
+  return topicName.length * 2 + payload.length + LEVEL_OVERHEAD;
+}

@@ -49,8 +49,8 @@ export interface MqttSnStats extends GatewayStats {
   readonly retainedMemory: number;
   /** Memory of messages that wait for clients, in octets, estimated. */
   readonly queueMemory: number;
-  /** Memory of the clients' topic ids, in octets, estimated. */
-  readonly topicIdMemory: number;
+  /** Memory of topic ids, filters and wills, in octets, estimated. */
+  readonly nameMemory: number;
 }
 
 /** What a topic of the broker's own says. */

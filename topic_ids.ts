@@ -33,6 +33,10 @@ export interface TopicEntry {
   isRefused: boolean;
   /** How the client subscribed to it if not by name: no normal id is needed. */
   alias: TopicAlias | undefined;
+  /** Whether the client has registered it: it may count on its id. */
+  isRegistered: boolean;
+  /** Whether the client has subscribed to it by its name: so may it then. */
+  isSubscribed: boolean;
 }
 
 /** A name for a topic that needs no registration (§6.7). */
@@ -55,7 +59,7 @@ export interface TopicAlias {
  *
  * const topicIds = new TopicIds({
  *   maxTopicIds: 10,
- *   topicIdBudget: new Budget(1e6),
+ *   nameBudget: new Budget(1e6),
  * });
  * const lamp = parseTopicName("lamp")!;
  * assertEquals(topicIds.assign(lamp)?.topicId, 1);
@@ -67,8 +71,9 @@ export class TopicIds {
   readonly #limits: TopicIdLimits;
   readonly #byName = new Map<TopicName, TopicEntry>();
   readonly #byId = new Map<number, TopicEntry>();
-  /** Counts up: an id is not given to another name later. */
+  /** Counts up, so that an id is given to another name as late as can be. */
   #lastId = 0;
+  #hasRefused = false;
 
   /**
    * Starts with no topic.
@@ -98,12 +103,15 @@ export class TopicIds {
    * A topic's entry with a normal id, the one that it has if it has one.
    *
    * @param wanted the id to take if it is free, else the next
-   * @returns the entry, or `undefined` when the table is full
+   * @returns the entry, or `undefined` when the table is full of topics that the
+   * client counts on
    */
   assign(topicName: TopicName, wanted?: number): TopicEntry | undefined {
     const known = this.#byName.get(topicName);
     if (known !== undefined && known.topicId !== 0) return known;
-    if (this.#byId.size >= MAX_TOPIC_ID) return undefined;
+    while (this.#byId.size >= MAX_TOPIC_ID) {
+      if (!this.#recycle()) return undefined;
+    }
     const entry = known ?? this.#add(topicName);
     if (entry === undefined) return undefined;
     const topicId = this.#freeId(wanted);
@@ -113,15 +121,46 @@ export class TopicIds {
   }
 
   /**
-   * Notes, or takes back, that the client knows a topic by an alias.
+   * Notes by which alias the client knows a topic.
    *
    * @returns whether there was room for it
    */
-  setAlias(topicName: TopicName, alias: TopicAlias | undefined): boolean {
-    const entry = this.#byName.get(topicName) ??
-      (alias === undefined ? undefined : this.#add(topicName));
-    if (entry !== undefined) entry.alias = alias;
-    return entry !== undefined || alias === undefined;
+  setAlias(topicName: TopicName, alias: TopicAlias): boolean {
+    const entry = this.#byName.get(topicName) ?? this.#add(topicName);
+    if (entry === undefined) return false;
+    entry.alias = alias;
+    entry.isRefused = false;
+    return true;
+  }
+
+  /** Notes that the client has unsubscribed from a topic. */
+  unsubscribe(topicName: TopicName): void {
+    const entry = this.#byName.get(topicName);
+    if (entry === undefined) return;
+    entry.alias = undefined;
+    entry.isSubscribed = false;
+  }
+
+  /**
+   * Takes it that the client does not know what an id stands for: a pre-defined
+   * one if there is one, as the client does not say which it means.
+   *
+   * @returns whether there was such an id
+   */
+  forget(topicId: number): boolean {
+    let hadAlias = false;
+    for (const entry of this.#byName.values()) {
+      const { alias } = entry;
+      if (alias?.topicIdType !== "predefined" || alias.topicId !== topicId) {
+        continue;
+      }
+      entry.alias = undefined;
+      hadAlias = true;
+    }
+    const entry = this.at(topicId);
+    if (hadAlias || entry === undefined) return hadAlias;
+    entry.isKnown = false;
+    return true;
   }
 
   /** Takes it that the client has forgotten every id, and what it refused. */
@@ -130,40 +169,74 @@ export class TopicIds {
       entry.isKnown = false;
       entry.isRefused = false;
     }
+    this.#hasRefused = false;
+  }
+
+  /** Notes that the client does not want a topic. */
+  refuse(entry: TopicEntry): void {
+    entry.isRefused = true;
+    this.#hasRefused = true;
+  }
+
+  /** Takes refusals back: the client wants what a filter matches after all. */
+  forgive(matches: (topicName: TopicName) => boolean): void {
+    if (!this.#hasRefused) return;
+    for (const entry of this.#byName.values()) {
+      if (entry.isRefused && matches(entry.topicName)) entry.isRefused = false;
+    }
   }
 
   /** Empties the table. */
   clear(): void {
     for (const topicName of this.#byName.keys()) {
-      this.#limits.topicIdBudget.give(costOf(topicName));
+      this.#limits.nameBudget.give(costOf(topicName));
     }
     this.#byName.clear();
     this.#byId.clear();
     this.#lastId = 0;
+    this.#hasRefused = false;
   }
 
   #freeId(wanted: number | undefined): number {
     if (wanted !== undefined && !this.#byId.has(wanted)) return wanted;
-    do this.#lastId++; while (this.#byId.has(this.#lastId));
+    do this.#lastId = this.#lastId % MAX_TOPIC_ID + 1; while (
+      this.#byId.has(this.#lastId)
+    );
     return this.#lastId;
   }
 
   #add(topicName: TopicName): TopicEntry | undefined {
-    const { maxTopicIds, topicIdBudget } = this.#limits;
-    if (
-      this.#byName.size >= maxTopicIds || !topicIdBudget.take(costOf(topicName))
-    ) {
-      return undefined;
+    const cost = costOf(topicName);
+    const { maxTopicIds, nameBudget } = this.#limits;
+    while (this.#byName.size >= maxTopicIds || !nameBudget.allows(cost)) {
+      if (!this.#recycle()) return undefined;
     }
+    nameBudget.take(cost);
     const entry: TopicEntry = {
       topicName,
       topicId: 0,
       isKnown: false,
       isRefused: false,
       alias: undefined,
+      isRegistered: false,
+      isSubscribed: false,
     };
     this.#byName.set(topicName, entry);
     return entry;
+  }
+
+  /** Lets the oldest entry go that the client does not count on. */
+  #recycle(): boolean {
+    for (const entry of this.#byName.values()) {
+      if (
+        entry.isRegistered || entry.isSubscribed || entry.alias !== undefined
+      ) continue;
+      this.#byName.delete(entry.topicName);
+      this.#byId.delete(entry.topicId);
+      this.#limits.nameBudget.give(costOf(entry.topicName));
+      return true;
+    }
+    return false;
   }
 }
 
@@ -171,8 +244,8 @@ export class TopicIds {
 export interface TopicIdLimits {
   /** Topics with an entry, 1 to 65534. */
   readonly maxTopicIds: number;
-  /** The memory that all tables share. */
-  readonly topicIdBudget: Budget;
+  /** The memory that names and filters of all clients share. */
+  readonly nameBudget: Budget;
 }
 
 /** What an entry costs, in octets, roughly; a character counts as one or two. */

@@ -138,6 +138,14 @@ export function isReserved(name: string): boolean {
   return name.charCodeAt(0) === 0x24;
 }
 
+/** The first level of the topics by which the broker tells of itself. */
+export const SYSTEM_LEVEL = "$SYS";
+
+/** Whether a topic's name, or a filter, is among those: nobody publishes there. */
+export function isSystem(topic: TopicName | TopicFilter): boolean {
+  return topic === SYSTEM_LEVEL || topic.startsWith(`${SYSTEM_LEVEL}/`);
+}
+
 /**
  * Reads which topics are predefined: known by an id to both sides beforehand
  * (MQTT-SN 1.2 §6.7). A topic may have several ids.

@@ -255,7 +255,7 @@ function assertBounded(router: Router): void {
     const memory of [
       mqttsn.queueMemory,
       mqttsn.retainedMemory,
-      mqttsn.topicIdMemory,
+      mqttsn.nameMemory,
     ]
   ) assert(memory >= 0 && memory <= LIMITS.maxMemory, told);
   assert(classic.topics <= LIMITS.maxTopics, told);

@@ -168,8 +168,8 @@ const BROKER_DATAGRAMS: readonly (readonly [string[], string[], string[]])[] = [
   ],
   [
     ["--max-clients", "1"],
-    ["07 04 00 01 00 00 62", "02 18", CONNECT_A],
-    [CONNACK, "02 18", "03 05 01"],
+    ["07 04 00 01 00 00 62", "07 12 02 00 05 61 62", "02 18", CONNECT_A],
+    [CONNACK, "08 13 00 00 00 00 05 00", "02 18", "03 05 01"],
   ],
   [
     ["--max-rate", "1"],

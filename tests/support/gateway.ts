@@ -12,6 +12,7 @@ import { decodePacket, encodePacket, shortTopicId } from "../../mqttsn.ts";
 import type { Connect, MqttSnPacket, Publish, Qos } from "../../packet.ts";
 import type { RouterOptions } from "../../options.ts";
 import { Router } from "../../router.ts";
+import { UdpTransport } from "../../transport.ts";
 
 /** What was sent: to which peer, and the packet. */
 export type SentPacket = readonly [peer: string, packet: MqttSnPacket];
@@ -366,4 +367,63 @@ export function answerAll(
     }
   }
   return seen;
+}
+
+/** A client's end of a UDP socket, which reads what came in order. */
+export class SocketClient implements AsyncDisposable {
+  readonly #transport: UdpTransport;
+  readonly #broker: Peer;
+  readonly #arrived: (readonly [from: string, bytes: Uint8Array])[] = [];
+  #wake = () => {};
+
+  private constructor(transport: UdpTransport, broker: Peer) {
+    this.#transport = transport;
+    this.#broker = broker;
+    transport.receive((peer, bytes) => {
+      this.#arrived.push([peer.key, bytes.slice()]);
+      this.#wake();
+    });
+  }
+
+  /** Opens one that speaks to a broker. */
+  static async towards(broker: Peer): Promise<SocketClient> {
+    return new SocketClient(await UdpTransport.bind(), broker);
+  }
+
+  /** Sends octets in hexadecimal, or a text. */
+  send(datagram: { hex: string } | { text: string }): void {
+    const bytes = "hex" in datagram
+      ? octets(datagram.hex)
+      : text.encode(datagram.text);
+    this.#transport.send(this.#broker, bytes);
+  }
+
+  /** Takes the next datagram when it has come: its source, and its octets. */
+  async next(): Promise<readonly [from: string, bytes: Uint8Array]> {
+    for (;;) {
+      const first = this.#arrived.shift();
+      if (first !== undefined) return first;
+      await new Promise<void>((resolve) => this.#wake = resolve);
+    }
+  }
+
+  /** Takes the next datagram in hexadecimal. */
+  async hex(): Promise<string> {
+    return (await this.next())[1].toHex();
+  }
+
+  /** Takes the next datagram as text. */
+  async text(): Promise<string> {
+    return new TextDecoder().decode((await this.next())[1]);
+  }
+
+  /** Sends octets, and takes the answer. */
+  ask(hex: string): Promise<string> {
+    this.send({ hex });
+    return this.hex();
+  }
+
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#transport[Symbol.asyncDispose]();
+  }
 }

@@ -1,0 +1,154 @@
+/**
+ * What the gateway sends to clients: PUBLISH, REGISTER and PUBREL, as octets.
+ * Knows how a message looks to a client, and counts what arrives nowhere; when
+ * something is sent is `outbox.ts`.
+ *
+ * @module
+ */
+
+import type { Exchange } from "./exchange.ts";
+import { wrappingOf } from "./forwarder.ts";
+import type { Message, Peer, TopicFilter } from "./message.ts";
+import { encodePacket } from "./mqttsn.ts";
+import type { LossReason, OutboxHost, OutgoingPublish } from "./outbox.ts";
+import { type Outlet, zeros } from "./outlet.ts";
+import type { Session } from "./session.ts";
+import type { TopicEntry } from "./topic_ids.ts";
+import { utf8Length } from "./utf8.ts";
+
+/** What was counted of what clients are sent. */
+export interface DeliveryStats {
+  /** PUBLISHes sent, those sent again not counted. */
+  readonly delivered: number;
+  /** Packets sent again because they were not answered. */
+  readonly retried: number;
+  /** Messages that a client did not get, by reason. */
+  readonly lost: Readonly<Record<LossReason, number>>;
+}
+
+/** Why a client does not get a message; the table that its counter is made from. */
+const LOSSES: Readonly<Record<LossReason, true>> = {
+  overflow: true,
+  memory: true,
+  tooLong: true,
+  topicRefused: true,
+  messageRefused: true,
+  topicIds: true,
+};
+
+/** Sends to the clients of one gateway. */
+export class Delivery implements OutboxHost<Session> {
+  readonly #maxPacket: number;
+  readonly #outlet: Outlet;
+  readonly #exchange: Exchange;
+  readonly #lost = zeros<LossReason>(LOSSES);
+  #delivered = 0;
+  #retried = 0;
+  /** The PUBLISH that was written last: many may be sent the same octets. */
+  #written: { publish: OutgoingPublish; bytes: Uint8Array } | undefined;
+
+  /**
+   * Starts with nothing sent.
+   *
+   * @param maxPacket the longest message, in octets, its wrapping included
+   * @param outlet the way out
+   * @param exchange where clients have their subscriptions
+   */
+  constructor(maxPacket: number, outlet: Outlet, exchange: Exchange) {
+    this.#maxPacket = maxPacket;
+    this.#outlet = outlet;
+    this.#exchange = exchange;
+  }
+
+  /** Sends a PUBLISH to a client; false when it does not fit a packet. */
+  sendPublish(session: Session, publish: OutgoingPublish): boolean {
+    const peer = session.peer!;
+    if (!this.#fits(peer, 7 + publish.message.payload.length)) return false;
+    if (!publish.dup) this.#delivered++;
+    this.#outlet.sendMessage(peer, "PUBLISH", this.#write(publish));
+    return true;
+  }
+
+  /** Sends a REGISTER to a client; false when it does not fit a packet. */
+  sendRegister(
+    { peer }: Session,
+    { topicName, topicId }: TopicEntry,
+    msgId: number,
+  ): boolean {
+    if (!this.#fits(peer!, 6 + utf8Length(topicName))) return false;
+    const type = "REGISTER";
+    this.#outlet.sendPacket(peer!, { type, topicId, msgId, topicName });
+    return true;
+  }
+
+  /** Sends a PUBREL to a client. */
+  sendPubrel({ peer }: Session, msgId: number): void {
+    this.#outlet.sendPacket(peer!, { type: "PUBREL", msgId });
+  }
+
+  /** Counts what is sent again. */
+  handleRetry(): void {
+    this.#retried++;
+  }
+
+  /** Tells, and counts, that a client does not get a message. */
+  handleLoss(
+    { clientId }: Session,
+    { topicName }: Message,
+    reason: LossReason,
+  ): void {
+    this.#lost[reason]++;
+    this.#outlet.trace({ type: "lose", clientId, topicName, reason });
+  }
+
+  /** §6.10: ends the subscription to that topic; one by wildcards goes on. */
+  handleTopicRefused(session: Session, { topicName }: TopicEntry): void {
+    const filter = topicName as string as TopicFilter;
+    if (!session.deleteSubscription(filter)) return;
+    this.#exchange.unsubscribe(filter, session);
+    const peer = session.peer!;
+    this.#outlet.trace({ type: "unsubscribe", peer, topicName });
+  }
+
+  /** What was counted so far: a snapshot, it does not change afterwards. */
+  stats(): DeliveryStats {
+    return {
+      delivered: this.#delivered,
+      retried: this.#retried,
+      lost: { ...this.#lost },
+    };
+  }
+
+  /** Whether a message, in its short form of so many octets, can be sent. */
+  #fits(peer: Peer, octets: number): boolean {
+    const total = octets + (octets > 255 ? 2 : 0) + wrappingOf(peer);
+    return total <= this.#maxPacket;
+  }
+
+  #write(publish: OutgoingPublish): Uint8Array {
+    const last = this.#written;
+    if (last !== undefined && isSameOnTheWire(last.publish, publish)) {
+      return last.bytes;
+    }
+    const { message, qos, retain, dup, topicIdType, topicId, msgId } = publish;
+    const bytes = encodePacket({
+      type: "PUBLISH",
+      dup,
+      qos,
+      retain,
+      topicIdType,
+      topicId,
+      msgId,
+      data: message.payload,
+    });
+    this.#written = { publish, bytes };
+    return bytes;
+  }
+}
+
+function isSameOnTheWire(one: OutgoingPublish, other: OutgoingPublish) {
+  return one.message === other.message && one.topicId === other.topicId &&
+    one.msgId === other.msgId && one.qos === other.qos &&
+    one.topicIdType === other.topicIdType && one.retain === other.retain &&
+    one.dup === other.dup;
+}
