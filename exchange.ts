@@ -19,6 +19,7 @@ import type {
   TopicName,
 } from "./message.ts";
 import { RetainedMessages } from "./retained.ts";
+import { isSystem } from "./topics.ts";
 import { SubscriptionTrie } from "./trie.ts";
 
 /** Whoever can subscribe. */
@@ -88,6 +89,11 @@ export class Exchange {
   readonly #limits: ExchangeLimits;
   readonly #trie = new SubscriptionTrie<Subscriber, DeliveryQos>();
   readonly #retained: RetainedMessages;
+  /** The broker's own: they are few, and take no place from anybody. */
+  readonly #system = new RetainedMessages({
+    maxRetained: Infinity,
+    maxMemory: Infinity,
+  });
   /** Who gets the message that is being matched; one array, used again. */
   readonly #matched: Subscriber[] = [];
   #matchNumber = 0;
@@ -151,11 +157,14 @@ export class Exchange {
       }
     }
     if (!message.retain) return undefined;
+    const retained = isSystem(message.topicName)
+      ? this.#system
+      : this.#retained;
     if (message.payload.length === 0) {
-      this.#retained.delete(message.topicName);
+      retained.delete(message.topicName);
       return undefined;
     }
-    return this.#retained.set(message) ? undefined : "retained";
+    return retained.set(message) ? undefined : "retained";
   }
 
   /**
@@ -180,15 +189,16 @@ export class Exchange {
     subscriber: Subscriber,
     granted: DeliveryQos,
   ): void {
-    this.#retained.match(filter, (message) => {
+    const retained = isSystem(filter) ? this.#system : this.#retained;
+    retained.match(filter, (message) => {
       const qos = granted < message.qos ? granted : message.qos;
       subscriber.deliver(now, message, qos, true);
     });
   }
 
-  /** Lets a topic retain nothing any more. */
+  /** Lets one of the broker's own topics retain nothing any more. */
   forget(topicName: TopicName): void {
-    this.#retained.delete(topicName);
+    this.#system.delete(topicName);
   }
 
   /** Who subscribed to a topic, each once; valid until the next call. */

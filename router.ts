@@ -38,7 +38,12 @@ import { limitsFrom, type RouterOptions, toleranceFrom } from "./options.ts";
 import { Outlet } from "./outlet.ts";
 import { MSG_TYPE } from "./packet.ts";
 import { type RouterStats, systemTopics } from "./system.ts";
-import { parsePredefined, parseTopicName, SYSTEM_LEVEL } from "./topics.ts";
+import {
+  isReserved,
+  parsePredefined,
+  parseTopicName,
+  SYSTEM_LEVEL,
+} from "./topics.ts";
 import { encodeUtf8 } from "./utf8.ts";
 
 /** One client's messages take no more than this part of the memory for all. */
@@ -206,7 +211,7 @@ export class Router implements Machine<RouterEvent> {
     const { topicName, payload } = message;
     // A name that the classic protocol would trim is none that it can ask for.
     const classicTopic = parseClassicTopic(topicName);
-    if (classicTopic as string === topicName) {
+    if (classicTopic as string === topicName && !isReserved(topicName)) {
       this.#classic.enter(now, classicTopic!, payload);
     }
   }
@@ -214,7 +219,7 @@ export class Router implements Machine<RouterEvent> {
   /** Hands on what was published by the classic protocol. */
   publishClassic(now: Millis, topic: ClassicTopic, data: string): void {
     const topicName = parseTopicName(topic);
-    if (topicName === undefined || topicName.startsWith("$")) return;
+    if (topicName === undefined || isReserved(topicName)) return;
     const message = new Message(topicName, encodeUtf8(data), 0, false);
     this.#exchange.deliver(now, message);
   }
