@@ -1,12 +1,15 @@
 import { assert } from "@std/assert";
+import { parseArgs } from "@std/cli/parse-args";
 import { type Random, seededRandom } from "../clock.ts";
 import { type Peer, peerOf } from "../message.ts";
 import { encodePacket, isFramed } from "../mqttsn.ts";
 import { Router } from "../router.ts";
 import { VECTORS } from "./vectors.ts";
 
-const DATAGRAMS = Number(Deno.env.get("FUZZ_DATAGRAMS") ?? 1_000_000);
-const SEED = Number(Deno.env.get("FUZZ_SEED") ?? 1);
+// More, or one again: deno test -A tests/fuzz_test.ts -- --datagrams 10000000
+const flags = parseArgs(Deno.args, { string: ["seed", "datagrams"] });
+const DATAGRAMS = Number(flags.datagrams ?? 1_000_000);
+const SEED = Number(flags.seed ?? 1);
 const PARTS = 10;
 
 /** Small, so that each is reached again and again. */
@@ -232,7 +235,7 @@ for (let part = 0; part < PARTS; part++) {
         if (round % 1_000 === 0) assertBounded(router);
       }
     } catch (cause) {
-      const again = `FUZZ_SEED=${seed} deno test -A tests/fuzz_test.ts`;
+      const again = `deno test -A tests/fuzz_test.ts -- --seed ${seed}`;
       throw new Error(`${again} # datagram ${round}`, { cause });
     }
     assertBounded(router);

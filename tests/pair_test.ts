@@ -8,17 +8,20 @@
  * must have come: at QoS 1 at least once, at QoS 2 exactly once, in order, to
  * all who had subscribed before.
  *
- * - `PAIR_SEEDS=10000 deno test -A tests/pair_test.ts` tells more stories.
- * - `PAIR_SEED=17 deno test -A tests/pair_test.ts` tells one, and prints it.
+ * - `deno test -A tests/pair_test.ts -- --seeds 10000` tells more stories.
+ * - `deno test -A tests/pair_test.ts -- --seed 17` tells one, and prints it.
  *
  * @module
  */
 
 import { AssertionError } from "@std/assert";
+import { parseArgs } from "@std/cli/parse-args";
 import { type Millis, type Random, seededRandom } from "../clock.ts";
 import { type Peer, peerOf } from "../message.ts";
 import type { Qos } from "../packet.ts";
+import type { RouterOptions } from "../options.ts";
 import { Router } from "../router.ts";
+import type { RouterStats } from "../system.ts";
 import { VirtualNet } from "./support/net.ts";
 import {
   type AcknowledgedMessage,
@@ -43,7 +46,7 @@ const LIMIT_MS = 120_000;
 
 const PREDEFINED = new Map([[1, "p/one"]]);
 
-const OPTIONS: object = {
+const OPTIONS: RouterOptions = {
   retryMs: RETRY_MS,
   retries: 20,
   predefined: PREDEFINED,
@@ -411,29 +414,20 @@ function checkOrder(
   }
 }
 
-/** What an MQTT-SN broker holds; fields of other names are not looked at. */
-interface Tables {
-  readonly mqttsn?: {
-    readonly clients?: { readonly total?: number };
-    readonly subscriptions?: number;
-    readonly queued?: number;
-    readonly prompts?: number;
-  };
-}
-
-/** Everybody has left: every table that has a field is empty. */
-function assertEmpty(stats: object): void {
-  const { mqttsn } = stats as Tables;
+/** Everybody has left: every table is empty. */
+function assertEmpty({ mqttsn }: RouterStats): void {
+  const { clients, subscriptions, queued, prompts } = mqttsn;
+  const { queueMemory, nameMemory } = mqttsn;
   const tables = {
-    "clients.total": mqttsn?.clients?.total,
-    subscriptions: mqttsn?.subscriptions,
-    queued: mqttsn?.queued,
-    prompts: mqttsn?.prompts,
+    clients: clients.total,
+    subscriptions,
+    queued,
+    prompts,
+    queueMemory,
+    nameMemory,
   };
   for (const [name, size] of Object.entries(tables)) {
-    if (size !== undefined && size !== 0) {
-      fail(`stats().mqttsn.${name} is ${size} when everybody has left`);
-    }
+    if (size !== 0) fail(`${name} is ${size} when everybody has left`);
   }
 }
 
@@ -471,7 +465,7 @@ function trouble(seed: number): string | undefined {
     return undefined;
   } catch (error) {
     const why = error instanceof AssertionError ? error.message : `${error}`;
-    return `PAIR_SEED=${seed} deno test -A tests/pair_test.ts  # ${why}`;
+    return `deno test -A tests/pair_test.ts -- --seed ${seed}  # ${why}`;
   }
 }
 
@@ -480,7 +474,8 @@ const BLOCKS = 10;
 /** So many failing seeds say enough about a block. */
 const ENOUGH = 3;
 
-const only = Deno.env.get("PAIR_SEED");
+const flags = parseArgs(Deno.args, { string: ["seed", "seeds"] });
+const only = flags.seed;
 
 if (only !== undefined) {
   Deno.test(`Router keeps its promises in the story of seed ${only}`, () => {
@@ -492,7 +487,7 @@ if (only !== undefined) {
     }
   });
 } else {
-  const seeds = Number(Deno.env.get("PAIR_SEEDS") ?? 1_000);
+  const seeds = Number(flags.seeds ?? 1_000);
   const size = Math.ceil(seeds / BLOCKS);
   for (let first = 1; first <= seeds; first += size) {
     const last = Math.min(first + size - 1, seeds);
