@@ -1,5 +1,5 @@
 /**
- * The base class of publisher and subscriber: a device (`device.ts`) at work on
+ * The base class of publisher and subscriber: a device (`classic_device.ts`) at work on
  * a transport, and its requests as promises. Knows one broker.
  *
  * @module
@@ -7,7 +7,7 @@
 
 import { CLASSIC_REPLY, type ClassicRefusal } from "./classic.ts";
 import type { Millis } from "./clock.ts";
-import { ClassicDevice, type DeviceEvent } from "./device.ts";
+import { ClassicDevice, type ClassicDeviceEvent } from "./classic_device.ts";
 import {
   DEFAULT_PORT,
   type Peer,
@@ -111,7 +111,7 @@ interface Pending {
  * assert(await client.ping());
  * ```
  */
-export class Client extends Template<DeviceEvent> {
+export class Client extends Template<ClassicDeviceEvent> {
   /** The broker that it talks to. */
   readonly broker: Peer;
   readonly #device: ClassicDevice;
@@ -204,7 +204,7 @@ export class Client extends Template<DeviceEvent> {
   }
 
   /** Settles the request that is outstanding. */
-  protected override handleEvent(event: DeviceEvent): void {
+  protected override handleEvent(event: ClassicDeviceEvent): void {
     switch (event.type) {
       case "answer":
         this.log.debug(() => `Broker answered "${event.text}"`);

@@ -150,11 +150,11 @@ export { Router } from "./router.ts";
 export {
   type AnswerEvent,
   ClassicDevice,
-  type DeviceEvent,
+  type ClassicDeviceEvent,
   type RefusedEvent,
   type SilenceEvent,
   type StrayEvent,
-} from "./device.ts";
+} from "./classic_device.ts";
 export {
   type BindOptions,
   type DatagramHandler,

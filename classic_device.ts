@@ -1,5 +1,5 @@
 /**
- * The client's core: requests and datagrams in, effects out. Knows the one
+ * The classic client's core: requests and datagrams in, effects out. Knows the one
  * broker that it talks to and the one request that it waits for; never a socket,
  * a timer, the time of day or a log. Its surface is that of every machine
  * (`machine.ts`), and a command for each thing that a client can ask for.
@@ -29,7 +29,7 @@ import {
 } from "./message.ts";
 
 /** How a request ended. */
-export type DeviceEvent =
+export type ClassicDeviceEvent =
   | AnswerEvent
   | RefusedEvent
   | SilenceEvent
@@ -97,7 +97,7 @@ const PING = encodePublish("", "");
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { ClassicDevice } from "./device.ts";
+ * import { ClassicDevice } from "./classic_device.ts";
  * import { peerOf } from "./message.ts";
  *
  * const broker = peerOf("127.0.0.1", 12003);
@@ -112,10 +112,10 @@ const PING = encodePublish("", "");
  * });
  * ```
  */
-export class ClassicDevice implements Machine<DeviceEvent> {
+export class ClassicDevice implements Machine<ClassicDeviceEvent> {
   readonly #broker: Peer;
   readonly #timeoutMs: Millis;
-  readonly #effects = new EffectQueue<DeviceEvent>();
+  readonly #effects = new EffectQueue<ClassicDeviceEvent>();
   #wait: Wait = IDLE;
 
   /**
@@ -229,7 +229,7 @@ export class ClassicDevice implements Machine<DeviceEvent> {
   }
 
   /** The next effect in order, `undefined` when there is none left. */
-  pollEffect(): Effect<DeviceEvent> | undefined {
+  pollEffect(): Effect<ClassicDeviceEvent> | undefined {
     return this.#effects.poll();
   }
 
@@ -252,7 +252,7 @@ export class ClassicDevice implements Machine<DeviceEvent> {
     this.#end({ type: "answer", text, mayRepeat });
   }
 
-  #end(event: DeviceEvent): void {
+  #end(event: ClassicDeviceEvent): void {
     this.#wait = IDLE;
     this.#effects.trace(event);
   }

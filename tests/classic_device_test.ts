@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { ClassicDevice, type DeviceEvent } from "../device.ts";
+import { ClassicDevice, type ClassicDeviceEvent } from "../classic_device.ts";
 import { LocalProtocolError, peerOf } from "../message.ts";
 
 const BROKER = peerOf("127.0.0.1", 12_003);
@@ -7,7 +7,7 @@ const PING = '{"type":"publish","topic":"","data":""}';
 
 function deviceOf(timeoutMs = 3_000) {
   const device = new ClassicDevice(BROKER, { timeoutMs });
-  const events: DeviceEvent[] = [];
+  const events: ClassicDeviceEvent[] = [];
   const sent: string[] = [];
   const drain = () => {
     for (let effect; (effect = device.pollEffect()) !== undefined;) {
