@@ -154,7 +154,8 @@ export class Broker extends Template<RouterEvent> {
     peer: Peer,
     bytes: Uint8Array,
   ): void {
-    if (!this.log.shows("debug") || !isFramed(bytes)) return;
+    if (!this.log.shows("debug")) return;
+    if (!isFramed(bytes, { lenient: true })) return;
     const sign = way === "received" ? ">" : "<";
     this.log.debug(() => `${peer.key} ${sign} ${describeDatagram(bytes)}`);
   }
@@ -227,6 +228,19 @@ const PROGRAM: Program = {
       help: "MQTT-SN clients, kept sessions included",
     },
     {
+      name: "session-expiry",
+      value: "S",
+      usual: "86400",
+      help: "seconds away after which a kept session goes for a new client",
+    },
+    {
+      name: "max-memory",
+      value: "MIB",
+      usual: "64",
+      help:
+        "memory for each kind of table; topic ids and filters have four times as much",
+    },
+    {
       name: "max-queue",
       value: "N",
       usual: "1000",
@@ -236,7 +250,7 @@ const PROGRAM: Program = {
       name: "overflow",
       value: "WORD",
       usual: "drop",
-      help: "when too many wait: drop the oldest, or refuse the publisher",
+      help: "when too many wait: drop the oldest, or refuse whoever publishes",
     },
     {
       name: "retry-ms",
@@ -362,7 +376,9 @@ async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
     history: flags.integer("history", 1, 1_000_000),
     predefined: file === undefined ? undefined : await readPredefined(file),
     maxClients: flags.integer("max-clients", 1, 10_000_000),
-    maxQueue: flags.integer("max-queue", 1, 10_000_000),
+    sessionExpiry: flags.integer("session-expiry", 0, 1_000_000_000),
+    maxMemory: flags.mebibytes("max-memory", 1, 1_000_000),
+    maxQueue: flags.integer("max-queue", 1, 100_000),
     overflow: flags.choice("overflow", ["drop", "refuse"]),
     retryMs: flags.integer("retry-ms", 1, 3_600_000),
     retries: flags.integer("retries", 0, 1_000),

@@ -22,15 +22,19 @@
  */
 export class Budget {
   readonly #limit: number;
+  readonly #whole: Budget | undefined;
   #used = 0;
 
   /**
    * Starts with nothing spent.
    *
    * @param limit octets, 0 or more
+   * @param whole the budget that this one is a share of: what is spent here is
+   * spent there too
    */
-  constructor(limit: number) {
+  constructor(limit: number, whole?: Budget) {
     this.#limit = limit;
+    this.#whole = whole;
   }
 
   /** Octets that are spent. */
@@ -40,7 +44,8 @@ export class Budget {
 
   /** Whether so many octets more would still be within the bound. */
   allows(octets: number): boolean {
-    return this.#used + octets <= this.#limit;
+    return this.#used + octets <= this.#limit &&
+      (this.#whole?.allows(octets) ?? true);
   }
 
   /**
@@ -50,12 +55,19 @@ export class Budget {
    */
   take(octets: number): boolean {
     if (!this.allows(octets)) return false;
-    this.#used += octets;
+    this.charge(octets);
     return true;
+  }
+
+  /** Spends octets whether they are there or not. */
+  charge(octets: number): void {
+    this.#used += octets;
+    this.#whole?.charge(octets);
   }
 
   /** Gives octets back that were taken. */
   give(octets: number): void {
     this.#used -= octets;
+    this.#whole?.give(octets);
   }
 }

@@ -66,6 +66,8 @@ export interface ClassicLimits {
 export interface ClassicHost {
   /** Hands on what was published, once it has been acknowledged. */
   publishClassic(now: Millis, topicName: ClassicTopic, data: string): void;
+  /** Drops what is no request; nor is it a message of another protocol. */
+  dropMalformed(peer: Peer, bytes: Uint8Array): void;
 }
 
 /** What the classic side counted, and what its tables hold now. */
@@ -160,7 +162,7 @@ export class ClassicBroker {
       request = decodeRequest(bytes);
     } catch (error) {
       if (!(error instanceof MalformedPacketError)) throw error;
-      return this.#outlet.drop(peer, "malformed", error.message);
+      return this.#host.dropMalformed(peer, bytes);
     }
 
     const { length } = bytes;

@@ -231,6 +231,16 @@ export class Flags {
   }
 
   /**
+   * A flag's value in mebibytes, as octets.
+   *
+   * @throws {UsageError} when it is no whole number from `min` to `max`
+   */
+  mebibytes(name: string, min: number, max: number): number | undefined {
+    const value = this.integer(name, min, max);
+    return value === undefined ? undefined : value * 1024 * 1024;
+  }
+
+  /**
    * A flag's value in seconds, as milliseconds.
    *
    * @throws {UsageError} when it is no number of seconds from `min` to a million

@@ -17,11 +17,12 @@ import { earliest, type Millis } from "./clock.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { Refusal } from "./events.ts";
 import type { Exchange } from "./exchange.ts";
-import type { Peer } from "./message.ts";
+import { isLoopback, type Peer } from "./message.ts";
 import type { OutboxHost } from "./outbox.ts";
 import type { Outlet } from "./outlet.ts";
 import {
   type Connect,
+  type MsgType,
   type Pingreq,
   PROTOCOL_ID,
   RETURN_CODE,
@@ -29,6 +30,7 @@ import {
   type WillTopicPacket,
 } from "./packet.ts";
 import { type Prompt, Prompts } from "./prompts.ts";
+import { LATE_MS } from "./received.ts";
 import {
   type Scheduler,
   Session,
@@ -50,6 +52,13 @@ export interface ConnectionOptions extends SessionLimits {
    * a client is lost; 1 to 10. For a minute or less it is 1.5 (§7.2).
    */
   readonly tolerance: number;
+  /** Clients connected from one address beyond this machine; 1 or more. */
+  readonly maxClientsPerSource: number;
+  /**
+   * How long a client may be away, in milliseconds, before its session goes for
+   * a new client where the table is full.
+   */
+  readonly sessionExpiryMs: Millis;
   /** Whether rules that are usually overlooked are held. */
   readonly strict: boolean;
   /** Whether a client without a client id is given one. */
@@ -90,6 +99,8 @@ export interface ConnectionStats {
   readonly unanswered: number;
   /** Prompts that were not answered in time. */
   readonly promptsExpired: number;
+  /** Sessions that went for a new client as theirs was away for too long. */
+  readonly expired: number;
   /** Requests that came twice and were answered again, nothing else. */
   readonly repeated: number;
 }
@@ -108,6 +119,9 @@ const MAX_CLIENT_ID = 256;
 /** The longest that the specification knows, in characters (§5.3.1). */
 const STRICT_CLIENT_ID = 23;
 
+/** How often in T_retry a client that asks again is sent its messages again. */
+const REMINDERS = 10;
+
 /** What a will costs besides its octets, generously. */
 const WILL_MARGIN = 1_000;
 
@@ -120,6 +134,10 @@ export class Connections implements Scheduler {
   readonly #host: ConnectionHost;
   readonly #byClient = new Map<string, Session>();
   readonly #byPeer = new Map<string, Session>();
+  /** Sessions whose client is away, the one that has been for longest first. */
+  readonly #away = new Set<Session>();
+  /** Clients connected, by address. */
+  readonly #bySource = new Map<string, number>();
   readonly #prompts: Prompts;
   readonly #deadlines = new Deadlines<Session>();
   readonly #lostBy = { silence: 0, "retries exhausted": 0, displaced: 0 };
@@ -128,6 +146,7 @@ export class Connections implements Scheduler {
     takenOver: 0,
     moved: 0,
     unanswered: 0,
+    expired: 0,
     repeated: 0,
   };
   #maximum = 0;
@@ -163,10 +182,14 @@ export class Connections implements Scheduler {
     return this.#byPeer.get(peer.key);
   }
 
-  /** The same, and notes that it has just been heard of. */
-  hear(now: Millis, peer: Peer): Session | undefined {
+  /** The same, and notes what has just been heard of it. */
+  hear(now: Millis, peer: Peer, type: MsgType): Session | undefined {
     const session = this.at(peer);
-    if (session !== undefined) session.heardAt = now;
+    if (session === undefined) return undefined;
+    session.heardAt = now;
+    const isOfConnect = type === "CONNECT" || type === "WILLTOPIC" ||
+      type === "WILLMSG";
+    if (!isOfConnect) session.hasSpoken = true;
     return session;
   }
 
@@ -199,7 +222,7 @@ export class Connections implements Scheduler {
     const connect = packet.clientId === "" && this.#options.allowEmptyClientId
       ? { ...packet, clientId: `auto-${peer.key}` }
       : packet;
-    const refusal = this.#refusalOf(connect);
+    const refusal = this.#refusalOf(now, peer, connect);
     if (refusal !== undefined) return this.#refuse(peer, refusal);
 
     // The same CONNECT again: its answer was lost, or the network doubled it.
@@ -294,7 +317,7 @@ export class Connections implements Scheduler {
       return this.schedule(session);
     }
     this.#apply(session, "DISCONNECT");
-    this.#leave(session);
+    this.#leave(now, session);
   }
 
   /** Stops asking a peer for its will. */
@@ -321,17 +344,29 @@ export class Connections implements Scheduler {
     switch (session.state) {
       case "asleep":
         this.#apply(session, "PINGREQ");
+        session.remindedAt = now;
         session.outbox.openForAwakening(now);
         this.settle(now, session);
         break;
-      case "awake": // it asks again: its messages are on their way
+      case "awake":
+        // It asks again: what it was sent may be lost, and it may not listen
+        // for as long as the next retry takes.
         this.#counts.repeated++;
+        this.#remind(now, session);
         break;
       default:
         this.#outlet.sendPacket(peer, { type: "PINGRESP" });
     }
     this.schedule(session);
     return true;
+  }
+
+  /** Sends again what is unanswered, but for a PINGREQ that came twice. */
+  #remind(now: Millis, session: Session): void {
+    if (now - session.remindedAt < this.#options.retryMs / REMINDERS) return;
+    session.remindedAt = now;
+    session.outbox.remind(now);
+    this.settle(now, session);
   }
 
   /** Lets an awake client sleep on when all has been delivered (§6.14). */
@@ -365,9 +400,9 @@ export class Connections implements Scheduler {
     };
   }
 
-  #refusalOf(packet: Connect): Refusal | undefined {
+  #refusalOf(now: Millis, peer: Peer, packet: Connect): Refusal | undefined {
     const { protocolId, clientId, duration } = packet;
-    const { strict, requireKeepAlive, maxClients } = this.#options;
+    const { strict, requireKeepAlive } = this.#options;
     if (protocolId !== PROTOCOL_ID) return "protocolId"; // §5.3.8
     if (
       clientId === "" || utf8Length(clientId) > MAX_CLIENT_ID ||
@@ -377,14 +412,43 @@ export class Connections implements Scheduler {
     }
     if (strict && [...clientId].length > STRICT_CLIENT_ID) return "clientId";
     if (duration === 0 && requireKeepAlive) return "keepAlive";
-    const isNew = !this.#byClient.has(clientId);
-    return isNew && this.#byClient.size >= maxClients ? "clients" : undefined;
+    const session = this.#byClient.get(clientId);
+    if (session === undefined && !this.#hasPlace(now)) return "clients";
+    if (session?.isConnected !== true && this.#isCrowded(peer)) {
+      return "clients";
+    }
+    return undefined;
+  }
+
+  /** Whether there is a place in the table, or one that can be made. */
+  #hasPlace(now: Millis): boolean {
+    const { maxClients, sessionExpiryMs } = this.#options;
+    if (this.#byClient.size < maxClients) return true;
+    const [oldest] = this.#away;
+    if (oldest === undefined || now - oldest.leftAt < sessionExpiryMs) {
+      return false;
+    }
+    this.#counts.expired++;
+    this.#remove(oldest);
+    return true;
+  }
+
+  /** Whether as many are connected from a peer's address as may be. */
+  #isCrowded(peer: Peer): boolean {
+    const { maxClientsPerSource } = this.#options;
+    return !isLoopback(peer) &&
+      (this.#bySource.get(peer.hostname) ?? 0) >= maxClientsPerSource;
   }
 
   #wasJustAccepted(now: Millis, session: Session, peer: Peer): boolean {
-    return session.state === "active" && session.peer?.key === peer.key &&
-      session.connect !== undefined &&
-      now - session.connect.at < this.#options.retryMs;
+    if (session.state !== "active" || session.peer?.key !== peer.key) {
+      return false;
+    }
+    // A client that has gone on from there has its answer: then only the network
+    // sends the same again, and soon, or it has started anew.
+    const { retryMs } = this.#options;
+    const window = session.hasSpoken ? Math.min(retryMs, LATE_MS) : retryMs;
+    return session.connect !== undefined && now - session.connect.at < window;
   }
 
   /** Says again that a CONNECT with a will was accepted, if it just was. */
@@ -408,7 +472,7 @@ export class Connections implements Scheduler {
   ): void {
     const { clientId, cleanSession, duration } = packet;
     // The table, and the memory, may have been filled since it was asked.
-    const refusal = this.#refusalOf(packet) ??
+    const refusal = this.#refusalOf(now, peer, packet) ??
       (this.#hasRoomFor(will) ? undefined : "memory");
     if (refusal !== undefined) return this.#refuse(peer, refusal);
     this.#prompts.end(peer);
@@ -420,9 +484,8 @@ export class Connections implements Scheduler {
         type: "DISCONNECT",
         duration: undefined,
       });
-      this.#byPeer.delete(session.peer.key);
     }
-    session.outbox.close();
+    this.#detach(session);
     // §6.3: what is known of the client is forgotten, or else kept; but even
     // then it may itself have forgotten its topic ids.
     if (cleanSession && !wakesOnly) this.#forget(session);
@@ -430,6 +493,7 @@ export class Connections implements Scheduler {
     session.isClean = wakesOnly ? session.isClean : cleanSession;
     session.setWill(will);
     session.lastSubscribe = undefined;
+    session.hasSpoken = false;
     session.connect = {
       clientId,
       will: packet.will,
@@ -437,8 +501,7 @@ export class Connections implements Scheduler {
       duration,
       at: now,
     };
-    session.peer = peer;
-    this.#byPeer.set(peer.key, session);
+    this.#attach(session, peer);
     session.apply("CONNECT");
     session.supervise(now, this.#toleratedMs(duration));
     this.#counts.connected++;
@@ -476,12 +539,15 @@ export class Connections implements Scheduler {
     const occupant = this.at(peer);
     const from = session.peer!;
     this.#prompts.end(peer);
+    this.#uncount(from);
     this.#byPeer.delete(from.key);
-    this.#byPeer.set(peer.key, session);
-    session.peer = peer;
+    this.#attach(session, peer);
     this.#counts.moved++;
     const { clientId } = session;
     this.#outlet.trace({ type: "move", clientId, from, peer });
+    // What was under way went to where it is no more.
+    session.remindedAt = now;
+    session.outbox.remind(now);
     if (occupant !== undefined) this.#lose(now, occupant, "displaced");
   }
 
@@ -510,16 +576,31 @@ export class Connections implements Scheduler {
     this.#lostBy[event]++;
     this.#detach(session);
     this.#host.publishWill(now, session);
-    this.#leave(session);
+    this.#leave(now, session);
   }
 
   /** A connection is over; its session too, unless there is something to keep. */
-  #leave(session: Session): void {
+  #leave(now: Millis, session: Session): void {
     this.#detach(session);
     this.#deadlines.delete(session);
-    if (!session.isClean && !session.isBlank) return;
+    if (session.isClean || session.isBlank) return this.#remove(session);
+    session.leftAt = now;
+    this.#away.add(session);
+  }
+
+  #remove(session: Session): void {
     this.#forget(session);
+    this.#away.delete(session);
     this.#byClient.delete(session.clientId);
+  }
+
+  /** A client is reached here from now on. */
+  #attach(session: Session, peer: Peer): void {
+    this.#away.delete(session);
+    this.#byPeer.set(peer.key, session);
+    session.peer = peer;
+    const { hostname } = peer;
+    this.#bySource.set(hostname, (this.#bySource.get(hostname) ?? 0) + 1);
   }
 
   /** Nothing is sent to a client from here on. */
@@ -527,10 +608,16 @@ export class Connections implements Scheduler {
     const { peer } = session;
     session.outbox.close();
     session.peer = undefined;
+    if (peer === undefined) return;
+    this.#uncount(peer);
     // Another one may have the address already.
-    if (peer !== undefined && this.at(peer) === session) {
-      this.#byPeer.delete(peer.key);
-    }
+    if (this.at(peer) === session) this.#byPeer.delete(peer.key);
+  }
+
+  #uncount({ hostname }: Peer): void {
+    const left = this.#bySource.get(hostname)! - 1;
+    if (left === 0) this.#bySource.delete(hostname);
+    else this.#bySource.set(hostname, left);
   }
 
   #forget(session: Session): void {

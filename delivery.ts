@@ -105,6 +105,7 @@ export class Delivery implements OutboxHost<Session> {
   handleTopicRefused(session: Session, { topicName }: TopicEntry): void {
     const filter = topicName as string as TopicFilter;
     if (!session.deleteSubscription(filter)) return;
+    session.outbox.dropRetained(filter);
     this.#exchange.unsubscribe(filter, session);
     const peer = session.peer!;
     this.#outlet.trace({ type: "unsubscribe", peer, topicName });

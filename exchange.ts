@@ -182,18 +182,10 @@ export class Exchange {
     return matched.length;
   }
 
-  /** Hands a subscriber what is retained of the topics that a filter matches. */
-  deliverRetained(
-    now: Millis,
-    filter: TopicFilter,
-    subscriber: Subscriber,
-    granted: DeliveryQos,
-  ): void {
+  /** What is retained of the topics that a filter matches, one at a time. */
+  retainedFor(filter: TopicFilter): Iterator<Message> {
     const retained = isSystem(filter) ? this.#system : this.#retained;
-    retained.match(filter, (message) => {
-      const qos = granted < message.qos ? granted : message.qos;
-      subscriber.deliver(now, message, qos, true);
-    });
+    return retained.match(filter);
   }
 
   /** Lets one of the broker's own topics retain nothing any more. */

@@ -170,7 +170,7 @@ export class Gateway {
     }
     this.#received[packet.type]++;
     // Whatever it is: its sender is alive.
-    const session = this.#connections.hear(now, peer);
+    const session = this.#connections.hear(now, peer, packet.type);
     if (session === undefined) this.#handleStranger(now, peer, packet);
     else this.#handleClient(now, peer, session, packet);
   }

@@ -1,7 +1,7 @@
 /**
  * MQTT-SN 1.2 on the wire: octets to packets and packets to octets. Knows the
  * layouts of section 5 of the specification, to the bit; nothing of who sends
- * what when, of sessions, or of which answer a packet deserves (`router.ts`).
+ * what when, of sessions, or of which answer a packet deserves (`gateway.ts`).
  *
  * A message says its own length, in one octet or, after an octet 01, in two
  * more. Both forms are read for every length; the short one is written wherever

@@ -7,6 +7,7 @@
 
 import type { Millis } from "./clock.ts";
 import { MAX_DATAGRAM } from "./message.ts";
+import { LATE_MS } from "./received.ts";
 import { MAX_TOPIC_ID } from "./topic_ids.ts";
 
 /** The limits of a router, and what it does where there is a choice. */
@@ -24,8 +25,9 @@ export interface RouterOptions {
   /**
    * Memory in octets, estimated, for each of: classic histories, classic
    * subscriptions that wait, those that are held, messages that wait for
-   * MQTT-SN's clients (one client's: an eighth), their topic ids, filters and
-   * wills, and retained messages; 65,507 or more. Default 64 MiB.
+   * MQTT-SN's clients, and retained messages; and four times as much for topic
+   * ids, filters and wills. One client has an eighth at most. 65,507 or more.
+   * Default 64 MiB.
    */
   readonly maxMemory?: number;
   /**
@@ -40,6 +42,14 @@ export interface RouterOptions {
 
   /** MQTT-SN clients, kept sessions included; 1 or more. Default 10,000. */
   readonly maxClients?: number;
+  /** Those connected from one address beyond this machine. Default 1,000. */
+  readonly maxClientsPerSource?: number;
+  /**
+   * Seconds that a client may be away before its kept session goes for a new
+   * client, where there are as many as there may be; 0 or more. Default 86,400, a
+   * day.
+   */
+  readonly sessionExpiry?: number;
   /** Messages that wait for one client; 1 or more. Default 1,000. */
   readonly maxQueue?: number;
   /** Subscriptions of one client; 1 or more. Default 1,000. */
@@ -50,6 +60,12 @@ export interface RouterOptions {
   readonly maxRetained?: number;
   /** QoS 2 messages of one client that wait for PUBREL. Default 256. */
   readonly maxUnreleased?: number;
+  /**
+   * How late the network may deliver a copy of a PUBLISH of QoS 2 after its
+   * PUBREL, in milliseconds, `retryMs` at most. A client that uses one msgId for
+   * everything needs 0. Default 2,000.
+   */
+  readonly lateMs?: Millis;
   /** PUBLISHes a second from one client; 0, the default, for any number. */
   readonly maxRate?: number;
   /** The longest MQTT-SN message that is sent, in octets, 32 to 65,507, the default. */
@@ -115,11 +131,14 @@ export const LIMITS = {
   allowanceRate: [16 * 1024, 1, Infinity],
   maxSources: [10_000, 1, Infinity],
   maxClients: [10_000, 1, Infinity],
+  maxClientsPerSource: [1_000, 1, Infinity],
+  sessionExpiry: [86_400, 0, Infinity],
   maxQueue: [1_000, 1, Infinity],
   maxSubscriptions: [1_000, 1, Infinity],
   maxTopicIds: [10_000, 1, MAX_TOPIC_ID],
   maxRetained: [100_000, 0, Infinity],
   maxUnreleased: [256, 1, 0xffff],
+  lateMs: [LATE_MS, 0, Infinity],
   maxRate: [0, 0, Infinity],
   maxPacket: [MAX_DATAGRAM, 32, MAX_DATAGRAM],
   retryMs: [10_000, 1, Infinity],

@@ -16,7 +16,7 @@
 
 import type { Budget } from "./budget.ts";
 import type { Millis } from "./clock.ts";
-import type { DeliveryQos, Message } from "./message.ts";
+import type { DeliveryQos, Message, TopicFilter } from "./message.ts";
 import { RETURN_CODE, type TopicAck } from "./packet.ts";
 import type { TopicAlias, TopicEntry, TopicIds } from "./topic_ids.ts";
 
@@ -129,6 +129,15 @@ interface InFlight extends Queued {
   isCongested: boolean;
 }
 
+/** What is retained for a subscription. */
+interface RetainedSource {
+  /** The message whose turn it is. */
+  next: Message;
+  /** Those that follow. */
+  readonly messages: Iterator<Message>;
+  readonly granted: DeliveryQos;
+}
+
 /** What an outbox waits for. */
 type Wait =
   | { readonly kind: "nothing" }
@@ -139,7 +148,7 @@ type Wait =
     triesLeft: number;
   };
 
-const NOTHING: Wait = { kind: "nothing" };
+const NOTHING = { kind: "nothing" } as const;
 
 /** What the engine needs around a message that waits, in octets, roughly. */
 const OVERHEAD = 160;
@@ -160,6 +169,10 @@ export class Outbox<Owner extends OutboxOwner> {
   #atMostOnce = 0;
   /** Memory of what waits and of what is under way. */
   #octets = 0;
+  /** What is retained for new subscriptions, by filter: taken as it goes. */
+  #retained: Map<TopicFilter, RetainedSource> | undefined;
+  /** Whether the next is from there: by turns with what waits in the queue. */
+  #isRetainedNext = false;
   #current: InFlight | undefined;
   #wait: Wait = NOTHING;
   #lastMsgId = 0;
@@ -177,9 +190,13 @@ export class Outbox<Owner extends OutboxOwner> {
     this.#host = host;
   }
 
-  /** How many messages wait, the one under way included. */
+  /**
+   * How many messages wait, the one under way included; those that are retained
+   * for a new subscription count as one, as nobody knows how many they are.
+   */
   get size(): number {
-    return this.#queue.length + (this.#current === undefined ? 0 : 1);
+    return this.#queue.length + (this.#current === undefined ? 0 : 1) +
+      (this.#retained?.size ?? 0);
   }
 
   /** Whether an answer of the client is awaited. */
@@ -236,6 +253,7 @@ export class Outbox<Owner extends OutboxOwner> {
     if (this.#current !== undefined) this.#release(this.#current.message);
     this.#queue.length = 0;
     this.#atMostOnce = 0;
+    this.#retained = undefined;
     this.#current = undefined;
   }
 
@@ -253,6 +271,27 @@ export class Outbox<Owner extends OutboxOwner> {
     this.#pump(now);
   }
 
+  /**
+   * Takes what is retained for a subscription, in the place of what was left of
+   * the same one's. It takes no room: each is looked for when its turn comes.
+   */
+  addRetained(
+    now: Millis,
+    filter: TopicFilter,
+    messages: Iterator<Message>,
+    granted: DeliveryQos,
+  ): void {
+    const { value: next } = messages.next();
+    if (next === undefined) return this.dropRetained(filter);
+    (this.#retained ??= new Map()).set(filter, { next, messages, granted });
+    this.#pump(now);
+  }
+
+  /** Forgets what is retained for a subscription that is no more. */
+  dropRetained(filter: TopicFilter): void {
+    this.#retained?.delete(filter);
+  }
+
   /** Takes a REGACK; false when none is awaited under its msgId. */
   handleRegack(
     now: Millis,
@@ -260,6 +299,10 @@ export class Outbox<Owner extends OutboxOwner> {
   ): boolean {
     if (!this.#isAwaited("REGACK", msgId)) return false;
     const current = this.#current!;
+    if (returnCode === RETURN_CODE.congestion) {
+      current.isCongested = true; // and again at the next retry
+      return true;
+    }
     const entry = current.entry!;
     this.#wait = NOTHING;
     if (returnCode === RETURN_CODE.accepted) entry.isKnown = true;
@@ -334,24 +377,39 @@ export class Outbox<Owner extends OutboxOwner> {
       return true;
     }
     wait.triesLeft--;
+    this.#resend(now, wait);
+    return true;
+  }
+
+  /** Sends again at once what is unanswered: the client asks for it. */
+  remind(now: Millis): void {
+    const wait = this.#wait;
+    if (wait.kind !== "nothing") this.#resend(now, wait);
+  }
+
+  #resend(now: Millis, wait: Exclude<Wait, typeof NOTHING>): void {
     wait.retryAt = now + this.#limits.retryMs;
     this.#host.handleRetry(this.#owner);
     const current = this.#current!;
+    let fits = true;
     switch (wait.kind) {
       case "REGACK":
-        this.#host.sendRegister(this.#owner, current.entry!, wait.msgId);
+        fits = this.#host.sendRegister(this.#owner, current.entry!, wait.msgId);
         break;
       case "PUBACK":
       case "PUBREC":
-        this.#publish(current);
+        fits = this.#publish(current);
         break;
       case "PUBCOMP":
         this.#host.sendPubrel(this.#owner, current.msgId);
         break;
       default:
-        wait satisfies never;
+        wait.kind satisfies never;
     }
-    return true;
+    if (fits) return;
+    // The client has moved to where less fits a packet.
+    this.#lose("tooLong");
+    this.#pump(now);
   }
 
   #start(now: Millis): void {
@@ -468,9 +526,8 @@ export class Outbox<Owner extends OutboxOwner> {
   }
 
   #takeNext(): InFlight | undefined {
-    const next = this.#queue.shift();
+    const next = this.#takeQueued();
     if (next === undefined) return undefined;
-    if (next.qos === 0) this.#atMostOnce--;
     return {
       message: next.message,
       qos: next.qos,
@@ -484,6 +541,36 @@ export class Outbox<Owner extends OutboxOwner> {
       repairs: 0,
       isCongested: false,
     };
+  }
+
+  #takeQueued(): Queued | undefined {
+    const isRetainedNext = this.#isRetainedNext || this.#queue.length === 0;
+    this.#isRetainedNext = !isRetainedNext;
+    const retained = isRetainedNext ? this.#takeRetained() : undefined;
+    if (retained !== undefined) return retained;
+    const next = this.#queue.shift();
+    if (next?.qos === 0) this.#atMostOnce--;
+    return next;
+  }
+
+  #takeRetained(): Queued | undefined {
+    if (this.#retained === undefined) return undefined;
+    const [first] = this.#retained;
+    if (first === undefined) return undefined;
+    const [filter, source] = first;
+    const { next: message, granted } = source;
+    const { value: next } = source.messages.next();
+    if (next === undefined) this.#retained.delete(filter);
+    else source.next = next;
+    this.#hold(costOf(message));
+    const qos = granted < message.qos ? granted : message.qos;
+    return { message, qos, retain: true };
+  }
+
+  /** One that is retained already takes no memory anew: it is only counted. */
+  #hold(cost: number): void {
+    this.#octets += cost;
+    this.#limits.queueBudget.charge(cost);
   }
 
   /** The delivery under way is over. */

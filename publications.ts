@@ -42,6 +42,8 @@ export interface PublicationOptions {
   readonly namedQosMinusOne: boolean;
   /** Until an unanswered packet is sent again, in milliseconds. */
   readonly retryMs: Millis;
+  /** How late a copy of a QoS 2 PUBLISH may come, in milliseconds; 0 for never. */
+  readonly lateMs: Millis;
   /** Sources without connection whose rate is followed; 1 or more. */
   readonly maxSources: number;
 }
@@ -63,12 +65,6 @@ export interface PublicationStats {
   /** Wills published. */
   readonly wills: number;
 }
-
-/**
- * How late a copy of a PUBLISH may come after its PUBREL, in milliseconds: the
- * network may hold one back, and the client may use the msgId again.
- */
-const LATE_MS = 2_000;
 
 /** What clients of one gateway publish. */
 export class Publications {
@@ -239,8 +235,8 @@ export class Publications {
   release(now: Millis, peer: Peer, session: Session, msgId: number): void {
     // The answer was lost, or the session is another one: without an answer the
     // client would ask for ever.
-    const { retryMs } = this.#options;
-    session.received.release(now, msgId, Math.min(retryMs, LATE_MS));
+    const { retryMs, lateMs } = this.#options;
+    session.received.release(now, msgId, Math.min(retryMs, lateMs));
     this.#outlet.sendPacket(peer, { type: "PUBCOMP", msgId });
   }
 

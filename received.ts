@@ -21,6 +21,12 @@ interface Entry {
   until: Millis;
 }
 
+/**
+ * How late the network may deliver a copy of a datagram, in milliseconds, unless
+ * told otherwise.
+ */
+export const LATE_MS = 2_000;
+
 /** Released msgIds that are remembered, at most. */
 const MAX_RELEASED = 256;
 

@@ -46,10 +46,10 @@ const NODE = 96;
  * const topicName = parseTopicName("house/attic/temperature")!;
  * retained.set(new Message(topicName, encodeUtf8("21.5"), 0, true));
  * const names: string[] = [];
- * retained.match(
- *   parseTopicFilter("house/+/temperature")!,
- *   ({ topicName }) => names.push(topicName),
- * );
+ * const matches = retained.match(parseTopicFilter("house/+/temperature")!);
+ * for (let next; !(next = matches.next()).done;) {
+ *   names.push(next.value.topicName);
+ * }
  * assertEquals(names, ["house/attic/temperature"]);
  * ```
  */
@@ -154,16 +154,13 @@ export class RetainedMessages {
   }
 
   /**
-   * Visits the messages whose topics a filter matches, each once: a topic before
-   * those below it, and levels in the order in which they came to be. So the
-   * same calls before give the same order.
-   *
-   * Nothing must be set or deleted before this returns.
-   *
-   * @param visit is called with each message
+   * The messages whose topics a filter matches, each once: a topic before those
+   * below it. One is looked for when it is asked for, among those that are there
+   * then; so the first of a hundred thousand costs no more than an only one, and
+   * what is set or deleted meanwhile does no harm.
    */
-  match(filter: TopicFilter, visit: (message: Message) => void): void {
-    walk(this.#root, filter.split("/"), 0, visit);
+  match(filter: TopicFilter): Iterator<Message> {
+    return walk(this.#root, filter.split("/"), 0);
   }
 }
 
@@ -180,32 +177,33 @@ function octetsOf({ topicName, payload }: Message): number {
   return utf8Length(topicName) + payload.length;
 }
 
-/** Visits what a filter's levels from `depth` on match below a node. */
-function walk(
+/** What a filter's levels from `depth` on match below a node. */
+function* walk(
   node: MessageNode,
   levels: readonly string[],
   depth: number,
-  visit: (message: Message) => void,
-): void {
+): Generator<Message, undefined> {
   for (; depth < levels.length; depth++) {
     const level = levels[depth]!;
     if (level === "+" || level === "#") {
-      if (level === "#" && node.message !== undefined) visit(node.message);
+      if (level === "#" && node.message !== undefined) yield node.message;
       for (const child of node.children) {
         if (depth === 0 && isReserved(child.level)) continue; // §4.7.2
-        if (level === "+") walk(child, levels, depth + 1, visit);
-        else visitAll(child, visit);
+        if (level === "+") yield* walk(child, levels, depth + 1);
+        else yield* all(child);
       }
-      return;
+      return undefined;
     }
     const child = node.child(level);
-    if (child === undefined) return;
+    if (child === undefined) return undefined;
     node = child;
   }
-  if (node.message !== undefined) visit(node.message);
+  if (node.message !== undefined) yield node.message;
+  return undefined;
 }
 
-function visitAll(node: MessageNode, visit: (message: Message) => void): void {
-  if (node.message !== undefined) visit(node.message);
-  for (const child of node.children) visitAll(child, visit);
+function* all(node: MessageNode): Generator<Message, undefined> {
+  if (node.message !== undefined) yield node.message;
+  for (const child of node.children) yield* all(child);
+  return undefined;
 }

@@ -33,7 +33,7 @@ import {
   type Peer,
   type TopicName,
 } from "./message.ts";
-import { isFramed } from "./mqttsn.ts";
+import { decodePacket, isFramed } from "./mqttsn.ts";
 import { limitsFrom, type RouterOptions, toleranceFrom } from "./options.ts";
 import { Outlet } from "./outlet.ts";
 import { MSG_TYPE } from "./packet.ts";
@@ -46,8 +46,11 @@ import {
 } from "./topics.ts";
 import { encodeUtf8 } from "./utf8.ts";
 
-/** One client's messages take no more than this part of the memory for all. */
-const QUEUE_SHARE = 8;
+/** One client's messages, or names, take no more than this part of the memory. */
+const SHARE = 8;
+
+/** Names take more memory than anything else where there are many clients. */
+const NAME_FACTOR = 4;
 
 /** Between two looks at the broker's own topics, while anyone subscribes. */
 const SYSTEM_INTERVAL_MS = 1_000;
@@ -106,7 +109,7 @@ export class Router implements Machine<RouterEvent> {
     this.#version = options.version ?? "unknown";
     this.#framing = { lenient: ignoreTail };
     this.#queueBudget = new Budget(limits.maxMemory);
-    this.#nameBudget = new Budget(limits.maxMemory);
+    this.#nameBudget = new Budget(limits.maxMemory * NAME_FACTOR);
     this.#exchange = new Exchange({ ...limits, overflow });
     this.#classic = new ClassicBroker(limits, this.#outlet, this);
     const gatewayOptions: GatewayOptions = {
@@ -114,7 +117,9 @@ export class Router implements Machine<RouterEvent> {
       overflow,
       ignoreTail,
       tolerance: toleranceFrom(options),
-      maxQueueOctets: Math.ceil(limits.maxMemory / QUEUE_SHARE),
+      sessionExpiryMs: limits.sessionExpiry * 1_000,
+      maxQueueOctets: Math.ceil(limits.maxMemory / SHARE),
+      maxNameOctets: Math.ceil(limits.maxMemory / SHARE),
       queueBudget: this.#queueBudget,
       nameBudget: this.#nameBudget,
       predefined: parsePredefined(
@@ -224,6 +229,15 @@ export class Router implements Machine<RouterEvent> {
     this.#exchange.deliver(now, message);
   }
 
+  /** Drops what is of no protocol, and says how it begins. */
+  dropMalformed(peer: Peer, bytes: Uint8Array): void {
+    this.#outlet.drop(
+      peer,
+      "malformed",
+      `Neither JSON nor MQTT-SN: ${problemOf(bytes)} in ${hexOf(bytes)}`,
+    );
+  }
+
   /** Brings the broker's own topics up to date for a new subscriber. */
   refreshSystem(now: Millis): void {
     if (this.#systemAt !== undefined) return; // less than a second old
@@ -269,6 +283,27 @@ export class Router implements Machine<RouterEvent> {
     if (bytes[0] !== BRACE || !isJson(bytes)) return true;
     return bytes[1] === MSG_TYPE.WILLMSG && this.#gateway.isPrompting(peer);
   }
+}
+
+/** Octets that are shown of a datagram that is of no protocol. */
+const MAX_SHOWN = 24;
+
+/** What a reader of MQTT-SN has to say of octets. */
+function problemOf(bytes: Uint8Array): string {
+  try {
+    return `${decodePacket(bytes).type} that was not expected`;
+  } catch (error) {
+    if (!(error instanceof MalformedPacketError)) throw error;
+    return error.message;
+  }
+}
+
+function hexOf(bytes: Uint8Array): string {
+  let hex = "";
+  for (const octet of bytes.subarray(0, MAX_SHOWN)) {
+    hex += `${octet.toString(16).padStart(2, "0")} `;
+  }
+  return hex + (bytes.length > MAX_SHOWN ? "…" : `(${bytes.length} octets)`);
 }
 
 /** `{`, with which an object in JSON begins. */

@@ -16,6 +16,7 @@
  * @module
  */
 
+import { Budget } from "./budget.ts";
 import type { Millis } from "./clock.ts";
 import type { Timed } from "./deadlines.ts";
 import type { Subscriber } from "./exchange.ts";
@@ -117,7 +118,10 @@ export interface Grant {
 }
 
 /** The limits of a session. */
-export interface SessionLimits extends OutboxLimits, TopicIdLimits {}
+export interface SessionLimits extends OutboxLimits, TopicIdLimits {
+  /** Memory for one client's topic ids, filters and will, in octets, estimated. */
+  readonly maxNameOctets: number;
+}
 
 /** Looks after a session's deadlines. */
 export interface Scheduler {
@@ -167,6 +171,12 @@ export class Session implements Subscriber, Timed {
   rateLeft = 0;
   /** When `rateLeft` was counted. */
   rateAt: Millis = -Infinity;
+  /** Whether anything else was heard of it since its CONNECT. */
+  hasSpoken = false;
+  /** When it was last sent its messages again as it asked for them. */
+  remindedAt: Millis = -Infinity;
+  /** When its connection ended, while it has none. */
+  leftAt: Millis = 0;
   /** When it was heard of last. */
   heardAt: Millis = 0;
   /** See {@linkcode Timed}. */
@@ -184,6 +194,7 @@ export class Session implements Subscriber, Timed {
   /** The silence that is allowed, 0 for any. */
   #allowedMs: Millis = 0;
   // Most clients never need one of these: each is made when it is needed.
+  #names: Budget | undefined;
   #topicIds: TopicIds | undefined;
   #subscriptions: Map<TopicFilter, Grant> | undefined;
   #received: Received | undefined;
@@ -221,7 +232,17 @@ export class Session implements Subscriber, Timed {
 
   /** Its topic ids. */
   get topicIds(): TopicIds {
-    return this.#topicIds ??= new TopicIds(this.#limits);
+    const { maxTopicIds } = this.#limits;
+    return this.#topicIds ??= new TopicIds({
+      maxTopicIds,
+      nameBudget: this.#share,
+    });
+  }
+
+  /** Its share of the memory for names. */
+  get #share(): Budget {
+    const { maxNameOctets, nameBudget } = this.#limits;
+    return this.#names ??= new Budget(maxNameOctets, nameBudget);
   }
 
   /** Takes it that the client has forgotten its topic ids. */
@@ -292,12 +313,11 @@ export class Session implements Subscriber, Timed {
    * @returns whether there was room for it; nothing changes if not
    */
   setWill(will: Will | undefined): boolean {
-    const { nameBudget } = this.#limits;
     const last = costOfWill(this.#will);
     const cost = costOfWill(will);
-    if (cost > last && !nameBudget.allows(cost - last)) return false;
-    nameBudget.give(last);
-    nameBudget.take(cost);
+    if (cost > last && !this.#share.allows(cost - last)) return false;
+    this.#share.give(last);
+    this.#share.charge(cost);
     this.#will = will;
     return true;
   }
@@ -310,7 +330,7 @@ export class Session implements Subscriber, Timed {
   addSubscription(filter: TopicFilter, grant: Grant): boolean {
     const subscriptions = this.#subscriptions ??= new Map();
     const isNew = !subscriptions.has(filter);
-    if (isNew && !this.#limits.nameBudget.take(costOfFilter(filter))) {
+    if (isNew && !this.#share.take(costOfFilter(filter))) {
       return false;
     }
     subscriptions.set(filter, grant);
@@ -320,7 +340,7 @@ export class Session implements Subscriber, Timed {
   /** Forgets a subscription; false when there was none. */
   deleteSubscription(filter: TopicFilter): boolean {
     if (!(this.#subscriptions?.delete(filter) ?? false)) return false;
-    this.#limits.nameBudget.give(costOfFilter(filter));
+    this.#share.give(costOfFilter(filter));
     return true;
   }
 
@@ -336,7 +356,7 @@ export class Session implements Subscriber, Timed {
     this.outbox.clear();
     this.#topicIds?.clear();
     for (const filter of this.subscriptions.keys()) {
-      this.#limits.nameBudget.give(costOfFilter(filter));
+      this.#share.give(costOfFilter(filter));
     }
     this.#subscriptions = undefined;
     this.#received = undefined;
@@ -347,6 +367,17 @@ export class Session implements Subscriber, Timed {
   /** See {@linkcode Subscriber}. */
   hasRoomFor(message: Message, others: number): boolean {
     return this.outbox.hasRoomFor(message, others);
+  }
+
+  /** Takes what is retained for one of its subscriptions, as it has room. */
+  deliverRetained(
+    now: Millis,
+    filter: TopicFilter,
+    messages: Iterator<Message>,
+    granted: DeliveryQos,
+  ): void {
+    this.outbox.addRetained(now, filter, messages, granted);
+    if (this.outbox.isWaiting) this.#scheduler.schedule(this);
   }
 
   /** See {@linkcode Subscriber}. */

@@ -159,7 +159,8 @@ export class Subscriptions {
     });
     if (isAgain) return;
     if (isSystem(filter)) this.#host.refreshSystem(now);
-    this.#exchange.deliverRetained(now, filter, session, granted);
+    const retained = this.#exchange.retainedFor(filter);
+    session.deliverRetained(now, filter, retained, granted);
   }
 
   /** The same again: its answer was lost, and what is retained was sent. */
@@ -255,6 +256,7 @@ export class Subscriptions {
 
   #remove(peer: Peer, session: Session, filter: TopicFilter): void {
     if (!session.deleteSubscription(filter)) return;
+    session.outbox.dropRetained(filter);
     this.#exchange.unsubscribe(filter, session);
     this.#outlet.trace({ type: "unsubscribe", peer, topicName: filter });
     if (!hasWildcard(filter)) {

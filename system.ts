@@ -81,6 +81,7 @@ export function systemTopics(
     ["clients/maximum", clients.maximum],
     ["clients/connected", connected],
     ["clients/disconnected", clients.total - connected],
+    ["clients/expired", mqttsn.expired],
     ["messages/received", sumOf(mqttsn.receivedByType)],
     ["messages/sent", sumOf(mqttsn.sentByType)],
     ["publish/messages/received", stats.published],

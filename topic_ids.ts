@@ -109,9 +109,6 @@ export class TopicIds {
   assign(topicName: TopicName, wanted?: number): TopicEntry | undefined {
     const known = this.#byName.get(topicName);
     if (known !== undefined && known.topicId !== 0) return known;
-    while (this.#byId.size >= MAX_TOPIC_ID) {
-      if (!this.#recycle()) return undefined;
-    }
     const entry = known ?? this.#add(topicName);
     if (entry === undefined) return undefined;
     const topicId = this.#freeId(wanted);

@@ -17,6 +17,7 @@ const STEPS: readonly (readonly [name: string, args: readonly string[]])[] = [
   ["types", ["check", "--quiet", "."]],
   ["purity", ["check", "--quiet", "--config", "tasks/pure.json", ...pure]],
   ["docs", ["doc", "--lint", "--quiet", ...rooms.map(({ file }) => file)]],
+  ["public docs", ["doc", "--lint", "--quiet", "mod.ts"]],
   ["tests", ["test", "-A", "--parallel", "--doc", "--quiet"]],
 ];
 

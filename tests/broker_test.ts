@@ -79,7 +79,7 @@ Deno.test("Broker logs what happens at debug, and warns when others can reach it
     'debug Forgot 1 of "a": count',
     `debug ${key} published 1 octets to "a"`,
     `debug Refused ${key}: Invalid request provided`,
-    `debug Dropped a datagram from ${key}: Cannot read the datagram: not JSON`,
+    `debug Dropped a datagram from ${key}: Neither JSON nor MQTT-SN: Cannot read a datagram: reserved type 91 (octet 1, MQTT-SN 1.2 §5.2.2) in 1b 5b 32 4a (4 octets)`,
   ]);
 });
 

@@ -52,6 +52,8 @@ const BROKER_FLAGS: Record<string, string[][]> = {
   "--history N": [["--history", "2"]],
   "--predefined FILE": [["--predefined", PREDEFINED]],
   "--max-clients N": [["--max-clients", "1"]],
+  "--session-expiry S": [["--session-expiry", "0"]],
+  "--max-memory MIB": [["--max-memory", "1"]],
   "--max-queue N": [["--max-queue", "1"]],
   "--overflow WORD": [["--overflow", "drop"], ["--overflow", "refuse"]],
   "--retry-ms N": [["--retry-ms", "50"]],
@@ -170,6 +172,21 @@ const BROKER_DATAGRAMS: readonly (readonly [string[], string[], string[]])[] = [
     ["--max-clients", "1"],
     ["07 04 00 01 00 00 62", "07 12 02 00 05 61 62", "02 18", CONNECT_A],
     [CONNACK, "08 13 00 00 00 00 05 00", "02 18", "03 05 01"],
+  ],
+  [
+    ["--max-clients", "1", "--session-expiry", "0"],
+    ["07 04 00 01 00 00 62", "07 12 02 00 05 61 62", "02 18", CONNECT_A],
+    [CONNACK, "08 13 00 00 00 00 05 00", "02 18", CONNACK],
+  ],
+  [
+    ["--max-memory", "1"],
+    [
+      CONNECT_A,
+      // A name of 65,400 octets takes nearly all of a client's eighth.
+      `01 FF 80 0A 00 00 00 01${" 61".repeat(65_400)}`,
+      "09 0A 00 00 00 02 61 2F 62",
+    ],
+    [CONNACK, "07 0B 00 01 00 01 00", "07 0B 00 00 00 02 01"],
   ],
   [
     ["--max-rate", "1"],

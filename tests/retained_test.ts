@@ -24,7 +24,10 @@ function retainedMessages(limits: Partial<RetainedLimits> = {}) {
 
 function matched(retained: RetainedMessages, text: string): string[] {
   const names: string[] = [];
-  retained.match(filter(text), ({ topicName }) => names.push(topicName));
+  const matches = retained.match(filter(text));
+  for (let next; !(next = matches.next()).done;) {
+    names.push(next.value.topicName);
+  }
   return names;
 }
 

@@ -64,6 +64,7 @@ function makeSession() {
       retries: 2,
       maxTopicIds: 10,
       maxQueueOctets: 1e6,
+      maxNameOctets: 1e6,
       queueBudget,
       nameBudget,
     },
