@@ -143,10 +143,22 @@ export {
   type WillEvent,
 } from "./events.ts";
 export type { ClassicStats } from "./classic_broker.ts";
+export type { SubscriptionStats } from "./subscriptions.ts";
+export type { PublicationStats } from "./publications.ts";
+export type { DeliveryStats } from "./delivery.ts";
 export type { GatewayStats } from "./gateway.ts";
 export type { MqttSnStats, RouterStats } from "./system.ts";
 export type { RouterOptions } from "./options.ts";
 export { Router } from "./router.ts";
+export {
+  Device,
+  type DeviceEvent,
+  type DeviceMessage,
+  type DeviceOptions,
+  type DeviceState,
+  type DeviceTopic,
+  type DeviceWill,
+} from "./device.ts";
 export {
   type AnswerEvent,
   ClassicDevice,
