@@ -20,6 +20,8 @@ import { utf8Length } from "./utf8.ts";
 export interface DeliveryStats {
   /** PUBLISHes sent, those sent again not counted. */
   readonly delivered: number;
+  /** Their payloads, in octets. */
+  readonly deliveredOctets: number;
   /** Packets sent again because they were not answered. */
   readonly retried: number;
   /** Messages that a client did not get, by reason. */
@@ -43,6 +45,7 @@ export class Delivery implements OutboxHost<Session> {
   readonly #exchange: Exchange;
   readonly #lost = zeros<LossReason>(LOSSES);
   #delivered = 0;
+  #deliveredOctets = 0;
   #retried = 0;
   /** The PUBLISH that was written last: many may be sent the same octets. */
   #written: { publish: OutgoingPublish; bytes: Uint8Array } | undefined;
@@ -64,7 +67,10 @@ export class Delivery implements OutboxHost<Session> {
   sendPublish(session: Session, publish: OutgoingPublish): boolean {
     const peer = session.peer!;
     if (!this.#fits(peer, 7 + publish.message.payload.length)) return false;
-    if (!publish.dup) this.#delivered++;
+    if (!publish.dup) {
+      this.#delivered++;
+      this.#deliveredOctets += publish.message.payload.length;
+    }
     this.#outlet.sendMessage(peer, "PUBLISH", this.#write(publish));
     return true;
   }
@@ -115,6 +121,7 @@ export class Delivery implements OutboxHost<Session> {
   stats(): DeliveryStats {
     return {
       delivered: this.#delivered,
+      deliveredOctets: this.#deliveredOctets,
       retried: this.#retried,
       lost: { ...this.#lost },
     };

@@ -58,6 +58,8 @@ export interface PublicationHost {
 export interface PublicationStats {
   /** PUBLISHes accepted. */
   readonly published: number;
+  /** Their payloads, in octets. */
+  readonly publishedOctets: number;
   /** Those among them that came without a connection. */
   readonly qosMinusOne: number;
   /** QoS 2 PUBLISHes that came twice and were published once. */
@@ -75,6 +77,7 @@ export class Publications {
   readonly #strangers: Allowances;
   readonly #counts = {
     published: 0,
+    publishedOctets: 0,
     qosMinusOne: 0,
     republished: 0,
     wills: 0,
@@ -196,6 +199,7 @@ export class Publications {
   #handOn(now: Millis, peer: Peer, message: Message): void {
     const { topicName, payload } = message;
     this.#counts.published++;
+    this.#counts.publishedOctets += payload.length;
     const octets = payload.length;
     this.#outlet.trace({ type: "publish", peer, topicName, octets });
     this.#host.publish(now, message);

@@ -87,6 +87,8 @@ export function systemTopics(
     ["publish/messages/received", stats.published],
     ["publish/messages/sent", mqttsn.delivered],
     ["publish/messages/dropped", lost],
+    ["publish/bytes/received", mqttsn.publishedOctets],
+    ["publish/bytes/sent", mqttsn.deliveredOctets],
     ["bytes/received", stats.receivedOctets],
     ["bytes/sent", stats.sentOctets],
     ["subscriptions/count", mqttsn.subscriptions],
@@ -97,10 +99,6 @@ export function systemTopics(
     // and what it has none for
     ["datagrams/received", stats.received],
     ["datagrams/sent", stats.sent],
-    ["clients/active", clients.active],
-    ["clients/asleep", clients.asleep],
-    ["clients/awake", clients.awake],
-    ["clients/lost", clients.lost],
     ["clients/prompted", mqttsn.prompts],
     ["clients/taken over", mqttsn.takenOver],
     ["clients/moved", mqttsn.moved],
@@ -117,7 +115,9 @@ export function systemTopics(
     ["classic/waiting", classic.waiting],
     ["classic/topics", classic.topics],
   ];
+  const { total: _total, maximum: _maximum, ...states } = clients;
   const byReason: [string, Readonly<Record<string, number>>][] = [
+    ["clients/by state", states],
     ["clients/lost by", mqttsn.lostBy],
     ["publish/messages/dropped by", mqttsn.lost],
     ["datagrams/dropped by", stats.dropped],

@@ -482,12 +482,32 @@ Deno.test("$SYS tells a filter every topic once, and what they say agrees with t
   assert(told.every(([, , retain]) => retain));
   assertEquals(new Set(told.map(([name]) => name)).size, told.length);
   const value = new Map(told.map(([name, value]) => [name, value]));
-  assertEquals(value.get("$SYS/broker/clients/active"), "1");
+  assertEquals(value.get("$SYS/broker/clients/by state/active"), "1");
   assertEquals(value.get("$SYS/broker/datagrams/dropped by/malformed"), "1");
   assertEquals(value.get("$SYS/broker/subscriptions/count"), "1");
   const later = reader.read(bench.run(1_000));
   assert(later.length > 0 && later.length < told.length);
   assert(later.every(([, , retain]) => !retain));
+});
+
+Deno.test("$SYS tells how much was published, and sent to subscribers", () => {
+  const bench = new GatewayBench();
+  bench.connect(ANN, "ann");
+  bench.connect(BOB, "bob");
+  for (const peer of [ANN, BOB]) bench.subscribe(peer, "ab");
+  bench.publish(CYD, { short: "ab" }, "hello", { qos: -1 });
+  const { published, publishedOctets, delivered, deliveredOctets } =
+    bench.stats;
+  assertEquals([published, publishedOctets], [1, 5]);
+  assertEquals([delivered, deliveredOctets], [2, 10]);
+  // The answer to the first question is one octet more.
+  for (const [name, octets] of [["received", "5"], ["sent", "11"]] as const) {
+    const topic = `$SYS/broker/publish/bytes/${name}`;
+    const sent = bench.subscribe(ANN, topic);
+    assertEquals(sent.slice(1).map(([, packet]) => textOf(packet)), [octets]);
+    bench.unsubscribe(ANN, topic);
+    bench.run(2_000);
+  }
 });
 
 Deno.test("$SYS tells a second subscriber the values at once as well", () => {
