@@ -80,11 +80,11 @@ const FILTERS: readonly SnTopic[] = [
 ];
 
 /** What a subscriber does besides. */
-type Habit = "stays" | "sleeps" | "reconnects" | "vanishes";
+type Habit = "stays" | "sleeps" | "reconnects" | "vanishes" | "moves";
 
 interface Participant {
   readonly name: string;
-  readonly peer: Peer;
+  peer: Peer;
   readonly client: SnClient;
   readonly habit: Habit;
   isAway: boolean;
@@ -98,6 +98,8 @@ class Story {
   readonly #random: Random;
   /** Whether nothing is lost, doubled, or sent twice for impatience. */
   readonly #isCalm: boolean;
+  /** Where the next who moves goes. */
+  #nextPort = 2_001;
   /** How many messages each publisher has for each topic. */
   readonly #counts = new Map<string, number>();
 
@@ -178,10 +180,12 @@ class Story {
       "sleeps",
       "reconnects",
       this.#isCalm ? "stays" : "vanishes",
+      this.#isCalm ? "sleeps" : "moves",
     ]);
   }
 
-  #plan({ name, client, ...participant }: Participant): void {
+  #plan(participant: Participant): void {
+    const { name, client } = participant;
     this.net.at(0, () => client.connect());
     const isPublisher = name.startsWith("p");
     const messages = isPublisher
@@ -212,6 +216,8 @@ class Story {
         return this.#planReconnects(client);
       case "vanishes":
         return this.#planAbsence(participant.peer, client);
+      case "moves":
+        return this.#planMoves(participant);
       default:
         participant.habit satisfies never;
     }
@@ -252,6 +258,20 @@ class Story {
       moment + this.#below(BUSY_MS / 2),
       () => this.net.attach(peer, client),
     );
+  }
+
+  /** Goes on from other addresses, as NAT may have it: awake, asleep, or between. */
+  #planMoves(participant: Participant): void {
+    const { client } = participant;
+    if (this.#chance(0.6)) this.#planSleep(client);
+    let moment = 0;
+    while ((moment += 500 + this.#below(2_500)) < BUSY_MS) {
+      this.net.at(moment, () => {
+        this.net.detach(participant.peer);
+        participant.peer = peerOf("127.0.0.1", this.#nextPort++);
+        this.net.attach(participant.peer, client);
+      });
+    }
   }
 
   /** Numbered for each publisher and topic: "p1:a/b:17". */

@@ -150,6 +150,8 @@ export class VirtualNet {
 
   /** Takes the machine at a peer out; what is on its way there vanishes. */
   detach(peer: Peer): void {
+    const node = this.#nodes.get(peer.key);
+    if (node !== undefined) node.timer = undefined; // nor does it send
     this.#nodes.delete(peer.key);
   }
 
