@@ -32,6 +32,7 @@ import {
 import { type Prompt, Prompts } from "./prompts.ts";
 import { LATE_MS } from "./received.ts";
 import {
+  costOfWill,
   type Scheduler,
   Session,
   SESSION_STATES,
@@ -121,9 +122,6 @@ const STRICT_CLIENT_ID = 23;
 
 /** How often in T_retry a client that asks again is sent its messages again. */
 const REMINDERS = 10;
-
-/** What a will costs besides its octets, generously. */
-const WILL_MARGIN = 1_000;
 
 /** The connections of one gateway. */
 export class Connections implements Scheduler {
@@ -335,7 +333,9 @@ export class Connections implements Scheduler {
     if (clientId !== "" && session?.clientId !== clientId) {
       const named = this.#byClient.get(clientId);
       if (named === undefined || !named.isConnected) return false;
-      if (!this.#options.allowMove) return false;
+      if (!this.#options.allowMove || this.#isCrowded(peer, named)) {
+        return false;
+      }
       this.#move(now, named, peer);
       session = named;
     }
@@ -353,6 +353,7 @@ export class Connections implements Scheduler {
         // for as long as the next retry takes.
         this.#counts.repeated++;
         this.#remind(now, session);
+        this.settle(now, session);
         break;
       default:
         this.#outlet.sendPacket(peer, { type: "PINGRESP" });
@@ -366,7 +367,6 @@ export class Connections implements Scheduler {
     if (now - session.remindedAt < this.#options.retryMs / REMINDERS) return;
     session.remindedAt = now;
     session.outbox.remind(now);
-    this.settle(now, session);
   }
 
   /** Lets an awake client sleep on when all has been delivered (§6.14). */
@@ -413,31 +413,32 @@ export class Connections implements Scheduler {
     if (strict && [...clientId].length > STRICT_CLIENT_ID) return "clientId";
     if (duration === 0 && requireKeepAlive) return "keepAlive";
     const session = this.#byClient.get(clientId);
-    if (session === undefined && !this.#hasPlace(now)) return "clients";
-    if (session?.isConnected !== true && this.#isCrowded(peer)) {
-      return "clients";
-    }
-    return undefined;
+    const hasPlace = session !== undefined || !this.#isFull() ||
+      this.#expired(now) !== undefined;
+    return hasPlace && !this.#isCrowded(peer, session) ? undefined : "clients";
   }
 
-  /** Whether there is a place in the table, or one that can be made. */
-  #hasPlace(now: Millis): boolean {
-    const { maxClients, sessionExpiryMs } = this.#options;
-    if (this.#byClient.size < maxClients) return true;
+  #isFull(): boolean {
+    return this.#byClient.size >= this.#options.maxClients;
+  }
+
+  /** The session that may go for a new client, `undefined` for none. */
+  #expired(now: Millis): Session | undefined {
     const [oldest] = this.#away;
-    if (oldest === undefined || now - oldest.leftAt < sessionExpiryMs) {
-      return false;
-    }
-    this.#counts.expired++;
-    this.#remove(oldest);
-    return true;
+    const { sessionExpiryMs } = this.#options;
+    return oldest !== undefined && now - oldest.leftAt >= sessionExpiryMs
+      ? oldest
+      : undefined;
   }
 
-  /** Whether as many are connected from a peer's address as may be. */
-  #isCrowded(peer: Peer): boolean {
-    const { maxClientsPerSource } = this.#options;
-    return !isLoopback(peer) &&
-      (this.#bySource.get(peer.hostname) ?? 0) >= maxClientsPerSource;
+  /** Whether as many others are connected from a peer's address as may be. */
+  #isCrowded(peer: Peer, session: Session | undefined): boolean {
+    const { hostname } = peer;
+    if (isLoopback(peer) || session?.peer?.hostname === hostname) return false;
+    // Who has the very address will have to go.
+    const others = (this.#bySource.get(hostname) ?? 0) -
+      (this.at(peer) === undefined ? 0 : 1);
+    return others >= this.#options.maxClientsPerSource;
   }
 
   #wasJustAccepted(now: Millis, session: Session, peer: Peer): boolean {
@@ -473,11 +474,12 @@ export class Connections implements Scheduler {
     const { clientId, cleanSession, duration } = packet;
     // The table, and the memory, may have been filled since it was asked.
     const refusal = this.#refusalOf(now, peer, packet) ??
-      (this.#hasRoomFor(will) ? undefined : "memory");
+      (this.#hasRoomFor(packet, will) ? undefined : "memory");
     if (refusal !== undefined) return this.#refuse(peer, refusal);
     this.#prompts.end(peer);
     const occupant = this.at(peer);
-    const session = this.#byClient.get(clientId) ?? this.#begin(clientId);
+    const session = this.#byClient.get(clientId) ??
+      this.#begin(now, clientId);
     if (session.peer !== undefined && session.peer.key !== peer.key) {
       this.#counts.takenOver++;
       this.#outlet.sendPacket(session.peer, {
@@ -521,13 +523,25 @@ export class Connections implements Scheduler {
     }
   }
 
-  #hasRoomFor(will: Will | undefined): boolean {
-    if (will === undefined) return true;
-    const octets = will.payload.length + 2 * (will.topicName ?? "").length;
-    return this.#options.nameBudget.allows(octets + WILL_MARGIN);
+  /** Whether a client's share, and the whole, has room for its will. */
+  #hasRoomFor(packet: Connect, will: Will | undefined): boolean {
+    const { maxNameOctets, nameBudget } = this.#options;
+    const { clientId, cleanSession } = packet;
+    const session = this.#byClient.get(clientId);
+    const rest = session === undefined || cleanSession
+      ? 0
+      : session.nameOctets - costOfWill(session.will);
+    const cost = costOfWill(will);
+    return rest + cost <= maxNameOctets &&
+      (will === undefined || nameBudget.allows(cost));
   }
 
-  #begin(clientId: string): Session {
+  #begin(now: Millis, clientId: string): Session {
+    const expired = this.#isFull() ? this.#expired(now) : undefined;
+    if (expired !== undefined) {
+      this.#counts.expired++;
+      this.#remove(expired);
+    }
     const session = new Session(clientId, this.#options, this.#sender, this);
     this.#byClient.set(clientId, session);
     this.#maximum = Math.max(this.#maximum, this.#byClient.size);
@@ -546,8 +560,8 @@ export class Connections implements Scheduler {
     const { clientId } = session;
     this.#outlet.trace({ type: "move", clientId, from, peer });
     // What was under way went to where it is no more.
-    session.remindedAt = now;
-    session.outbox.remind(now);
+    session.hasSpoken = true;
+    this.#remind(now, session);
     if (occupant !== undefined) this.#lose(now, occupant, "displaced");
   }
 

@@ -112,6 +112,7 @@ export class Delivery implements OutboxHost<Session> {
     const filter = topicName as string as TopicFilter;
     if (!session.deleteSubscription(filter)) return;
     session.outbox.dropRetained(filter);
+    session.topicIds.unsubscribe(topicName);
     this.#exchange.unsubscribe(filter, session);
     const peer = session.peer!;
     this.#outlet.trace({ type: "unsubscribe", peer, topicName });

@@ -107,6 +107,8 @@ interface Queued {
   readonly message: Message;
   readonly qos: DeliveryQos;
   readonly retain: boolean;
+  /** Whose retained message it is, if it is one. */
+  readonly filter?: TopicFilter | undefined;
 }
 
 /** The delivery that is under way. */
@@ -131,9 +133,6 @@ interface InFlight extends Queued {
 
 /** What is retained for a subscription. */
 interface RetainedSource {
-  /** The message whose turn it is. */
-  next: Message;
-  /** Those that follow. */
   readonly messages: Iterator<Message>;
   readonly granted: DeliveryQos;
 }
@@ -146,12 +145,20 @@ type Wait =
     readonly msgId: number;
     retryAt: Millis;
     triesLeft: number;
-  };
+  }
+  /** A burst of QoS 0 has left, and the network wants a moment. */
+  | { readonly kind: "pause"; readonly retryAt: Millis };
 
 const NOTHING = { kind: "nothing" } as const;
 
 /** What the engine needs around a message that waits, in octets, roughly. */
 const OVERHEAD = 160;
+
+/** Retained messages of QoS 0 that leave at once. */
+const MAX_BURST = 100;
+
+/** And the pause until the next as many, in milliseconds. */
+const PAUSE_MS = 10;
 
 /** More than waited at the start that one awakening may deliver. */
 const AWAKE_MARGIN = 100;
@@ -169,10 +176,11 @@ export class Outbox<Owner extends OutboxOwner> {
   #atMostOnce = 0;
   /** Memory of what waits and of what is under way. */
   #octets = 0;
-  /** What is retained for new subscriptions, by filter: taken as it goes. */
+  /**
+   * What is retained for new subscriptions, by filter. It goes before what waits
+   * in the queue: else a topic's old value would come behind a newer one.
+   */
   #retained: Map<TopicFilter, RetainedSource> | undefined;
-  /** Whether the next is from there: by turns with what waits in the queue. */
-  #isRetainedNext = false;
   #current: InFlight | undefined;
   #wait: Wait = NOTHING;
   #lastMsgId = 0;
@@ -281,9 +289,7 @@ export class Outbox<Owner extends OutboxOwner> {
     messages: Iterator<Message>,
     granted: DeliveryQos,
   ): void {
-    const { value: next } = messages.next();
-    if (next === undefined) return this.dropRetained(filter);
-    (this.#retained ??= new Map()).set(filter, { next, messages, granted });
+    (this.#retained ??= new Map()).set(filter, { messages, granted });
     this.#pump(now);
   }
 
@@ -369,6 +375,11 @@ export class Outbox<Owner extends OutboxOwner> {
   handleTimeout(now: Millis): boolean {
     const wait = this.#wait;
     if (wait.kind === "nothing" || now < wait.retryAt) return true;
+    if (wait.kind === "pause") {
+      this.#wait = NOTHING;
+      this.#pump(now);
+      return true;
+    }
     if (wait.triesLeft === 0) {
       this.#wait = NOTHING;
       if (!this.#current!.isCongested) return false;
@@ -384,10 +395,12 @@ export class Outbox<Owner extends OutboxOwner> {
   /** Sends again at once what is unanswered: the client asks for it. */
   remind(now: Millis): void {
     const wait = this.#wait;
-    if (wait.kind !== "nothing") this.#resend(now, wait);
+    if (wait.kind !== "nothing" && wait.kind !== "pause") {
+      this.#resend(now, wait);
+    }
   }
 
-  #resend(now: Millis, wait: Exclude<Wait, typeof NOTHING>): void {
+  #resend(now: Millis, wait: Extract<Wait, { msgId: number }>): void {
     wait.retryAt = now + this.#limits.retryMs;
     this.#host.handleRetry(this.#owner);
     const current = this.#current!;
@@ -441,6 +454,7 @@ export class Outbox<Owner extends OutboxOwner> {
 
   /** Goes as far as it can without an answer. */
   #pump(now: Millis): void {
+    let burst = 0;
     while (this.#isOpen && this.#left > 0 && this.#wait.kind === "nothing") {
       const current = this.#current ??= this.#takeNext();
       if (current === undefined) return;
@@ -449,6 +463,11 @@ export class Outbox<Owner extends OutboxOwner> {
         return this.#expect(now, "PUBCOMP", current.msgId);
       }
       this.#begin(now, current);
+      const isRetained = current.filter !== undefined;
+      if (isRetained && current.qos === 0 && ++burst === MAX_BURST) {
+        if (this.#wait.kind !== "nothing") return;
+        this.#wait = { kind: "pause", retryAt: now + PAUSE_MS };
+      }
     }
   }
 
@@ -461,7 +480,11 @@ export class Outbox<Owner extends OutboxOwner> {
     const entry = known?.alias === undefined
       ? topicIds.assign(topicName)
       : known;
-    if (entry === undefined) return this.#lose("topicIds");
+    if (entry === undefined) {
+      // Nor would there be an id for the rest of what is retained.
+      if (current.filter !== undefined) this.dropRetained(current.filter);
+      return this.#lose("topicIds");
+    }
     current.entry = entry;
     if (entry.alias === undefined && !entry.isKnown) {
       const msgId = this.#nextMsgId();
@@ -514,15 +537,18 @@ export class Outbox<Owner extends OutboxOwner> {
     entry.alias = undefined; // one that is unknown cannot be registered
   }
 
-  #expect(now: Millis, kind: Exclude<Wait["kind"], "nothing">, msgId: number) {
+  #expect(
+    now: Millis,
+    kind: Extract<Wait, { msgId: number }>["kind"],
+    msgId: number,
+  ): void {
     const { retryMs, retries } = this.#limits;
     this.#wait = { kind, msgId, retryAt: now + retryMs, triesLeft: retries };
   }
 
   #isAwaited(kind: Wait["kind"], msgId: number): boolean {
     const wait = this.#wait;
-    return wait.kind !== "nothing" && wait.kind === kind &&
-      wait.msgId === msgId;
+    return "msgId" in wait && wait.kind === kind && wait.msgId === msgId;
   }
 
   #takeNext(): InFlight | undefined {
@@ -532,6 +558,7 @@ export class Outbox<Owner extends OutboxOwner> {
       message: next.message,
       qos: next.qos,
       retain: next.retain,
+      filter: next.filter,
       msgId: 0,
       wasSent: false,
       isReleased: false,
@@ -544,9 +571,7 @@ export class Outbox<Owner extends OutboxOwner> {
   }
 
   #takeQueued(): Queued | undefined {
-    const isRetainedNext = this.#isRetainedNext || this.#queue.length === 0;
-    this.#isRetainedNext = !isRetainedNext;
-    const retained = isRetainedNext ? this.#takeRetained() : undefined;
+    const retained = this.#takeRetained();
     if (retained !== undefined) return retained;
     const next = this.#queue.shift();
     if (next?.qos === 0) this.#atMostOnce--;
@@ -555,16 +580,18 @@ export class Outbox<Owner extends OutboxOwner> {
 
   #takeRetained(): Queued | undefined {
     if (this.#retained === undefined) return undefined;
-    const [first] = this.#retained;
-    if (first === undefined) return undefined;
-    const [filter, source] = first;
-    const { next: message, granted } = source;
-    const { value: next } = source.messages.next();
-    if (next === undefined) this.#retained.delete(filter);
-    else source.next = next;
-    this.#hold(costOf(message));
-    const qos = granted < message.qos ? granted : message.qos;
-    return { message, qos, retain: true };
+    for (const [filter, { messages, granted }] of this.#retained) {
+      const { value: message } = messages.next();
+      if (message === undefined) {
+        this.#retained.delete(filter);
+        continue;
+      }
+      this.#hold(costOf(message));
+      const qos = granted < message.qos ? granted : message.qos;
+      return { message, qos, retain: true, filter };
+    }
+    this.#retained = undefined;
+    return undefined;
   }
 
   /** One that is retained already takes no memory anew: it is only counted. */

@@ -239,6 +239,11 @@ export class Session implements Subscriber, Timed {
     });
   }
 
+  /** Memory for its topic ids, filters and will, in octets, estimated. */
+  get nameOctets(): number {
+    return this.#names?.used ?? 0;
+  }
+
   /** Its share of the memory for names. */
   get #share(): Budget {
     const { maxNameOctets, nameBudget } = this.#limits;
@@ -406,7 +411,7 @@ function costOfFilter(filter: TopicFilter): number {
 }
 
 /** What a will costs, in octets, roughly. */
-function costOfWill(will: Will | undefined): number {
+export function costOfWill(will: Will | undefined): number {
   if (will === undefined) return 0;
   const { topicName = "", payload } = will;
   return topicName.length * 2 + payload.length + LEVEL_OVERHEAD;

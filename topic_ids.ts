@@ -74,6 +74,8 @@ export class TopicIds {
   /** Counts up, so that an id is given to another name as late as can be. */
   #lastId = 0;
   #hasRefused = false;
+  /** Whether all were looked at in vain: it is a long way for each message. */
+  #hasNoneToGo = false;
 
   /**
    * Starts with no topic.
@@ -136,6 +138,7 @@ export class TopicIds {
     if (entry === undefined) return;
     entry.alias = undefined;
     entry.isSubscribed = false;
+    this.#hasNoneToGo = false;
   }
 
   /**
@@ -152,6 +155,7 @@ export class TopicIds {
         continue;
       }
       entry.alias = undefined;
+      this.#hasNoneToGo = false;
       hadAlias = true;
     }
     const entry = this.at(topicId);
@@ -192,6 +196,7 @@ export class TopicIds {
     this.#byId.clear();
     this.#lastId = 0;
     this.#hasRefused = false;
+    this.#hasNoneToGo = false;
   }
 
   #freeId(wanted: number | undefined): number {
@@ -219,11 +224,13 @@ export class TopicIds {
       isSubscribed: false,
     };
     this.#byName.set(topicName, entry);
+    this.#hasNoneToGo = false;
     return entry;
   }
 
   /** Lets the oldest entry go that the client does not count on. */
   #recycle(): boolean {
+    if (this.#hasNoneToGo) return false;
     for (const entry of this.#byName.values()) {
       if (
         entry.isRegistered || entry.isSubscribed || entry.alias !== undefined
@@ -233,6 +240,7 @@ export class TopicIds {
       this.#limits.nameBudget.give(costOf(entry.topicName));
       return true;
     }
+    this.#hasNoneToGo = true;
     return false;
   }
 }
