@@ -186,9 +186,10 @@ export class ClassicBroker {
    */
   enter(now: Millis, topicName: ClassicTopic, payload: Uint8Array): void {
     const text = decodeUtf8Loosely(payload);
-    if (text.trim() === "" || text.length > MAX_DATAGRAM) return;
-    if (utf8Length(text) > MAX_DATAGRAM) return;
-    this.#histories.append(topicName, text);
+    // What was UTF-8 is as long as it was.
+    const octets = text.includes("\ufffd") ? utf8Length(text) : payload.length;
+    if (octets > MAX_DATAGRAM || text.trim() === "") return;
+    this.#histories.append(topicName, text, octets);
     this.#encoded = undefined;
     this.#serve(now, topicName);
   }

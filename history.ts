@@ -126,11 +126,15 @@ export class Histories {
   /**
    * Adds a datum to a topic's history.
    *
+   * @param octets the datum's length in UTF-8, where it is known
    * @returns the datum's length in octets
    * @throws {RangeError} when the datum alone does not fit a datagram
    */
-  append(topicName: ClassicTopic, text: string): number {
-    const octets = utf8Length(text);
+  append(
+    topicName: ClassicTopic,
+    text: string,
+    octets: number = utf8Length(text),
+  ): number {
     if (octets > MAX_DATAGRAM) {
       throw new RangeError(`Cannot keep a datum of ${octets} octets`);
     }
