@@ -146,7 +146,7 @@ type Wait =
     retryAt: Millis;
     triesLeft: number;
   }
-  /** A burst of QoS 0 has left, and the network wants a moment. */
+  /** A burst of retained messages has left, and others want a moment. */
   | { readonly kind: "pause"; readonly retryAt: Millis };
 
 const NOTHING = { kind: "nothing" } as const;
@@ -154,7 +154,7 @@ const NOTHING = { kind: "nothing" } as const;
 /** What the engine needs around a message that waits, in octets, roughly. */
 const OVERHEAD = 160;
 
-/** Retained messages of QoS 0 that leave at once. */
+/** Retained messages that leave, or are lost, at once. */
 const MAX_BURST = 100;
 
 /** And the pause until the next as many, in milliseconds. */
@@ -463,11 +463,10 @@ export class Outbox<Owner extends OutboxOwner> {
         return this.#expect(now, "PUBCOMP", current.msgId);
       }
       this.#begin(now, current);
-      const isRetained = current.filter !== undefined;
-      if (isRetained && current.qos === 0 && ++burst === MAX_BURST) {
-        if (this.#wait.kind !== "nothing") return;
-        this.#wait = { kind: "pause", retryAt: now + PAUSE_MS };
-      }
+      // Also those that are lost: a hundred thousand would take a second.
+      if (current.filter === undefined || ++burst < MAX_BURST) continue;
+      if (this.#wait.kind !== "nothing") return;
+      this.#wait = { kind: "pause", retryAt: now + PAUSE_MS };
     }
   }
 
@@ -532,9 +531,7 @@ export class Outbox<Owner extends OutboxOwner> {
     const current = this.#current!;
     current.repairs++;
     this.#wait = NOTHING;
-    const entry = current.entry!;
-    entry.isKnown = false;
-    entry.alias = undefined; // one that is unknown cannot be registered
+    this.#owner.topicIds.unlearn(current.entry!);
   }
 
   #expect(

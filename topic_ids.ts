@@ -141,6 +141,13 @@ export class TopicIds {
     this.#hasNoneToGo = false;
   }
 
+  /** Takes it that the client does not know a topic, by whatever it was named. */
+  unlearn(entry: TopicEntry): void {
+    entry.isKnown = false;
+    entry.alias = undefined; // one that is unknown cannot be registered
+    this.#hasNoneToGo = false;
+  }
+
   /**
    * Takes it that the client does not know what an id stands for: a pre-defined
    * one if there is one, as the client does not say which it means.

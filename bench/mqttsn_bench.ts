@@ -13,7 +13,7 @@
 
 import { type Peer, peerOf } from "../message.ts";
 import { decodePacket, encodePacket } from "../mqttsn.ts";
-import type { MqttSnPacket, Publish } from "../packet.ts";
+import type { MqttSnPacket, Publish, Register } from "../packet.ts";
 import { Router } from "../router.ts";
 
 const PUBLISH: Publish = {
@@ -26,12 +26,15 @@ const PUBLISH: Publish = {
   msgId: 0,
   data: new Uint8Array(64).fill(0x2e),
 };
-const REGISTER: MqttSnPacket = {
+const REGISTER: Register = {
   type: "REGISTER",
   topicId: 0,
   msgId: 1,
   topicName: "bench/house/1/temperature",
 };
+/** Topics that are published to among many subscriptions. */
+const MANY_TOPICS = 10_000;
+
 const publish = encodePacket(PUBLISH);
 const register = encodePacket(REGISTER);
 const puback = Uint8Array.of(7, 0x0d, 0, 1, 0, 2, 0);
@@ -94,6 +97,61 @@ for (const fanOut of [1, 10, 100]) {
       );
     }
   });
+}
+
+// The whole way of a PUBLISH to one of many topics, each with one subscriber: how
+// it grows with what does not match. Made when it is first asked for.
+for (const subscriptions of [10_000, 1_000_000]) {
+  let router: Router | undefined;
+  let next = 0;
+
+  Deno.bench(
+    `Router, a PUBLISH of QoS 0 among ${
+      subscriptions.toLocaleString("en")
+    } subscriptions`,
+    { group: "router, many subscriptions" },
+    () => {
+      router ??= crowdedRouter(subscriptions);
+      // The topics in an order that no cache has a use for.
+      next = (next + 7_919) % MANY_TOPICS;
+      router.handleDatagram(
+        0,
+        peerOf("127.0.0.1", 1),
+        encodePacket({
+          ...PUBLISH,
+          topicId: next + 1,
+        }),
+      );
+      if (drain(router) !== 1) throw new Error("not delivered");
+    },
+  );
+}
+
+/** A publisher at port 1, and subscribers with a hundred topics each. */
+function crowdedRouter(subscriptions: number): Router {
+  const router = new Router({ maxClients: 20_000, maxMemory: 4e9, history: 1 });
+  const topicOf = (i: number) =>
+    `client/${Math.floor(i / 100)}/sensor/${i % 100}`;
+  for (let i = 0; i < subscriptions; i++) {
+    const client = Math.floor(i / 100);
+    const peer = peerOf(`127.1.${client >> 8}.${client & 0xff}`, 1);
+    if (i % 100 === 0) connect(router, peer, `subscriber-${client}`);
+    take(router, peer, {
+      type: "SUBSCRIBE",
+      dup: false,
+      qos: 0,
+      msgId: i % 100 + 1,
+      topic: { topicIdType: "normal", topicName: topicOf(i) },
+    });
+    drain(router);
+  }
+  connect(router, peerOf("127.0.0.1", 1), "publisher");
+  for (let i = 0; i < MANY_TOPICS; i++) {
+    const topicName = topicOf(i * (subscriptions / MANY_TOPICS));
+    take(router, peerOf("127.0.0.1", 1), { ...REGISTER, topicName });
+  }
+  drain(router);
+  return router;
 }
 
 /** A router with a publisher at port 1 and so many subscribers of its topic. */

@@ -102,6 +102,21 @@ Deno.test("G28 what is retained at QoS 0 leaves by the hundred", () => {
   assertEquals([bench.stats.queued, bench.stats.queueMemory], [0, 0]);
 });
 
+Deno.test("G19 what is retained and does not fit a packet is lost by the hundred too", () => {
+  const bench = new GatewayBench({ maxPacket: 32 });
+  bench.connect(BOB, "bob");
+  for (let i = 0; i < 250; i++) {
+    const id = bench.register(BOB, `t/${i}`);
+    bench.publish(BOB, { id }, "x".repeat(30), { qos: 1, retain: true });
+  }
+  bench.connect(ANN, "ann");
+  for (let i = 0; i < 250; i++) bench.register(ANN, `t/${i}`);
+  assertEquals(bench.subscribe(ANN, "#", 1).length, 1);
+  assertEquals(bench.stats.lost.tooLong, 100);
+  bench.run(20);
+  assertEquals([bench.stats.lost.tooLong, bench.stats.queued], [250, 0]);
+});
+
 Deno.test("G28 a client without room for topic ids loses one retained message, not time", () => {
   const bench = withRetained(500, { maxTopicIds: 600 });
   bench.connect(ANN, "ann");
