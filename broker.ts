@@ -71,12 +71,11 @@ export interface BrokerStats extends RouterStats {
  * ```ts
  * import { assertEquals } from "@std/assert";
  * import { Broker } from "./broker.ts";
- * import { Publisher } from "./publisher.ts";
- * import { Subscriber } from "./subscriber.ts";
+ * import { ClassicClient } from "./classic_client.ts";
  *
  * await using broker = await Broker.listen({ port: 0 });
- * await using publisher = await Publisher.connect({ port: broker.port });
- * await using subscriber = await Subscriber.connect({ port: broker.port });
+ * await using publisher = await ClassicClient.connect({ port: broker.port });
+ * await using subscriber = await ClassicClient.connect({ port: broker.port });
  *
  * await publisher.publish("weather", "21.5");
  * assertEquals(await subscriber.subscribe("weather"), "21.5");

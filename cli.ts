@@ -7,9 +7,8 @@
  */
 
 import config from "./deno.json" with { type: "json" };
-import type { ClientOptions, NoAnswerError } from "./client.ts";
 import { Log, LOG_LEVELS, type LogLevel } from "./log.ts";
-import { DEFAULT_PORT } from "./message.ts";
+import { DEFAULT_PORT, type NoAnswerError } from "./message.ts";
 import { Interruption, messageOf } from "./template.ts";
 import { EXIT, exit, pause, print, printError } from "./terminal.ts";
 
@@ -90,8 +89,20 @@ export const BROKER_FLAGS: readonly Flag[] = [
   },
 ];
 
+/** What {@linkcode BROKER_FLAGS} ask for: options of a client of any protocol. */
+export interface ConnectOptions {
+  /** Address or name of the broker's machine. */
+  readonly hostname: string;
+  /** The broker's UDP port, 1 to 65535. */
+  readonly port: number;
+  /** How long to wait for the broker's answer, in milliseconds. */
+  readonly timeoutMs: number;
+  /** Where the client tells what it does. */
+  readonly log: Log;
+}
+
 /** The options of a client that {@linkcode BROKER_FLAGS} ask for. */
-export function clientOptionsFrom(flags: Flags): ClientOptions {
+export function clientOptionsFrom(flags: Flags): ConnectOptions {
   flags.choice("protocol", ["classic"]);
   return {
     hostname: flags.text("host") ?? "127.0.0.1",

@@ -185,6 +185,39 @@ export class RemoteProtocolError extends Error {
 }
 
 /**
+ * The broker did not answer in time: it may not be there.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { NoAnswerError, peerOf } from "./message.ts";
+ *
+ * const error = new NoAnswerError(peerOf("127.0.0.1", 12003), 5_000);
+ * assertEquals(
+ *   error.message,
+ *   "No broker answered at 127.0.0.1:12003 within 5 s",
+ * );
+ * ```
+ */
+export class NoAnswerError extends Error {
+  /** `"NoAnswerError"`. */
+  override readonly name = "NoAnswerError";
+  /** Whom was asked. */
+  readonly broker: Peer;
+
+  /**
+   * Says whom was asked and how long it had.
+   *
+   * @param broker whom was asked
+   * @param timeoutMs how long it had, in milliseconds
+   */
+  constructor(broker: Peer, timeoutMs: number) {
+    super(`No broker answered at ${broker.key} within ${timeoutMs / 1_000} s`);
+    this.broker = broker;
+  }
+}
+
+/**
  * Octets that are no message of the protocol. Decoders throw this and nothing
  * else; whoever called the decoder counts it and drops the datagram.
  */

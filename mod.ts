@@ -1,14 +1,14 @@
 /**
- * Publish/subscribe over UDP datagrams: a broker, a publisher and a subscriber,
- * for programs and for tests.
+ * Publish/subscribe over UDP datagrams: a broker and its clients, for programs
+ * and for tests.
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { Broker, Publisher, Subscriber } from "./mod.ts";
+ * import { Broker, ClassicClient } from "./mod.ts";
  *
  * await using broker = await Broker.listen({ port: 0 });
- * await using publisher = await Publisher.connect({ port: broker.port });
- * await using subscriber = await Subscriber.connect({ port: broker.port });
+ * await using publisher = await ClassicClient.connect({ port: broker.port });
+ * await using subscriber = await ClassicClient.connect({ port: broker.port });
  *
  * await publisher.publish("weather", "21.5");
  * await publisher.publish("weather", "22.0");
@@ -27,6 +27,7 @@ export {
   MalformedPacketError,
   MAX_DATAGRAM,
   type Message,
+  NoAnswerError,
   type Peer,
   peerOf,
   RemoteProtocolError,
@@ -188,17 +189,13 @@ export {
   Interruption,
   messageOf,
   REAL_CLOCK,
+  type RequestOptions,
   Template,
   type TemplateOptions,
 } from "./template.ts";
 export {
-  Client,
-  type ClientOptions,
-  type ClientSetup,
-  NoAnswerError,
-  RefusedError,
-  type RequestOptions,
-} from "./client.ts";
+  ClassicClient,
+  type ClassicClientOptions,
+  ClassicRefusedError,
+} from "./classic_client.ts";
 export { Broker, type BrokerOptions, type BrokerStats } from "./broker.ts";
-export { Publisher } from "./publisher.ts";
-export { Subscriber } from "./subscriber.ts";

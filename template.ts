@@ -20,6 +20,12 @@ export interface TemplateOptions {
   readonly clock?: Clock;
 }
 
+/** What a request can be given. */
+export interface RequestOptions {
+  /** Ends the wait for an answer. */
+  readonly signal?: AbortSignal;
+}
+
 /** The system's monotonic clock. */
 export const REAL_CLOCK: Clock = { now: () => performance.now() };
 
@@ -29,7 +35,7 @@ const MAX_TIMER = 2 ** 31 - 1;
 /**
  * A program: a machine at work on a transport.
  *
- * `Broker` and `Client` extend it. It starts to receive when it is made, and
+ * `Broker` and `ClassicClient` extend it. It starts to receive when it is made, and
  * ends with `close`, or at the end of an `await using` block.
  */
 export abstract class Template<Event> implements AsyncDisposable {

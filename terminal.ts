@@ -1,6 +1,6 @@
 /**
- * The terminal and the pipe: what a program writes and reads there, and how it
- * asks a person. Knows nothing of flags or protocols.
+ * The terminal, the pipe and files: what a program writes and reads there, and
+ * how it asks a person. Knows nothing of flags or protocols.
  *
  * @module
  */
@@ -142,6 +142,35 @@ function decode(decoder: TextDecoder, bytes?: Uint8Array<ArrayBuffer>): string {
       : decoder.decode(bytes, { stream: true });
   } catch (cause) {
     throw new Error("Cannot read standard input: it is no UTF-8", { cause });
+  }
+}
+
+/**
+ * The octets of a file that a person named.
+ *
+ * @throws {Error} when it cannot be read, with the reason in words
+ * @example
+ * ```ts
+ * import { assertRejects } from "@std/assert";
+ * import { readFile } from "./terminal.ts";
+ *
+ * await assertRejects(
+ *   () => readFile("no such file"),
+ *   Error,
+ *   'Cannot read "no such file": there is no such file',
+ * );
+ * ```
+ */
+export async function readFile(file: string): Promise<Uint8Array> {
+  try {
+    return await Deno.readFile(file);
+  } catch (cause) {
+    const reason = cause instanceof Deno.errors.NotFound
+      ? "there is no such file"
+      : cause instanceof Deno.errors.IsADirectory
+      ? "it is a directory"
+      : (cause as Error).message;
+    throw new Error(`Cannot read "${file}": ${reason}`, { cause });
   }
 }
 

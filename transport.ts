@@ -300,6 +300,41 @@ export async function resolve(hostname: string, port: number): Promise<Peer> {
   }
 }
 
+/** Addresses that only a broker can be bound to, and where it is reached. */
+const REACHABLE: ReadonlyMap<string, string> = new Map([
+  ["0.0.0.0", "127.0.0.1"],
+  ["::", "::1"],
+]);
+
+/**
+ * Finds where a broker is reached: as {@linkcode resolve} does, and on this
+ * machine when the address stands for every interface.
+ *
+ * @param hostname address or name of the broker's machine
+ * @param port the broker's UDP port, 1 to 65535
+ * @throws {RangeError} when the port is out of range
+ * @throws {Error} when the name is unknown
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { findBroker } from "./transport.ts";
+ *
+ * assertEquals((await findBroker("0.0.0.0", 12003)).key, "127.0.0.1:12003");
+ * ```
+ */
+export async function findBroker(
+  hostname: string,
+  port: number,
+): Promise<Peer> {
+  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
+    throw new RangeError(
+      `Cannot take "${port}" as the port: it is a number from 1 to 65535`,
+    );
+  }
+  const found = await resolve(hostname, port);
+  return peerOf(REACHABLE.get(found.hostname) ?? found.hostname, port);
+}
+
 /** An address as the system writes it, so that it compares: `::1`, not `0:0::1`. */
 function canonicalAddress(address: string): string {
   if (!address.includes(":") || address.includes("%")) return address;

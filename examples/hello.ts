@@ -7,11 +7,11 @@
  * @module
  */
 
-import { Broker, Publisher, Subscriber } from "../mod.ts";
+import { Broker, ClassicClient } from "../mod.ts";
 
 await using broker = await Broker.listen({ port: 0 });
-await using publisher = await Publisher.connect({ port: broker.port });
-await using subscriber = await Subscriber.connect({ port: broker.port });
+await using publisher = await ClassicClient.connect({ port: broker.port });
+await using subscriber = await ClassicClient.connect({ port: broker.port });
 
 // Nothing was published yet: this waits for the first datum.
 const first = subscriber.subscribe("weather");

@@ -8,12 +8,12 @@
  */
 
 import { assertEquals, assertRejects } from "@std/assert";
-import { Broker, NoAnswerError, Publisher, Subscriber } from "../mod.ts";
+import { Broker, ClassicClient, NoAnswerError } from "../mod.ts";
 
 /** The code under test: switches the heating on below 19 °C. */
 async function thermostat(port: number, timeoutMs = 5_000): Promise<void> {
-  await using sensor = await Subscriber.connect({ port });
-  await using heating = await Publisher.connect({ port, timeoutMs });
+  await using sensor = await ClassicClient.connect({ port });
+  await using heating = await ClassicClient.connect({ port, timeoutMs });
   if (!await heating.ping()) throw heating.noAnswer();
   const history = await sensor.subscribe("room/temperature");
   const celsius = Number(history.split("\n").at(-1));
@@ -23,8 +23,8 @@ async function thermostat(port: number, timeoutMs = 5_000): Promise<void> {
 for (const [celsius, heating] of [["18.5", "on"], ["19", "off"]] as const) {
   Deno.test(`the thermostat switches ${heating} at ${celsius} °C`, async () => {
     await using broker = await Broker.listen({ port: 0 });
-    await using sensor = await Publisher.connect({ port: broker.port });
-    await using boiler = await Subscriber.connect({ port: broker.port });
+    await using sensor = await ClassicClient.connect({ port: broker.port });
+    await using boiler = await ClassicClient.connect({ port: broker.port });
     await sensor.publish("room/temperature", "20");
     await sensor.publish("room/temperature", celsius);
 

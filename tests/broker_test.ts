@@ -1,17 +1,16 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Broker } from "../broker.ts";
+import { ClassicClient } from "../classic_client.ts";
 import { seededRandom } from "../clock.ts";
 import { Log } from "../log.ts";
 import { MAX_DATAGRAM } from "../message.ts";
-import { Publisher } from "../publisher.ts";
-import { Subscriber } from "../subscriber.ts";
 import { MemoryNetwork, UdpTransport } from "../transport.ts";
 
 Deno.test("Broker.listen() serves publishers and subscribers over UDP", async () => {
   await using broker = await Broker.listen({ port: 0 });
-  await using publisher = await Publisher.connect({ port: broker.port });
-  await using first = await Subscriber.connect({ port: broker.port });
-  await using second = await Subscriber.connect({ port: broker.port });
+  await using publisher = await ClassicClient.connect({ port: broker.port });
+  await using first = await ClassicClient.connect({ port: broker.port });
+  await using second = await ClassicClient.connect({ port: broker.port });
   const waiting = [first.subscribe("weather"), second.subscribe("weather")];
   // Both wait for certain when the broker has answered something later.
   while (broker.stats().classic.waiting < 2) await publisher.ping();
@@ -85,7 +84,7 @@ Deno.test("Broker logs what happens at debug, and warns when others can reach it
 
 Deno.test("Broker.stats() counts what its transport did", async () => {
   await using broker = await Broker.listen({ port: 0 });
-  await using publisher = await Publisher.connect({ port: broker.port });
+  await using publisher = await ClassicClient.connect({ port: broker.port });
   await publisher.publish("a", "x");
   const { transport, failures } = broker.stats();
   assertEquals(transport.received, 1);
@@ -165,8 +164,8 @@ Deno.test("Broker serves an ordinary client after 100,000 hostile datagrams, in 
     }
   }
 
-  await using publisher = await Publisher.connect({ port: broker.port });
-  await using subscriber = await Subscriber.connect({ port: broker.port });
+  await using publisher = await ClassicClient.connect({ port: broker.port });
+  await using subscriber = await ClassicClient.connect({ port: broker.port });
   // It waits for a first datum, as any other.
   const { subscribed } = broker.stats();
   const waiting = subscriber.subscribe("ordinary");

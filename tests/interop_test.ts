@@ -15,12 +15,10 @@ import {
   assertMatch,
   assertRejects,
 } from "@std/assert";
-import { Client, RefusedError } from "../client.ts";
+import { ClassicClient, ClassicRefusedError } from "../classic_client.ts";
 import { DROP_REASONS } from "../events.ts";
 import { zeros } from "../outlet.ts";
 import { peerOf } from "../message.ts";
-import { Publisher } from "../publisher.ts";
-import { Subscriber } from "../subscriber.ts";
 import { UdpTransport } from "../transport.ts";
 import { LoggedBroker } from "./support/broker.ts";
 import {
@@ -79,7 +77,7 @@ test("classic_client.py fails a broker when that does not answer as the first on
   // It has an error where this group expects that somebody waits in vain.
   await using client = startClient(broker.port, "full");
   await broker.subscribed();
-  await using publisher = await Publisher.connect(broker);
+  await using publisher = await ClassicClient.connect(broker);
   await publisher.publish(broker.lastTopic, "no refusal");
   const { code, stdout } = await client.outcome();
   assertEquals(code, 1);
@@ -88,31 +86,31 @@ test("classic_client.py fails a broker when that does not answer as the first on
 
 // The library at a classic broker
 
-test("`Publisher.publish()` and `Subscriber.subscribe()` work when the broker is a classic one", async () => {
+test("`ClassicClient.publish()` and `ClassicClient.subscribe()` work when the broker is a classic one", async () => {
   await using broker = await ClassicBroker.listen();
-  await using publisher = await Publisher.connect(broker);
-  await using subscriber = await Subscriber.connect(broker);
+  await using publisher = await ClassicClient.connect(broker);
+  await using subscriber = await ClassicClient.connect(broker);
   await publisher.publish(" weather\n", "  21.5 °C ");
   assertEquals(await subscriber.subscribe("weather"), "  21.5 °C ");
   await publisher.publish("weather", "🌡\n22");
   assertEquals(await subscriber.subscribe("weather"), "  21.5 °C \n🌡\n22");
 });
 
-test("`Subscriber.subscribe()` waits for the first publish when the broker is a classic one", async () => {
+test("`ClassicClient.subscribe()` waits for the first publish when the broker is a classic one", async () => {
   await using broker = await ClassicBroker.listen();
-  await using first = await Subscriber.connect(broker);
-  await using second = await Subscriber.connect(broker);
+  await using first = await ClassicClient.connect(broker);
+  await using second = await ClassicClient.connect(broker);
   const histories = [first.subscribe("a"), second.subscribe("a")];
   await broker.subscribed();
   await broker.subscribed();
-  await using publisher = await Publisher.connect(broker);
+  await using publisher = await ClassicClient.connect(broker);
   await publisher.publish("a", "1");
   assertEquals(await Promise.all(histories), ["1", "1"]);
 });
 
-test("`Publisher.publish()` rejects when a classic broker refuses", async () => {
+test("`ClassicClient.publish()` rejects when a classic broker refuses", async () => {
   await using broker = await ClassicBroker.listen();
-  await using publisher = await Publisher.connect(broker);
+  await using publisher = await ClassicClient.connect(broker);
   for (
     const [topic, data, refusal] of [
       [" ", "1", "invalidTopic"],
@@ -121,21 +119,21 @@ test("`Publisher.publish()` rejects when a classic broker refuses", async () => 
     ] as const
   ) {
     const error = await assertRejects(() => publisher.publish(topic, data));
-    assertInstanceOf(error, RefusedError);
+    assertInstanceOf(error, ClassicRefusedError);
     assertEquals(error.refusal, refusal);
   }
   await publisher.publish("a", "1");
 });
 
-test("`Subscriber.subscribe()` rejects when a classic broker refuses", async () => {
+test("`ClassicClient.subscribe()` rejects when a classic broker refuses", async () => {
   await using broker = await ClassicBroker.listen();
-  await using subscriber = await Subscriber.connect(broker);
+  await using subscriber = await ClassicClient.connect(broker);
   const error = await assertRejects(() => subscriber.subscribe(" "));
-  assertInstanceOf(error, RefusedError);
+  assertInstanceOf(error, ClassicRefusedError);
   assertEquals(error.refusal, "invalidTopic");
 });
 
-test("`Subscriber.subscribe()` rejects when a classic broker has an error", async () => {
+test("`ClassicClient.subscribe()` rejects when a classic broker has an error", async () => {
   await using broker = await ClassicBroker.listen();
   // What the first broker acknowledges, and can never send again.
   await using transport = await UdpTransport.bind();
@@ -144,18 +142,18 @@ test("`Subscriber.subscribe()` rejects when a classic broker has an error", asyn
     new TextEncoder().encode('{"type":"publish","topic":"a","data":21.5}'),
   );
   await broker.published();
-  await using subscriber = await Subscriber.connect(broker);
+  await using subscriber = await ClassicClient.connect(broker);
   const error = await assertRejects(() => subscriber.subscribe("a"));
-  assertInstanceOf(error, RefusedError);
+  assertInstanceOf(error, ClassicRefusedError);
   assertEquals(error.refusal, "failed");
 });
 
-test("`Client.ping()` tells whether a classic broker is there when asked", async () => {
+test("`ClassicClient.ping()` tells whether a classic broker is there when asked", async () => {
   await using broker = await ClassicBroker.listen();
-  await using client = await Client.connect(broker);
+  await using client = await ClassicClient.connect(broker);
   assert(await client.ping());
   using nobody = new SilentPort();
-  await using stranger = await Client.connect({
+  await using stranger = await ClassicClient.connect({
     port: nobody.port,
     timeoutMs: 1,
   });
@@ -209,7 +207,7 @@ test("the publisher publishes to a classic broker when it reads from a pipe", as
 
 test("the subscriber prints a classic broker's history when it is told by flags", async () => {
   await using broker = await ClassicBroker.listen();
-  await using publisher = await Publisher.connect(broker);
+  await using publisher = await ClassicClient.connect(broker);
   await publisher.publish("weather", "21.5 °C");
   await publisher.publish("weather", "22");
   const args = [...broker.flags, "-t", "weather"];
@@ -224,7 +222,7 @@ test("the subscriber waits for the first publish to a classic broker when there 
   await using broker = await ClassicBroker.listen();
   await using subscriber = start("subscriber", [...broker.flags, "-t", "a"]);
   await broker.subscribed();
-  await using publisher = await Publisher.connect(broker);
+  await using publisher = await ClassicClient.connect(broker);
   await publisher.publish("a", "1");
   const outcome = await subscriber.outcome();
   assertEquals(outcome, { code: 0, stdout: "1\n", stderr: "" });
@@ -232,7 +230,7 @@ test("the subscriber waits for the first publish to a classic broker when there 
 
 test("the subscriber prints a classic broker's histories when it reads from a pipe", async () => {
   await using broker = await ClassicBroker.listen();
-  await using publisher = await Publisher.connect(broker);
+  await using publisher = await ClassicClient.connect(broker);
   await publisher.publish("a", "1");
   await publisher.publish("a", "2");
   await using subscriber = start("subscriber", broker.flags);
@@ -284,7 +282,7 @@ class ClassicBroker implements AsyncDisposable {
   }
 
   async history(topic: string): Promise<string> {
-    await using subscriber = await Subscriber.connect(this);
+    await using subscriber = await ClassicClient.connect(this);
     return await subscriber.subscribe(topic);
   }
 

@@ -7,6 +7,7 @@ import {
 import {
   isLoopback,
   MalformedPacketError,
+  NoAnswerError,
   peerOf,
   RemoteProtocolError,
 } from "../message.ts";
@@ -34,4 +35,13 @@ Deno.test("MalformedPacketError is a fault of the peer and says its name", () =>
   const error = new MalformedPacketError("Cannot read it");
   assertInstanceOf(error, RemoteProtocolError);
   assertEquals(String(error), "MalformedPacketError: Cannot read it");
+});
+
+Deno.test("NoAnswerError says whom was asked, and how long it had", () => {
+  const error = new NoAnswerError(peerOf("::1", 7), 1_500);
+  assertEquals(
+    String(error),
+    "NoAnswerError: No broker answered at [::1]:7 within 1.5 s",
+  );
+  assertEquals(error.broker, peerOf("::1", 7));
 });

@@ -12,11 +12,10 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
-import { Client } from "../client.ts";
+import { ClassicClient } from "../classic_client.ts";
 import config from "../deno.json" with { type: "json" };
 import { MAX_DATAGRAM, peerOf } from "../message.ts";
 import { MSG_TYPE } from "../packet.ts";
-import { Publisher } from "../publisher.ts";
 import { UdpTransport } from "../transport.ts";
 import { LoggedBroker } from "./support/broker.ts";
 import {
@@ -146,7 +145,9 @@ Deno.test("the broker takes each flag when --help names it", async () => {
       ...hasPort ? [] : ["--port", "0"],
       ...args,
     ]);
-    await using client = await Client.connect({ port: await portOf(broker) });
+    await using client = await ClassicClient.connect({
+      port: await portOf(broker),
+    });
     assert(await client.ping(), args.join(" "));
   }
 });
@@ -571,7 +572,9 @@ Deno.test("the broker logs a JSON object a line when --log-json is given", async
 Deno.test("the broker logs nothing when the level is none", async () => {
   const args = ["-h", "0.0.0.0", "-p", "0", "--log-level", "none"];
   await using broker = start("broker", args);
-  await using client = await Client.connect({ port: await portOf(broker) });
+  await using client = await ClassicClient.connect({
+    port: await portOf(broker),
+  });
   assert(await client.ping());
   broker.kill("SIGKILL");
   assertEquals((await broker.outcome()).stderr, "");
@@ -579,7 +582,9 @@ Deno.test("the broker logs nothing when the level is none", async () => {
 
 Deno.test("the broker goes on when nobody reads its log any more", async () => {
   await using broker = start("broker", ["-p", "0", "--log-level", "debug"]);
-  await using client = await Publisher.connect({ port: await portOf(broker) });
+  await using client = await ClassicClient.connect({
+    port: await portOf(broker),
+  });
   await broker.stderr.close();
   await broker.stdout.close();
   await client.publish("a", "1");
@@ -1165,7 +1170,7 @@ async function publish(
   topic: string,
   ...data: string[]
 ): Promise<void> {
-  await using publisher = await Publisher.connect(broker);
+  await using publisher = await ClassicClient.connect(broker);
   for (const datum of data) await publisher.publish(topic, datum);
 }
 

@@ -7,7 +7,7 @@
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { CLASSIC_REPLY, decodeRequest, encodeReply } from "../classic.ts";
-import { Publisher } from "../publisher.ts";
+import { ClassicClient } from "../classic_client.ts";
 import { UdpTransport } from "../transport.ts";
 import { LoggedBroker } from "./support/broker.ts";
 import { SilentPort } from "./support/programs.ts";
@@ -511,7 +511,7 @@ async function publish(
   topic: string,
   ...data: string[]
 ): Promise<void> {
-  await using publisher = await Publisher.connect(broker);
+  await using publisher = await ClassicClient.connect(broker);
   for (const datum of data) await publisher.publish(topic, datum);
 }
 

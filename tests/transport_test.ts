@@ -1,6 +1,7 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { peerOf } from "../message.ts";
 import {
+  findBroker,
   MemoryNetwork,
   resolve,
   type Transport,
@@ -162,6 +163,20 @@ Deno.test("resolve() finds names, and says which it does not know", async () => 
     Error,
     'Cannot find a host called "no-such-host.invalid"',
   );
+});
+
+Deno.test("findBroker() finds a broker on every interface on this machine", async () => {
+  assertEquals((await findBroker("0.0.0.0", 7)).key, "127.0.0.1:7");
+  assertEquals((await findBroker("::", 7)).key, "[::1]:7");
+  assertEquals((await findBroker("0:0::0", 7)).key, "[::1]:7");
+  assertEquals((await findBroker("10.1.2.3", 7)).key, "10.1.2.3:7");
+  for (const port of [0, 65_536, 1.5, NaN]) {
+    await assertRejects(
+      () => findBroker("127.0.0.1", port),
+      RangeError,
+      `Cannot take "${port}" as the port`,
+    );
+  }
 });
 
 Deno.test("MemoryNetwork carries datagrams in order, never within the call", async () => {

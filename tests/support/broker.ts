@@ -5,8 +5,8 @@
  */
 
 import { Broker, type BrokerOptions } from "../../broker.ts";
+import { ClassicClient } from "../../classic_client.ts";
 import { Log } from "../../log.ts";
-import { Subscriber } from "../../subscriber.ts";
 import { Transcript } from "./transcript.ts";
 
 /** How long a history may take, in milliseconds, before it counts as missing. */
@@ -50,7 +50,7 @@ export class LoggedBroker implements AsyncDisposable {
 
   /** What a topic's subscribers get. */
   async history(topic: string): Promise<string> {
-    await using subscriber = await Subscriber.connect(this.broker);
+    await using subscriber = await ClassicClient.connect(this.broker);
     const missing = new AbortController();
     const timer = setTimeout(
       () => missing.abort(new Error(`Nothing was published to "${topic}"`)),

@@ -8,21 +8,21 @@ import {
 import { Broker } from "../broker.ts";
 import { encodeReply } from "../classic.ts";
 import {
-  Client,
-  type ClientOptions,
-  NoAnswerError,
-  RefusedError,
-} from "../client.ts";
-import { LocalProtocolError } from "../message.ts";
-import { Publisher } from "../publisher.ts";
-import { Subscriber } from "../subscriber.ts";
+  ClassicClient,
+  type ClassicClientOptions,
+  ClassicRefusedError,
+} from "../classic_client.ts";
+import { LocalProtocolError, NoAnswerError } from "../message.ts";
 import { MemoryNetwork } from "../transport.ts";
 
 /** A broker and what its clients need to reach it, all in memory. */
 async function setUp() {
   const network = new MemoryNetwork();
   const transport = network.bind({ port: 12_003 });
-  const options: ClientOptions = { open: () => network.bind(), timeoutMs: 50 };
+  const options: ClassicClientOptions = {
+    open: () => network.bind(),
+    timeoutMs: 50,
+  };
   return { network, options, broker: await Broker.listen({ transport }) };
 }
 
@@ -41,7 +41,10 @@ function playBroker() {
     else requests.push(request);
   });
   return {
-    options: { open: () => network.bind(), timeoutMs: 20 } as ClientOptions,
+    options: {
+      open: () => network.bind(),
+      timeoutMs: 20,
+    } as ClassicClientOptions,
     next: (): Promise<{ from: string; text: string }> => {
       const request = requests.shift();
       if (request) return Promise.resolve(request);
@@ -55,11 +58,11 @@ function playBroker() {
 
 const ACCEPTED = "Broker has recieved message";
 
-Deno.test("Publisher.publish() and Subscriber.subscribe() pass data through a broker", async () => {
+Deno.test("ClassicClient.publish() and ClassicClient.subscribe() pass data through a broker", async () => {
   const { options, broker } = await setUp();
   await using _ = broker;
-  await using publisher = await Publisher.connect(options);
-  await using subscriber = await Subscriber.connect(options);
+  await using publisher = await ClassicClient.connect(options);
+  await using subscriber = await ClassicClient.connect(options);
   const first = subscriber.subscribe("weather");
   await publisher.publish("weather", "21.5");
   assertEquals(await first, "21.5");
@@ -67,35 +70,35 @@ Deno.test("Publisher.publish() and Subscriber.subscribe() pass data through a br
   assertEquals(await subscriber.subscribe("weather"), "21.5\n22");
 });
 
-Deno.test("Publisher.publish() rejects with RefusedError when the broker refuses", async () => {
+Deno.test("ClassicClient.publish() rejects with ClassicRefusedError when the broker refuses", async () => {
   const { options, broker } = await setUp();
   await using _ = broker;
-  await using publisher = await Publisher.connect(options);
+  await using publisher = await ClassicClient.connect(options);
   const error = await assertRejects(
     () => publisher.publish("a", " "),
-    RefusedError,
+    ClassicRefusedError,
     "Invalid data provided",
   );
   assertEquals(error.refusal, "invalidData");
-  await assertRejects(() => publisher.publish(" ", "x"), RefusedError);
+  await assertRejects(() => publisher.publish(" ", "x"), ClassicRefusedError);
   await publisher.publish("a", "x");
 });
 
-Deno.test("Subscriber.subscribe() rejects with RefusedError when the broker refuses", async () => {
+Deno.test("ClassicClient.subscribe() rejects with ClassicRefusedError when the broker refuses", async () => {
   const { options, broker } = await setUp();
   await using _ = broker;
-  await using subscriber = await Subscriber.connect(options);
+  await using subscriber = await ClassicClient.connect(options);
   await assertRejects(
     () => subscriber.subscribe(""),
-    RefusedError,
+    ClassicRefusedError,
     "Invalid topic",
   );
 });
 
-Deno.test("Publisher.publish() rejects with LocalProtocolError for what fits no datagram, and lives on", async () => {
+Deno.test("ClassicClient.publish() rejects with LocalProtocolError for what fits no datagram, and lives on", async () => {
   const { options, broker } = await setUp();
   await using _ = broker;
-  await using publisher = await Publisher.connect(options);
+  await using publisher = await ClassicClient.connect(options);
   await assertRejects(
     () => publisher.publish("a", "x".repeat(70_000)),
     LocalProtocolError,
@@ -103,9 +106,9 @@ Deno.test("Publisher.publish() rejects with LocalProtocolError for what fits no 
   await publisher.publish("a", "x");
 });
 
-Deno.test("Publisher.publish() waits for its turn while another is outstanding", async () => {
+Deno.test("ClassicClient.publish() waits for its turn while another is outstanding", async () => {
   await using broker = playBroker();
-  await using publisher = await Publisher.connect(broker.options);
+  await using publisher = await ClassicClient.connect(broker.options);
   const publishes = ["1", "2", "3"].map((data) => publisher.publish("a", data));
   for (const data of ["1", "2", "3"]) {
     const { from, text } = await broker.next();
@@ -115,9 +118,9 @@ Deno.test("Publisher.publish() waits for its turn while another is outstanding",
   await Promise.all(publishes);
 });
 
-Deno.test("Publisher.publish() rejects with NoAnswerError in time, and a late answer is not the next one's", async () => {
+Deno.test("ClassicClient.publish() rejects with NoAnswerError in time, and a late answer is not the next one's", async () => {
   await using broker = playBroker();
-  await using publisher = await Publisher.connect(broker.options);
+  await using publisher = await ClassicClient.connect(broker.options);
   const silent = publisher.publish("a", "1");
   const first = await broker.next();
   const error = await assertRejects(
@@ -132,12 +135,12 @@ Deno.test("Publisher.publish() rejects with NoAnswerError in time, and a late an
   assertNotEquals(from, first.from);
   broker.reply(first.from, ACCEPTED);
   broker.reply(from, "Invalid data provided");
-  await assertRejects(() => second, RefusedError);
+  await assertRejects(() => second, ClassicRefusedError);
 });
 
-Deno.test("Subscriber.subscribe() rejects with the signal's reason, and goes on from a new port", async () => {
+Deno.test("ClassicClient.subscribe() rejects with the signal's reason, and goes on from a new port", async () => {
   await using broker = playBroker();
-  await using subscriber = await Subscriber.connect(broker.options);
+  await using subscriber = await ClassicClient.connect(broker.options);
   const controller = new AbortController();
   const { signal } = controller;
   const given = subscriber.subscribe("a", { signal });
@@ -157,17 +160,17 @@ Deno.test("Subscriber.subscribe() rejects with the signal's reason, and goes on 
   assertEquals(await second, "x");
 });
 
-Deno.test("Client.ping() tells whether a broker is there", async () => {
+Deno.test("ClassicClient.ping() tells whether a broker is there", async () => {
   const { options, broker } = await setUp();
-  await using client = await Client.connect(options);
+  await using client = await ClassicClient.connect(options);
   assert(await client.ping());
   await broker.close();
   assertFalse(await client.ping());
 });
 
-Deno.test("Client.close() rejects what waits and what comes later", async () => {
+Deno.test("ClassicClient.close() rejects what waits and what comes later", async () => {
   await using broker = playBroker();
-  const subscriber = await Subscriber.connect(broker.options);
+  const subscriber = await ClassicClient.connect(broker.options);
   const waiting = subscriber.subscribe("a");
   const queued = subscriber.subscribe("b");
   await broker.next();
@@ -177,27 +180,27 @@ Deno.test("Client.close() rejects what waits and what comes later", async () => 
   await assertRejects(() => subscriber.subscribe("c"), Error, "closed");
 });
 
-Deno.test("Client.connect() throws RangeError for a port or timeout out of range", async () => {
+Deno.test("ClassicClient.connect() throws RangeError for a port or timeout out of range", async () => {
   for (
     const options of [{ port: 0 }, { port: 65_536 }, { port: 1.5 }, {
       timeoutMs: 0,
     }, { timeoutMs: NaN }]
   ) {
-    await assertRejects(() => Publisher.connect(options), RangeError);
+    await assertRejects(() => ClassicClient.connect(options), RangeError);
   }
 });
 
-Deno.test("Client.connect() says that it does not know a name", async () => {
+Deno.test("ClassicClient.connect() says that it does not know a name", async () => {
   await assertRejects(
-    () => Subscriber.connect({ hostname: "no-such-host.invalid" }),
+    () => ClassicClient.connect({ hostname: "no-such-host.invalid" }),
     Error,
     "no-such-host.invalid",
   );
 });
 
-Deno.test("Subscriber.subscribe() can be aborted while it waits for its turn", async () => {
+Deno.test("ClassicClient.subscribe() can be aborted while it waits for its turn", async () => {
   await using broker = playBroker();
-  await using subscriber = await Subscriber.connect(broker.options);
+  await using subscriber = await ClassicClient.connect(broker.options);
   const first = subscriber.subscribe("first");
   const { from } = await broker.next();
   const controller = new AbortController();
@@ -215,11 +218,11 @@ Deno.test("Subscriber.subscribe() can be aborted while it waits for its turn", a
   assertEquals(await last, "2");
 });
 
-Deno.test("Publisher.publish() can be aborted while a new port is opened", async () => {
+Deno.test("ClassicClient.publish() can be aborted while a new port is opened", async () => {
   await using broker = playBroker();
   const opened = Promise.withResolvers<void>();
   let ports = 0;
-  await using publisher = await Publisher.connect({
+  await using publisher = await ClassicClient.connect({
     ...broker.options,
     open: async (peer) => {
       if (ports++ > 0) await opened.promise;
@@ -243,11 +246,11 @@ Deno.test("Publisher.publish() can be aborted while a new port is opened", async
   await third;
 });
 
-Deno.test("Client.close() closes a port that is still being opened", async () => {
+Deno.test("ClassicClient.close() closes a port that is still being opened", async () => {
   await using broker = playBroker();
   const opened = Promise.withResolvers<void>();
   let ports = 0;
-  const publisher = await Publisher.connect({
+  const publisher = await ClassicClient.connect({
     ...broker.options,
     open: async (peer) => {
       if (ports++ > 0) await opened.promise;
@@ -262,9 +265,9 @@ Deno.test("Client.close() closes a port that is still being opened", async () =>
   await assertRejects(() => second, Error, "closed");
 });
 
-Deno.test("Client.ping() that asked twice leaves no answer for the next request", async () => {
+Deno.test("ClassicClient.ping() that asked twice leaves no answer for the next request", async () => {
   await using broker = playBroker();
-  await using subscriber = await Subscriber.connect({
+  await using subscriber = await ClassicClient.connect({
     ...broker.options,
     timeoutMs: 60,
   });
@@ -281,23 +284,23 @@ Deno.test("Client.ping() that asked twice leaves no answer for the next request"
   assertEquals(await history, "21.5");
 });
 
-Deno.test("Client.connect() reaches a broker by each spelling of its address", async () => {
+Deno.test("ClassicClient.connect() reaches a broker by each spelling of its address", async () => {
   await using broker = await Broker.listen({ port: 0 });
   for (
     const hostname of ["127.0.0.1", "localhost", "0.0.0.0", "::ffff:7f00:1"]
   ) {
     const { port } = broker;
-    await using client = await Client.connect({ hostname, port });
+    await using client = await ClassicClient.connect({ hostname, port });
     assert(await client.ping(), hostname);
   }
 });
 
-Deno.test("Client.close() rejects a request whose new port has just been opened", async () => {
+Deno.test("ClassicClient.close() rejects a request whose new port has just been opened", async () => {
   await using broker = playBroker();
   // Whichever microtask it comes in.
   for (let turns = 0; turns < 12; turns++) {
     let ports = 0;
-    const publisher: Publisher = await Publisher.connect({
+    const publisher: ClassicClient = await ClassicClient.connect({
       ...broker.options,
       timeoutMs: 1,
       open: (peer) => {

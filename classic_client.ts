@@ -1,6 +1,6 @@
 /**
- * The base class of publisher and subscriber: a device (`classic_device.ts`) at work on
- * a transport, and its requests as promises. Knows one broker.
+ * A client of the classic protocol: a device (`classic_device.ts`) at work on a
+ * transport, and its requests as promises. Knows one broker.
  *
  * @module
  */
@@ -10,15 +10,19 @@ import type { Millis } from "./clock.ts";
 import { ClassicDevice, type ClassicDeviceEvent } from "./classic_device.ts";
 import {
   DEFAULT_PORT,
+  NoAnswerError,
   type Peer,
-  peerOf,
   RemoteProtocolError,
 } from "./message.ts";
-import { Template, type TemplateOptions } from "./template.ts";
-import { resolve, type Transport, UdpTransport } from "./transport.ts";
+import {
+  type RequestOptions,
+  Template,
+  type TemplateOptions,
+} from "./template.ts";
+import { findBroker, type Transport, UdpTransport } from "./transport.ts";
 
 /** Where the broker is, and how long to wait for it. */
-export interface ClientOptions extends TemplateOptions {
+export interface ClassicClientOptions extends TemplateOptions {
   /** Address or name of the broker's machine. Default `127.0.0.1`. */
   readonly hostname?: string;
   /** The broker's UDP port, 1 to 65535. Default 12003. */
@@ -32,16 +36,27 @@ export interface ClientOptions extends TemplateOptions {
   readonly open?: (broker: Peer) => Promise<Transport> | Transport;
 }
 
-/** What a request can be given. */
-export interface RequestOptions {
-  /** Ends the wait for an answer. */
-  readonly signal?: AbortSignal;
-}
-
-/** The broker answered that it will not do what was asked. */
-export class RefusedError extends RemoteProtocolError {
-  /** `"RefusedError"`. */
-  override readonly name = "RefusedError";
+/**
+ * The broker answered that it will not do what was asked.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals, assertRejects } from "@std/assert";
+ * import { Broker } from "./broker.ts";
+ * import { ClassicClient, ClassicRefusedError } from "./classic_client.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await ClassicClient.connect({ port: broker.port });
+ * const error = await assertRejects(
+ *   () => client.publish("weather", ""),
+ *   ClassicRefusedError,
+ * );
+ * assertEquals(error.refusal, "invalidData");
+ * ```
+ */
+export class ClassicRefusedError extends RemoteProtocolError {
+  /** `"ClassicRefusedError"`. */
+  override readonly name = "ClassicRefusedError";
   /** Which refusal it was. */
   readonly refusal: ClassicRefusal;
 
@@ -56,62 +71,31 @@ export class RefusedError extends RemoteProtocolError {
   }
 }
 
-/** The broker did not answer in time: it may not be there. */
-export class NoAnswerError extends Error {
-  /** `"NoAnswerError"`. */
-  override readonly name = "NoAnswerError";
-  /** Whom was asked. */
-  readonly broker: Peer;
-
-  /**
-   * Says whom was asked and how long it had.
-   *
-   * @param broker whom was asked
-   * @param timeoutMs how long it had, in milliseconds
-   */
-  constructor(broker: Peer, timeoutMs: number) {
-    super(`No broker answered at ${broker.key} within ${timeoutMs / 1_000} s`);
-    this.broker = broker;
-  }
-}
-
-/** What {@linkcode Client.connect} has made ready for a constructor. */
-export interface ClientSetup {
-  /** The broker. */
-  readonly broker: Peer;
-  /** What carries the datagrams. */
-  readonly transport: Transport;
-  /** The options as given. */
-  readonly options: ClientOptions;
-}
-
-/** Addresses that only a broker can be bound to, and where it is reached. */
-const REACHABLE: ReadonlyMap<string, string> = new Map([
-  ["0.0.0.0", "127.0.0.1"],
-  ["::", "::1"],
-]);
-
 interface Pending {
   resolve(text: string): void;
   reject(error: unknown): void;
 }
 
 /**
- * A client of one broker. Requests that are made while another is outstanding
- * wait for their turn.
+ * A client of one broker that publishes and subscribes. Requests that are made
+ * while another is outstanding wait for their turn.
  *
  * @example
  * ```ts
- * import { assert } from "@std/assert";
+ * import { assertEquals } from "@std/assert";
  * import { Broker } from "./broker.ts";
- * import { Client } from "./client.ts";
+ * import { ClassicClient } from "./classic_client.ts";
  *
  * await using broker = await Broker.listen({ port: 0 });
- * await using client = await Client.connect({ port: broker.port });
- * assert(await client.ping());
+ * await using subscriber = await ClassicClient.connect({ port: broker.port });
+ * const history = subscriber.subscribe("weather");
+ *
+ * await using publisher = await ClassicClient.connect({ port: broker.port });
+ * await publisher.publish("weather", "21.5");
+ * assertEquals(await history, "21.5");
  * ```
  */
-export class Client extends Template<ClassicDeviceEvent> {
+export class ClassicClient extends Template<ClassicDeviceEvent> {
   /** The broker that it talks to. */
   readonly broker: Peer;
   readonly #device: ClassicDevice;
@@ -121,12 +105,11 @@ export class Client extends Template<ClassicDeviceEvent> {
   #pending: Pending | undefined;
   #isStale = false;
 
-  /**
-   * Makes a client of what `connect` has made ready.
-   *
-   * @param setup all that it needs
-   */
-  protected constructor({ broker, transport, options }: ClientSetup) {
+  private constructor(
+    broker: Peer,
+    transport: Transport,
+    options: ClassicClientOptions,
+  ) {
     const timeoutMs = timeoutFrom(options);
     const device = new ClassicDevice(broker, { timeoutMs });
     super(device, transport, options);
@@ -138,41 +121,71 @@ export class Client extends Template<ClassicDeviceEvent> {
 
   /**
    * Makes a client. Nothing is sent: whether a broker is there shows at the
-   * first request, or by {@linkcode Client.ping}.
+   * first request, or by {@linkcode ClassicClient.ping}.
    *
    * @throws {RangeError} when the port or the timeout is out of range
    * @throws {Error} when the name is unknown or no socket can be opened
    */
-  static async connect(options: ClientOptions = {}): Promise<Client> {
-    return new Client(await Client.setUp(options));
+  static async connect(
+    options: ClassicClientOptions = {},
+  ): Promise<ClassicClient> {
+    const { hostname = "127.0.0.1", port = DEFAULT_PORT } = options;
+    timeoutFrom(options);
+    const broker = await findBroker(hostname, port);
+    const open = options.open ?? UdpTransport.towards;
+    return new ClassicClient(broker, await open(broker), options);
   }
 
-  /** Makes ready what a constructor needs. For the subclasses' `connect`. */
-  protected static async setUp(options: ClientOptions): Promise<ClientSetup> {
-    const { hostname = "127.0.0.1", port = DEFAULT_PORT } = options;
-    if (!Number.isInteger(port) || port < 1 || port > 65_535) {
-      throw new RangeError(
-        `Cannot take "${port}" as the port: it is a number from 1 to 65535`,
-      );
-    }
-    timeoutFrom(options);
-    const found = await resolve(hostname, port);
-    const broker = peerOf(
-      REACHABLE.get(found.hostname) ?? found.hostname,
-      port,
+  /**
+   * Publishes a datum. It may have arrived even when no answer did, so think
+   * before you publish it again.
+   *
+   * @param topic where to; white space around it does not count
+   * @param data what; not blank
+   * @returns a promise that resolves when the broker has acknowledged it
+   * @throws {ClassicRefusedError} when the broker refuses: topic or data blank
+   * @throws {NoAnswerError} when it does not answer in time
+   * @throws {LocalProtocolError} when it does not fit a datagram
+   * @throws the signal's reason when that aborts
+   */
+  async publish(
+    topic: string,
+    data: string,
+    options: RequestOptions = {},
+  ): Promise<void> {
+    await this.#request(
+      (device, now) => device.publish(now, topic, data),
+      options,
     );
-    const open = options.open ?? UdpTransport.towards;
-    return { broker, transport: await open(broker), options };
+  }
+
+  /**
+   * Asks for a topic's history, once. Waits for as long as it takes: for the
+   * first publish, where there was none yet.
+   *
+   * @param topic which; white space around it does not count
+   * @returns all data that the broker keeps of the topic, the oldest first,
+   * joined by line ends
+   * @throws {ClassicRefusedError} when the broker refuses: topic blank
+   * @throws {LocalProtocolError} when the topic does not fit a datagram
+   * @throws the signal's reason when that aborts
+   */
+  subscribe(topic: string, options: RequestOptions = {}): Promise<string> {
+    return this.#request(
+      (device, now) => device.subscribe(now, topic),
+      options,
+    );
   }
 
   /**
    * Asks whether a broker is there, a few times within the timeout.
    *
    * @returns whether it answered
+   * @throws the signal's reason when that aborts
    */
   async ping(options: RequestOptions = {}): Promise<boolean> {
     try {
-      await this.request((device, now) => device.ping(now), options);
+      await this.#request((device, now) => device.ping(now), options);
       return true;
     } catch (error) {
       if (error instanceof NoAnswerError) return false;
@@ -185,24 +198,6 @@ export class Client extends Template<ClassicDeviceEvent> {
     return new NoAnswerError(this.broker, this.#timeoutMs);
   }
 
-  /**
-   * Makes a request when it is its turn.
-   *
-   * @returns what the broker answered
-   * @throws {RefusedError} when the broker refuses
-   * @throws {NoAnswerError} when it does not answer in time
-   * @throws the signal's reason when that aborts
-   */
-  protected request(
-    start: (device: ClassicDevice, now: Millis) => void,
-    options: RequestOptions,
-  ): Promise<string> {
-    const turn = abortable(this.#lastTurn, options.signal)
-      .then(() => this.#request(start, options));
-    this.#lastTurn = Promise.allSettled([this.#lastTurn, turn]);
-    return turn;
-  }
-
   /** Settles the request that is outstanding. */
   protected override handleEvent(event: ClassicDeviceEvent): void {
     switch (event.type) {
@@ -211,7 +206,7 @@ export class Client extends Template<ClassicDeviceEvent> {
         if (event.mayRepeat) this.#isStale = true;
         return this.#pending?.resolve(event.text);
       case "refused":
-        return this.#pending?.reject(new RefusedError(event.refusal));
+        return this.#pending?.reject(new ClassicRefusedError(event.refusal));
       case "silence":
         this.#isStale = true;
         return this.#pending?.reject(this.noAnswer());
@@ -229,7 +224,18 @@ export class Client extends Template<ClassicDeviceEvent> {
     this.#pending?.reject(closedError());
   }
 
-  async #request(
+  /** Makes a request when it is its turn. */
+  #request(
+    start: (device: ClassicDevice, now: Millis) => void,
+    options: RequestOptions,
+  ): Promise<string> {
+    const turn = abortable(this.#lastTurn, options.signal)
+      .then(() => this.#requestNow(start, options));
+    this.#lastTurn = Promise.allSettled([this.#lastTurn, turn]);
+    return turn;
+  }
+
+  async #requestNow(
     start: (device: ClassicDevice, now: Millis) => void,
     { signal }: RequestOptions,
   ): Promise<string> {
@@ -291,7 +297,7 @@ function closedError(): Error {
   return new Error("The client was closed");
 }
 
-function timeoutFrom({ timeoutMs = 5_000 }: ClientOptions): number {
+function timeoutFrom({ timeoutMs = 5_000 }: ClassicClientOptions): number {
   if (!(timeoutMs > 0)) {
     throw new RangeError(
       `Cannot take "${timeoutMs}" as timeoutMs: it is more than 0`,
