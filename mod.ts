@@ -151,15 +151,15 @@ export type { GatewayStats } from "./gateway.ts";
 export type { MqttSnStats, RouterStats } from "./system.ts";
 export type { RouterOptions } from "./options.ts";
 export { Router } from "./router.ts";
+export type { DeviceTopic, DeviceWill } from "./commands.ts";
 export {
-  Device,
   type DeviceEvent,
-  type DeviceMessage,
-  type DeviceOptions,
   type DeviceState,
-  type DeviceTopic,
-  type DeviceWill,
-} from "./device.ts";
+  ReceivedMessage,
+  type ReceivedMessageProps,
+} from "./device_event.ts";
+export type { KnownGateway, SearchOptions } from "./gateways.ts";
+export { Device, type DeviceOptions } from "./device.ts";
 export {
   type AnswerEvent,
   ClassicDevice,

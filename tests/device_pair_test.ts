@@ -19,12 +19,9 @@
 import { AssertionError } from "@std/assert";
 import { parseArgs } from "@std/cli/parse-args";
 import { type Millis, type Random, seededRandom } from "../clock.ts";
-import {
-  Device,
-  type DeviceEvent,
-  type DeviceMessage,
-  type DeviceTopic,
-} from "../device.ts";
+import type { DeviceTopic } from "../commands.ts";
+import { Device } from "../device.ts";
+import type { DeviceEvent, ReceivedMessage } from "../device_event.ts";
 import { type DeliveryQos, type Peer, peerOf } from "../message.ts";
 import type { Effect, Machine } from "../machine.ts";
 import type { RouterOptions } from "../options.ts";
@@ -106,7 +103,7 @@ class Participant {
   readonly peer: Peer;
   readonly device: Device;
   readonly habit: Habit;
-  readonly received: DeviceMessage[] = [];
+  readonly received: ReceivedMessage[] = [];
   readonly publications = new Map<number, Publication>();
   readonly subscriptions = new Map<number, Subscription>();
 

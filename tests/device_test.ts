@@ -13,12 +13,8 @@ import {
   assertThrows,
 } from "@std/assert";
 import { type Millis, seededRandom } from "../clock.ts";
-import {
-  Device,
-  type DeviceEvent,
-  type DeviceMessage,
-  type DeviceOptions,
-} from "../device.ts";
+import { Device, type DeviceOptions } from "../device.ts";
+import { type DeviceEvent, ReceivedMessage } from "../device_event.ts";
 import { LocalProtocolError, type Peer, peerOf } from "../message.ts";
 import { decodePacket, encodePacket } from "../mqttsn.ts";
 import type { MqttSnPacket } from "../packet.ts";
@@ -66,6 +62,7 @@ class Bench {
       keepAlive: 0,
       retryMs: RETRY_MS,
       retries: 2,
+      backoff: 1,
       ...options,
     });
   }
@@ -165,7 +162,7 @@ class Bench {
     });
   }
 
-  get messages(): DeviceMessage[] {
+  get messages(): ReceivedMessage[] {
     return this.events.flatMap((event) =>
       event.type === "message" ? [event.message] : []
     );
@@ -703,13 +700,15 @@ Deno.test("C9: REGISTER of the gateway's is answered, and its id is known", () =
   assertEquals(bench.wire, ["070b0005000100"]);
   bench.take("09 0c 20 00 05 00 02 68 69");
   assertEquals(bench.wire, ["070d0005000200"]);
-  assertEquals(bench.messages, [{
-    topicName: "a/b",
-    payload: text("hi"),
-    qos: 1,
-    retain: false,
-    dup: false,
-  }]);
+  assertEquals(bench.messages, [
+    new ReceivedMessage("a/b", text("hi"), {
+      qos: 1,
+      retain: false,
+      dup: false,
+      msgId: 2,
+      predefined: undefined,
+    }),
+  ]);
 });
 
 Deno.test("C9: REGISTER of what is no name is refused", () => {
@@ -1064,7 +1063,8 @@ Deno.test("C13: it sleeps on after a gateway that forgot it", () => {
   assertEquals(bench.take(GOODBYE), []); // PINGREQ of a stranger
   assertEquals(bench.run(5_000), [`25000 ${RESUME}`]);
   assertEquals(bench.take(CONNACK), ['SUBSCRIBE qos=1 msgId=2 topicName="a"']);
-  assertEquals(bench.take(suback(1, 2)), ["DISCONNECT duration=20"]);
+  assertEquals(bench.take(suback(1, 2)), []);
+  assertEquals(bench.run(0), ["25000 DISCONNECT duration=20"]);
   bench.take(GOODBYE);
   assertEquals(bench.device.state, "asleep");
   assertEquals(bench.run(20_000), ['45000 PINGREQ clientId="lamp"']);
@@ -1082,17 +1082,32 @@ Deno.test("C13: who is asleep hears nothing", () => {
   assertEquals(bench.device.state, "asleep");
 });
 
-Deno.test("C14: to send, it connects first, and stays connected", () => {
+Deno.test("C14: to send, it connects first, and then it sleeps on", () => {
   const bench = Bench.active({ cleanSession: false });
+  const topic = { short: "ab" };
   bench.sleep(20);
   assertEquals(
-    bench.tell((device, now) =>
-      device.publish(now, { short: "ab" }, text("1"))
-    ),
+    bench.tell((device, now) => device.publish(now, topic, text("1"))),
     [RESUME],
   );
   assertEquals(bench.take(CONNACK).length, 1);
+  // Whoever was waiting for that can give another command first.
+  assertEquals(
+    bench.tell((device, now) => device.publish(now, topic, text("2"))).length,
+    1,
+  );
+  assertEquals(bench.run(0), ["0 DISCONNECT duration=20"]);
+  bench.take(GOODBYE);
+  assertEquals(bench.run(20_000), ['20000 PINGREQ clientId="lamp"']);
+});
+
+Deno.test("C14: it stays connected after connect()", () => {
+  const bench = Bench.active({ cleanSession: false });
+  bench.sleep(20);
+  bench.tell((device, now) => device.connect(now));
+  bench.take(CONNACK);
   assertEquals(bench.run(60_000), []);
+  assertEquals(bench.device.state, "active");
 });
 
 Deno.test("C14: while it is awake it only collects", () => {
@@ -1262,7 +1277,7 @@ Deno.test("Topics that are not valid throw LocalProtocolError, and nothing is se
     () => device.publish(0, { predefined: -1 }, none),
     () => device.publish(0, "a", none, { qos: -1 }),
     () => device.publish(0, "a", new Uint8Array(65_507)),
-    () => device.updateWillTopic(0, { topicName: "#", payload: none }),
+    () => device.updateWillTopic(0, { topicName: "#" }),
     () => device.updateWillMsg(0, new Uint8Array(65_507)),
     () => device.sleep(0, 0),
     () => device.sleep(0, 65_536),
