@@ -142,6 +142,106 @@ Deno.test("parseArgs() puts what follows -- in _ untouched", () => {
   assertEquals(args.verbose, false);
 });
 
+Deno.test("parseArgs() gives a group's number, or what follows its =, to the first", () => {
+  const args = parse("-mp1884", "-ab=x");
+  assertEquals([args.message, args.p], ["p1884", undefined]);
+  assertEquals([args.a, args.b], ["x", undefined]);
+});
+
+Deno.test("parseArgs() ends a group where something else than a letter follows", () => {
+  const args = parse("-vm/b/c", "-ab=");
+  assertEquals([args.verbose, args.message], [true, "/b/c"]);
+  assertEquals([args.a, args.b], [true, ""]);
+});
+
+Deno.test("parseArgs() gives a string flag '' when it is not the last of a group", () => {
+  const args = parse("-tmv");
+  assertEquals([args.topic, args.message, args.verbose], [[""], "", true]);
+});
+
+Deno.test("parseArgs() takes digits for flags when a group begins with one", () => {
+  const args = parse("-12", "3");
+  assertEquals([args["1"], args["2"], args._], [true, 3, []]);
+});
+
+Deno.test("parseArgs() takes a lone - for a positional, or for the value of the flag it is tied to", () => {
+  assertEquals(parse("-")._, ["-"]);
+  assertEquals(parse("-v", "-")._, ["-"]);
+  assertEquals(parse("-m-").message, "-");
+  assertEquals(parse("--message=-").message, "-");
+});
+
+Deno.test("parseArgs() takes no empty argument for a value, but what is empty after =", () => {
+  for (const flag of ["--message", "-m"]) {
+    const args = parse(flag, "");
+    assertEquals([args.message, args._], ["", [""]], flag);
+  }
+  for (const flag of ["--what=", "-w="]) {
+    const args = parse(flag, "x");
+    assertEquals([args.what ?? args.w, args._], ["", ["x"]], flag);
+  }
+});
+
+Deno.test("parseArgs() never makes anything else of a string flag's value", () => {
+  for (const text of ["007", "1e3", "true", "false", " "]) {
+    assertEquals(parse("--message", text).message, text);
+    assertEquals(parse(`--message=${text}`).message, text);
+    assertEquals(parse("-m", text).message, text);
+  }
+  const { _ } = parseArgs(["7", "0x10"], { string: "_" });
+  assertEquals(_, ["7", "0x10"]);
+});
+
+Deno.test("parseArgs() takes true and false after = for a boolean flag and no other", () => {
+  assertEquals(parse("--quiet=true").quiet, true);
+  const args = parse("--verbose=true", "--verbose=false", "--what=false");
+  assertEquals([args.verbose, args.v, args.what], [false, false, "false"]);
+});
+
+Deno.test("parseArgs() takes --no-x for a flag of that name", () => {
+  const args = parse("--verbose", "--no-verbose");
+  assertEquals([args.verbose, args["no-verbose"]], [true, true]);
+});
+
+Deno.test("parseArgs() gathers flags of every kind", () => {
+  const args = parseArgs(["-b", "--bool", "-n1", "-n", "x", "--any", "--any"], {
+    boolean: ["bool"],
+    alias: { bool: "b" },
+    collect: ["bool", "n", "any"],
+  }) as Record<string, unknown>;
+  assertEquals(args, {
+    _: [],
+    bool: [true, true],
+    b: [true, true],
+    n: [1, "x"],
+    any: [true, true],
+  });
+});
+
+Deno.test("parseArgs() knows a flag by any of its names", () => {
+  const args = parseArgs(["-s", "007", "--other", "x"], {
+    string: "long",
+    boolean: "b",
+    alias: { s: ["long", "longer"], b: "other" },
+  }) as Record<string, unknown>;
+  assertEquals(args, {
+    _: ["x"],
+    s: "007",
+    long: "007",
+    longer: "007",
+    b: true,
+    other: true,
+  });
+});
+
+Deno.test("parseArgs() gives no flag a value from behind --", () => {
+  for (const flag of ["--message", "-m"]) {
+    const args = parse(flag, "--", "x");
+    assertEquals([args.message, args._], ["", ["x"]], flag);
+  }
+  assertEquals(parse("--")._, []);
+});
+
 Deno.test("parseArgs() tells unknown of every flag and positional that is not declared", () => {
   const told: unknown[] = [];
   const args = parseArgs(
@@ -161,6 +261,39 @@ Deno.test("parseArgs() tells unknown of every flag and positional that is not de
     ["-x", "x", "9"],
   ]);
   assertEquals(args, { _: [], q: true, what: 1, known: "k" });
+});
+
+Deno.test("parseArgs() tells unknown of each flag of a group and of nothing behind --", () => {
+  const told: unknown[] = [];
+  const args = parseArgs(["-xvy", "--z", "--", "--q", "word"], {
+    alias: { verbose: "v" },
+    unknown: (arg, key, value) => {
+      told.push([arg, key, value]);
+      return false;
+    },
+  }) as Record<string, unknown>;
+  assertEquals(told, [
+    ["-xvy", "x", true],
+    ["-xvy", "y", true],
+    ["--z", "z", true],
+  ]);
+  assertEquals(args, { _: ["--q", "word"], v: true, verbose: true });
+});
+
+Deno.test("parseArgs() lets no flag reach an object's prototype", () => {
+  const args = parseArgs(["--__proto__", "x", "--__proto__=1", "-a"]);
+  assertStrictEquals(Object.getPrototypeOf(args), Object.prototype);
+  assertEquals(Object.keys(args).sort(), ["_", "a"]);
+});
+
+Deno.test("parseArgs() takes names that every object has for flags", () => {
+  const argv = ["--toString", "--valueOf", "x", "--constructor=y"];
+  assertEquals(Object.entries(parseArgs(argv)).sort(), [
+    ["_", []],
+    ["constructor", "y"],
+    ["toString", true],
+    ["valueOf", "x"],
+  ]);
 });
 
 Deno.test("parseArgs() guesses when nothing is declared", () => {

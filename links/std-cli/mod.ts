@@ -1,6 +1,6 @@
 /**
  * A stand-in for `@std/cli` where JSR cannot be reached: {@linkcode parseArgs}
- * with the original's name, options and results, on `node:util`.
+ * with the original's name, options and results.
  *
  * Served: the options `string`, `boolean`, `collect`, `alias`, `default` and
  * `unknown`. Not served: `"--"`, `stopEarly`, `negatable`, `boolean: true`,

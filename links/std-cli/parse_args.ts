@@ -1,14 +1,12 @@
 /**
  * {@linkcode parseArgs} of `@std/cli`, in the subset that `mod.ts` names.
  *
- * `node:util` cuts the command line into long flags, groups of short flags and
- * positionals; which flag takes which value is decided here, by the rules of
- * the minimist family. Knows nothing of any program's flags.
+ * Which flag takes which value is decided by the rules of the minimist family.
+ * Imports nothing, as every program waits for it at its start. Knows nothing of
+ * any program's flags.
  *
  * @module
  */
-
-import { parseArgs as tokenize } from "node:util";
 
 /** What {@linkcode parseArgs} gives: every flag under its name and aliases. */
 export type Args =
@@ -43,14 +41,15 @@ export interface ParseOptions {
  *
  * A flag's value is attached (`--name=v`, `-n=v`, `-n5`) or follows (`--name v`,
  * `-n v`). What follows is no value when it begins with `-`; a short flag alone
- * takes a lone `-`. `-abc` are three flags. Values that look like numbers
- * become numbers, save those of `string` flags.
+ * takes a lone `-`. `-abc` are three flags, but a number or `=v` at the end is
+ * the first one's: `-ab5` gives `a` the value `b5`, `-ab=v` gives it `v`. Values
+ * that look like numbers become numbers, save those of `string` flags.
  *
  * @example
  * ```ts
  * import { parseArgs } from "@std/cli/parse-args";
  *
- * const args = parseArgs(["-vp1883", "--topic", "a/b", "hello"], {
+ * const args = parseArgs(["-v", "-p1883", "--topic", "a/b", "hello"], {
  *   alias: { p: "port", v: "verbose" },
  *   boolean: ["verbose"],
  *   string: ["topic"],
@@ -79,7 +78,7 @@ export function parseArgs(args: string[], options: ParseOptions = {}): Args {
       ? numeric(given)
       : given;
     for (const name of names.of(key)) {
-      if (UNSAFE.has(name)) continue;
+      if (name === "__proto__") continue; // no property, but the prototype
       if (!collected.has(name)) result[name] = value;
       else if (Array.isArray(result[name])) result[name].push(value);
       else result[name] = [value];
@@ -110,20 +109,18 @@ export function parseArgs(args: string[], options: ParseOptions = {}): Args {
   for (let i = 0; i < end; i++) {
     const arg = args[i]!;
     const next = i + 1 < end ? args[i + 1] : undefined;
-    // One at a time: in a group, a "-" would count as the end of all flags.
-    const { tokens } = tokenize({ args: [arg], strict: false, tokens: true });
-    const token = tokens[0]!;
-
-    if (token.kind !== "option") {
+    if (arg === "-" || !arg.startsWith("-")) {
       if (unknown(arg) !== false) {
         result._.push(strings.has("_") ? arg : numeric(arg));
       }
     } else if (arg.startsWith("--")) {
-      const { name, value } = token;
-      if (value !== undefined) {
-        set(name, booleans.has(name) ? value !== "false" : value, arg);
-      } else if (setFromNext(name, arg, next, /^-/)) {
-        i++;
+      const equals = arg.indexOf("=", 3); // no name is empty
+      if (equals === -1) {
+        if (setFromNext(arg.slice(2), arg, next, /^-/)) i++;
+      } else {
+        const key = arg.slice(2, equals);
+        const value = arg.slice(equals + 1);
+        set(key, booleans.has(key) ? value !== "false" : value, arg);
       }
     } else {
       const last = splitGroup(arg, (key, value) => {
@@ -148,9 +145,6 @@ export function parseArgs(args: string[], options: ParseOptions = {}): Args {
   result._.push(...args.slice(end + 1));
   return result;
 }
-
-/** Names that would reach an object's prototype rather than the object. */
-const UNSAFE: ReadonlySet<string> = new Set(["__proto__", "constructor"]);
 
 /** Which names are names of the same flag. */
 class Names {
