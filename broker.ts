@@ -370,10 +370,9 @@ const NEEDS = [["advertise", "multicast"], ["standby", "advertise"]] as const;
 
 /** What the flags with a value ask for; the router has the defaults. */
 async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
-  const file = flags.text("predefined");
   const given = {
     history: flags.integer("history", 1, 1_000_000),
-    predefined: file === undefined ? undefined : await readPredefined(file),
+    predefined: await flags.jsonFile("predefined", parsePredefined),
     maxClients: flags.integer("max-clients", 1, 10_000_000),
     sessionExpiry: flags.integer("session-expiry", 0, 1_000_000_000),
     maxMemory: flags.mebibytes("max-memory", 1, 1_000_000),
@@ -390,19 +389,6 @@ async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
   return Object.fromEntries(
     Object.entries(given).filter(([, value]) => value !== undefined),
   );
-}
-
-async function readPredefined(
-  file: string,
-): Promise<ReadonlyMap<number, string>> {
-  try {
-    return parsePredefined(JSON.parse(await Deno.readTextFile(file)));
-  } catch (cause) {
-    throw new Error(
-      `Cannot take the pre-defined topics from "${file}": ${messageOf(cause)}`,
-      { cause },
-    );
-  }
 }
 
 if (import.meta.main) await run(PROGRAM, main);

@@ -8,7 +8,8 @@
 
 import { CLASSIC_REPLY } from "./classic.ts";
 import { ClassicClient, ClassicRefusedError } from "./classic_client.ts";
-import { clientOptionsFrom, type Flags, startHint, UsageError } from "./cli.ts";
+import { type Flags, UsageError } from "./cli.ts";
+import { connectOptionsFrom, startHint } from "./client_flags.ts";
 import { LocalProtocolError, NoAnswerError } from "./message.ts";
 import type { Interruption } from "./template.ts";
 import {
@@ -39,7 +40,8 @@ const EXIT_TOPIC = "exit_";
  * import { assertEquals } from "@std/assert";
  * import { Broker } from "./broker.ts";
  * import { publishClassic } from "./classic_publisher.ts";
- * import { BROKER_FLAGS, Flags } from "./cli.ts";
+ * import { Flags } from "./cli.ts";
+ * import { BROKER_FLAGS } from "./client_flags.ts";
  * import { Interruption } from "./template.ts";
  *
  * const program = {
@@ -85,7 +87,9 @@ export async function publishClassic(
   const repeat = flags.integer("repeat", 1, 1_000_000_000) ?? 1;
   const delayMs = flags.secondsAsMs("repeat-delay", 0) ?? 0;
 
-  await using publisher = await ClassicClient.connect(clientOptionsFrom(flags));
+  await using publisher = await ClassicClient.connect(
+    connectOptionsFrom(flags),
+  );
   try {
     if (topic === undefined) {
       return isInteractive()

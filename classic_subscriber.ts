@@ -11,7 +11,8 @@ import {
   type ClassicClientOptions,
   ClassicRefusedError,
 } from "./classic_client.ts";
-import { clientOptionsFrom, type Flags, startHint, UsageError } from "./cli.ts";
+import { type Flags, UsageError } from "./cli.ts";
+import { connectOptionsFrom, startHint } from "./client_flags.ts";
 import { LocalProtocolError, NoAnswerError } from "./message.ts";
 import type { Interruption } from "./template.ts";
 import {
@@ -42,7 +43,8 @@ const EXIT_TOPIC = "exit_";
  * import { assertEquals } from "@std/assert";
  * import { Broker } from "./broker.ts";
  * import { subscribeClassic } from "./classic_subscriber.ts";
- * import { BROKER_FLAGS, Flags } from "./cli.ts";
+ * import { Flags } from "./cli.ts";
+ * import { BROKER_FLAGS } from "./client_flags.ts";
  * import { Interruption } from "./template.ts";
  *
  * const program = {
@@ -80,7 +82,7 @@ export async function subscribeClassic(
     if (topics.length > 0 || !flags.isGiven(name)) continue;
     throw new UsageError(`Flag "--${name}" needs a topic: -t TOPIC`);
   }
-  const options = clientOptionsFrom(flags);
+  const options = connectOptionsFrom(flags);
   const { signal } = interruption;
   try {
     if (topics.length === 0) {

@@ -8,9 +8,9 @@
 
 import config from "./deno.json" with { type: "json" };
 import { Log, LOG_LEVELS, type LogLevel } from "./log.ts";
-import { DEFAULT_PORT, type NoAnswerError } from "./message.ts";
+import { DEFAULT_PORT } from "./message.ts";
 import { Interruption, messageOf } from "./template.ts";
-import { EXIT, exit, pause, print, printError } from "./terminal.ts";
+import { EXIT, exit, pause, print, printError, readFile } from "./terminal.ts";
 
 /** What `--version` prints. */
 export const VERSION: string = config.version;
@@ -54,64 +54,6 @@ const COMMON_FLAGS: readonly Flag[] = [
   { name: "help", help: "print this text and exit" },
 ];
 
-/** The flags that say which broker a client talks to, and how. */
-export const BROKER_FLAGS: readonly Flag[] = [
-  {
-    name: "host",
-    short: "h",
-    value: "ADDRESS",
-    usual: "127.0.0.1",
-    help: "the broker's address or name",
-  },
-  {
-    name: "port",
-    short: "p",
-    value: "N",
-    usual: "12003, or the variable PORT",
-    help: "the broker's UDP port",
-  },
-  {
-    name: "protocol",
-    value: "NAME",
-    usual: "classic",
-    help: "classic: JSON datagrams",
-  },
-  {
-    name: "timeout",
-    value: "S",
-    usual: "5",
-    help: "seconds to wait for the broker's answer",
-  },
-  {
-    name: "debug",
-    short: "d",
-    help: "log the broker's answers to standard error",
-  },
-];
-
-/** What {@linkcode BROKER_FLAGS} ask for: options of a client of any protocol. */
-export interface ConnectOptions {
-  /** Address or name of the broker's machine. */
-  readonly hostname: string;
-  /** The broker's UDP port, 1 to 65535. */
-  readonly port: number;
-  /** How long to wait for the broker's answer, in milliseconds. */
-  readonly timeoutMs: number;
-  /** Where the client tells what it does. */
-  readonly log: Log;
-}
-
-/** The options of a client that {@linkcode BROKER_FLAGS} ask for. */
-export function clientOptionsFrom(flags: Flags): ConnectOptions {
-  flags.choice("protocol", ["classic"]);
-  return {
-    hostname: flags.text("host") ?? "127.0.0.1",
-    port: flags.integer("port", 1, 65_535) ?? portFromEnvironment(1),
-    timeoutMs: flags.secondsAsMs("timeout", 0.001) ?? 5_000,
-    log: flags.log("warn"),
-  };
-}
-
 /**
  * The port that the variable `PORT` names, or the usual one.
  *
@@ -125,15 +67,6 @@ export function portFromEnvironment(min: number): number {
   throw new Error(
     `Cannot take the variable PORT as the port: "${text}" is no number from ${min} to 65535`,
   );
-}
-
-/** What to tell a person whose broker does not answer. */
-export function startHint({ message, broker }: NoAnswerError): string {
-  const isExecutable = Deno.build.standalone ||
-    !import.meta.url.endsWith(".ts");
-  const command = isExecutable ? "broker" : "deno run -A broker.ts";
-  const port = broker.port === DEFAULT_PORT ? "" : ` --port ${broker.port}`;
-  return `${message}; start one with: ${command}${port}`;
 }
 
 /** The flags of a command line, with their values checked as they are asked for. */
@@ -203,7 +136,7 @@ export class Flags {
 
   /** A flag's values, in order. */
   texts(name: string): readonly string[] {
-    return this.#values[name] as readonly string[];
+    return (this.#values[name] ?? []) as readonly string[];
   }
 
   /** A flag's value, `undefined` when it is not given. */
@@ -282,6 +215,29 @@ export class Flags {
     throw new UsageError(
       `Flag "--${name}" takes ${words.join(", ")}, not "${text}"`,
     );
+  }
+
+  /**
+   * What the file says that a flag names, as JSON.
+   *
+   * @param parse takes the JSON's value
+   * @throws {Error} when the file cannot be read, or when it is not that
+   */
+  async jsonFile<Value>(
+    name: string,
+    parse: (json: unknown) => Value,
+  ): Promise<Value | undefined> {
+    const file = this.text(name);
+    if (file === undefined) return undefined;
+    const octets = await readFile(file);
+    try {
+      return parse(JSON.parse(new TextDecoder().decode(octets)));
+    } catch (cause) {
+      throw new Error(
+        `Cannot take "${file}" for "--${name}": ${messageOf(cause)}`,
+        { cause },
+      );
+    }
   }
 
   /** The log that `--log-level` and `--log-json`, or `--debug`, ask for. */

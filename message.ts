@@ -202,17 +202,18 @@ export class RemoteProtocolError extends Error {
 export class NoAnswerError extends Error {
   /** `"NoAnswerError"`. */
   override readonly name = "NoAnswerError";
-  /** Whom was asked. */
-  readonly broker: Peer;
+  /** Whom was asked; `undefined` when none was found to ask. */
+  readonly broker: Peer | undefined;
 
   /**
    * Says whom was asked and how long it had.
    *
-   * @param broker whom was asked
+   * @param broker whom was asked; `undefined` when none was found to ask
    * @param timeoutMs how long it had, in milliseconds
    */
-  constructor(broker: Peer, timeoutMs: number) {
-    super(`No broker answered at ${broker.key} within ${timeoutMs / 1_000} s`);
+  constructor(broker: Peer | undefined, timeoutMs: number) {
+    const where = broker === undefined ? "to the search" : `at ${broker.key}`;
+    super(`No broker answered ${where} within ${timeoutMs / 1_000} s`);
     this.broker = broker;
   }
 }

@@ -193,9 +193,21 @@ export {
   Template,
   type TemplateOptions,
 } from "./template.ts";
+export { Subscription, type SubscriptionOwner } from "./subscription.ts";
+export type {
+  ClientOptions,
+  ClientStats,
+  ClientWill,
+  PublishOptions,
+  SubscribeOptions,
+} from "./client_options.ts";
+export { groupFrom, Multicast } from "./multicast.ts";
+export { Client, type ClientSetup, RefusedError } from "./client.ts";
 export {
   ClassicClient,
   type ClassicClientOptions,
   ClassicRefusedError,
 } from "./classic_client.ts";
 export { Broker, type BrokerOptions, type BrokerStats } from "./broker.ts";
+export { type PublishAllOptions, Publisher } from "./publisher.ts";
+export { Subscriber, type SubscriberOptions } from "./subscriber.ts";

@@ -1,5 +1,5 @@
 /**
- * The publisher: the program that publishs, with its flags.
+ * The publisher: a client that publishes, and the program that runs one.
  *
  * ```sh
  * deno run -A publisher.ts --help
@@ -8,37 +8,163 @@
  * @module
  */
 
-import { BROKER_FLAGS, type Flags, type Program, run } from "./cli.ts";
-import type { Interruption } from "./template.ts";
+import { type Flags, type Program, run, UsageError } from "./cli.ts";
+import { Client, RefusedError } from "./client.ts";
+import {
+  BROKER_FLAGS,
+  clientOptionsFrom,
+  IDENTITY_FLAGS,
+  protocolFrom,
+  requireClassic,
+  startHint,
+  topicFrom,
+  topicIdFrom,
+} from "./client_flags.ts";
+import type { ClientOptions, PublishOptions } from "./client_options.ts";
+import type { DeviceTopic } from "./commands.ts";
+import { LocalProtocolError, NoAnswerError } from "./message.ts";
+import type { Qos } from "./packet.ts";
+import {
+  type Interruption,
+  messageOf,
+  type RequestOptions,
+} from "./template.ts";
+import {
+  ask,
+  EXIT,
+  inputLines,
+  isInteractive,
+  linesOf,
+  openFile,
+  pause,
+  print,
+  printError,
+  Progress,
+  readFile,
+  tellWhile,
+} from "./terminal.ts";
+
+/** What {@linkcode Publisher.publishAll} can be given. */
+export interface PublishAllOptions extends PublishOptions {
+  /** Is called after each message that was published. */
+  readonly onPublished?: () => void;
+}
+
+/**
+ * A client that publishes, one by one or all that there is.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Publisher } from "./mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using publisher = await Publisher.connect({ port: broker.port });
+ * const readings = ["21.5", "21.7", "21.6"];
+ * assertEquals(
+ *   await publisher.publishAll("weather", readings, { qos: 1 }),
+ *   3,
+ * );
+ * assertEquals(broker.stats().published, 3);
+ * ```
+ */
+export class Publisher extends Client {
+  /**
+   * Makes a publisher, and connects it.
+   *
+   * @throws as {@linkcode Client.connect} does
+   */
+  static override async connect(
+    options: ClientOptions & RequestOptions = {},
+  ): Promise<Publisher> {
+    const publisher = await Publisher.open(options);
+    await publisher.connectOrClose(options);
+    return publisher;
+  }
+
+  /**
+   * Makes a publisher that is not connected: for QoS −1, or to connect later.
+   *
+   * @throws as {@linkcode Client.open} does
+   */
+  static override async open(options: ClientOptions = {}): Promise<Publisher> {
+    return await Client.make(options, (setup) => new Publisher(setup));
+  }
+
+  /**
+   * Publishes whatever a source gives, in order, and no faster than it is taken.
+   *
+   * @param topic where to
+   * @param payloads what; text as UTF-8
+   * @returns how many were published
+   * @throws as {@linkcode Client.publish} does, at the first that fails
+   */
+  async publishAll(
+    topic: DeviceTopic,
+    payloads:
+      | Iterable<string | Uint8Array>
+      | AsyncIterable<string | Uint8Array>,
+    options: PublishAllOptions = {},
+  ): Promise<number> {
+    let published = 0;
+    for await (const payload of payloads) {
+      await this.publish(topic, payload, options);
+      published++;
+      options.onPublished?.();
+    }
+    return published;
+  }
+}
 
 const PROGRAM: Program = {
   name: "publisher",
   summary: "Publishes to a topic, or asks what and where when none is given.",
   examples: [
-    ["publisher", "ask for topic and data; from a pipe, read them as lines"],
+    ["publisher", "ask what and where; from a pipe, read it as lines"],
     ["publisher -t weather -m 21.5", "publish once"],
+    ["publisher -t lamp -m on -q 1 -r", "and be sure of it, and retain it"],
     ["sensor | publisher -t weather -l", "publish each line as it comes"],
+    ["publisher -q -1 -T 7 -m on", "publish without a connection"],
   ],
   flags: [
     ...BROKER_FLAGS,
     { name: "topic", short: "t", value: "TOPIC", help: "where to publish" },
+    {
+      name: "topic-id",
+      short: "T",
+      value: "ID",
+      help: "the same by a pre-defined topic id",
+    },
     { name: "message", short: "m", value: "TEXT", help: "what to publish" },
     {
       name: "file",
       short: "f",
       value: "FILE",
-      help: "publish what a file holds, as one datum",
+      help: "publish what a file holds, as one message; its lines with -l",
     },
     {
       name: "stdin-line",
       short: "l",
-      help: "publish each line of standard input that is not blank",
+      help: "publish each line of standard input that is not empty",
     },
     {
       name: "stdin-file",
       short: "s",
-      help: "publish all of standard input, as one datum",
+      help: "publish all of standard input, as one message",
     },
+    {
+      name: "null-message",
+      short: "n",
+      help: "publish an empty message; with -r it ends what is retained",
+    },
+    {
+      name: "qos",
+      short: "q",
+      value: "N",
+      usual: "0",
+      help: "-1 without a connection, 0, 1 or 2",
+    },
+    { name: "retain", short: "r", help: "have the broker retain it" },
     {
       name: "repeat",
       value: "N",
@@ -51,13 +177,236 @@ const PROGRAM: Program = {
       usual: "0",
       help: "seconds between the times",
     },
+    ...IDENTITY_FLAGS,
   ],
 };
 
+const SOURCES = [
+  "message",
+  "file",
+  "stdin-line",
+  "stdin-file",
+  "null-message",
+] as const;
+
 async function main(flags: Flags, interruption: Interruption): Promise<number> {
-  // Only here: a program loads no protocol but the one that it speaks.
-  const { publishClassic } = await import("./classic_publisher.ts");
-  return await publishClassic(flags, interruption);
+  if (protocolFrom(flags) === "classic") {
+    const own = ["topic-id", "null-message", "qos", "retain"];
+    requireClassic(flags, [...own, ...IDENTITY_FLAGS.map(({ name }) => name)]);
+    // Only here: a program loads no protocol but the one that it speaks.
+    const { publishClassic } = await import("./classic_publisher.ts");
+    return await publishClassic(flags, interruption);
+  }
+  const { signal } = interruption;
+  const topic = topicOf(flags);
+  const payloads = topic === undefined ? undefined : await payloadsOf(flags);
+  const qos = qosOf(flags, topic);
+  const options = { qos, retain: flags.has("retain"), signal };
+  const clientOptions = await clientOptionsFrom(flags, "pub");
+  try {
+    // §6.8: QoS −1 needs no connection, and so makes none.
+    await using publisher = await Publisher.open(clientOptions);
+    if (qos !== -1) await connect(publisher, signal);
+    if (topic === undefined) {
+      return isInteractive()
+        ? await askAndPublish(publisher, interruption)
+        : await readAndPublish(publisher, options);
+    }
+    using progress = new Progress("published", payloads!.total);
+    await publisher.publishAll(topic, payloads!.all(signal), {
+      ...options,
+      onPublished: () => progress.tick(),
+    });
+    return EXIT.done;
+  } catch (error) {
+    if (!(error instanceof NoAnswerError)) throw error;
+    throw new Error(startHint(error), { cause: error });
+  }
+}
+
+async function connect(
+  publisher: Publisher,
+  signal: AbortSignal,
+): Promise<void> {
+  const connected = publisher.connect({ signal });
+  if (!isInteractive()) return await connected;
+  const where = publisher.broker === undefined
+    ? "Searching for a gateway"
+    : `Looking for a broker at ${publisher.broker.key}`;
+  await tellWhile(where, connected);
+}
+
+function topicOf(flags: Flags): DeviceTopic | undefined {
+  const name = flags.text("topic");
+  const id = flags.text("topic-id");
+  const given = SOURCES.find((source) => flags.isGiven(source));
+  if (name !== undefined && id !== undefined) {
+    throw new UsageError('Flags "--topic" and "--topic-id" exclude each other');
+  }
+  if (name !== undefined) {
+    return flags.text("qos") === "-1" && !flags.has("short-topic")
+      ? shortOrNone(name)
+      : topicFrom(flags, name);
+  }
+  if (id !== undefined) return topicIdFrom(id);
+  if (given === undefined) return undefined;
+  throw new UsageError(`Flag "--${given}" needs a topic: -t TOPIC`);
+}
+
+/** §6.8: nobody can register a name without a connection. */
+function shortOrNone(name: string): DeviceTopic {
+  if (new TextEncoder().encode(name).length === 2) return { short: name };
+  throw new UsageError(
+    `QoS -1 takes a pre-defined topic id (-T ID) or a topic of two octets, not "${name}"`,
+  );
+}
+
+function qosOf(flags: Flags, topic: DeviceTopic | undefined): Qos {
+  const qos = flags.choice("qos", ["-1", "0", "1", "2"]) ?? "0";
+  if (qos === "-1" && topic === undefined) {
+    throw new UsageError("QoS -1 needs a topic: -T ID, or -t with two octets");
+  }
+  return Number(qos) as Qos;
+}
+
+/** What is to be published, and how often if that is known. */
+interface Payloads {
+  readonly total: number | undefined;
+  all(signal: AbortSignal): AsyncIterable<string | Uint8Array>;
+}
+
+async function payloadsOf(flags: Flags): Promise<Payloads> {
+  const isLines = flags.has("stdin-line");
+  const given = SOURCES.filter((source) => flags.isGiven(source));
+  const file = flags.text("file");
+  const isFileOfLines = isLines && file !== undefined && given.length === 2;
+  if (given.length > 1 && !isFileOfLines) {
+    throw new UsageError(
+      `Flags "--${given[0]}" and "--${given[1]}" exclude each other`,
+    );
+  }
+  if (given.length === 0) {
+    throw new UsageError(
+      "Nothing to publish: give -m TEXT, -f FILE, -l, -s or -n",
+    );
+  }
+  const repeat = flags.integer("repeat", 1, 1_000_000_000) ?? 1;
+  const delayMs = flags.secondsAsMs("repeat-delay", 0) ?? 0;
+  if (isLines) {
+    for (const name of ["repeat", "repeat-delay"]) {
+      if (!flags.isGiven(name)) continue;
+      throw new UsageError(`Flags "--${name}" and "-l" exclude each other`);
+    }
+    const stream = file === undefined ? Deno.stdin.readable : openFile(file);
+    const what = file === undefined ? "standard input" : `"${file}"`;
+    return { total: undefined, all: () => fullLinesOf(stream, what) };
+  }
+  const payload = await payloadOf(flags);
+  return {
+    total: repeat,
+    async *all(signal) {
+      for (let i = 0; i < repeat; i++) {
+        if (i > 0 && delayMs > 0) await pause(delayMs, signal);
+        yield payload;
+      }
+    },
+  };
+}
+
+/** As mosquitto_pub: what is empty is no message. */
+async function* fullLinesOf(
+  stream: ReadableStream<Uint8Array>,
+  what: string,
+): AsyncGenerator<Uint8Array> {
+  for await (const lines of linesOf(stream, what)) {
+    for (const line of lines) if (line.length > 0) yield line;
+  }
+}
+
+async function payloadOf(flags: Flags): Promise<string | Uint8Array> {
+  const file = flags.text("file");
+  if (file !== undefined) return await readFile(file);
+  if (!flags.has("stdin-file")) return flags.text("message") ?? "";
+  return new Uint8Array(await new Response(Deno.stdin.readable).arrayBuffer());
+}
+
+const TOPIC_PROMPT = "Enter topic to publish or exit_ to terminate";
+const EXIT_TOPIC = "exit_";
+
+/** At a terminal: asks for one message after the other. */
+async function askAndPublish(
+  publisher: Publisher,
+  interruption: Interruption,
+): Promise<number> {
+  const { signal } = interruption;
+  const used = new Set<string>();
+  let qosText = "0";
+  while (true) {
+    const topic = await ask(TOPIC_PROMPT, interruption, {
+      suggestions: [...used].reverse(),
+      check: (answer) => answer === "" ? "A topic has a name" : undefined,
+    });
+    if (topic === undefined || topic.trim() === EXIT_TOPIC) break;
+    const payload = await ask("Enter payload to publish", interruption);
+    if (payload === undefined) break;
+    const qosAnswer = await ask("QoS: 0, 1 or 2", interruption, {
+      usual: qosText,
+      check: (answer) =>
+        /^[012]?$/.test(answer) ? undefined : "It is 0, 1 or 2",
+    });
+    if (qosAnswer === undefined) break;
+    const retain = await ask("Retain: y or n", interruption, {
+      usual: "n",
+      check: (answer) =>
+        /^(y|yes|n|no)?$/i.test(answer) ? undefined : "It is y or n",
+    });
+    if (retain === undefined) break;
+    if (qosAnswer !== "") qosText = qosAnswer;
+    const startedAt = performance.now();
+    try {
+      await publisher.publish(topic, payload, {
+        qos: Number(qosText) as Qos,
+        retain: /^y/i.test(retain),
+        signal,
+      });
+      const took = (performance.now() - startedAt).toFixed(1);
+      print(qosText === "0" ? "Sent\n" : `Acknowledged after ${took} ms\n`);
+      // Taken out and put in again, it is the latest.
+      used.delete(topic);
+      used.add(topic);
+    } catch (error) {
+      if (!isOwnFault(error)) throw error;
+      print(`${messageOf(error)}\n`);
+    }
+  }
+  return signal.aborted ? EXIT.interrupted : EXIT.done;
+}
+
+/** From a pipe: reads a topic and a payload by turns, until `exit_`. */
+async function readAndPublish(
+  publisher: Publisher,
+  options: PublishOptions,
+): Promise<number> {
+  const lines = inputLines();
+  let code: number = EXIT.done;
+  for (let topic; (topic = (await lines.next()).value) !== undefined;) {
+    if (topic === EXIT_TOPIC) break;
+    const { value: payload } = await lines.next();
+    if (payload === undefined) break;
+    try {
+      await publisher.publish(topic, payload, options);
+    } catch (error) {
+      if (!isOwnFault(error)) throw error;
+      code = EXIT.failed; // but the others may do
+      printError(`publisher: ${messageOf(error)}\n`);
+    }
+  }
+  return code;
+}
+
+/** What is wrong with one message, and not with the next. */
+function isOwnFault(error: unknown): boolean {
+  return error instanceof RefusedError || error instanceof LocalProtocolError;
 }
 
 if (import.meta.main) await run(PROGRAM, main);

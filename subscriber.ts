@@ -1,5 +1,5 @@
 /**
- * The subscriber: the program that subscribes, with its flags.
+ * The subscriber: a client that subscribes, and the program that runs one.
  *
  * ```sh
  * deno run -A subscriber.ts --help
@@ -8,60 +8,434 @@
  * @module
  */
 
-import { BROKER_FLAGS, type Flags, type Program, run } from "./cli.ts";
-import type { Interruption } from "./template.ts";
+import { type Flags, type Program, run, UsageError } from "./cli.ts";
+import { Client } from "./client.ts";
+import {
+  BROKER_FLAGS,
+  clientOptionsFrom,
+  IDENTITY_FLAGS,
+  protocolFrom,
+  requireClassic,
+  startHint,
+  topicFrom,
+  topicIdFrom,
+} from "./client_flags.ts";
+import type { ClientOptions } from "./client_options.ts";
+import type { DeviceTopic } from "./commands.ts";
+import type { ReceivedMessage } from "./device_event.ts";
+import { type Format, parseFormat } from "./format.ts";
+import { printable } from "./log.ts";
+import { type DeliveryQos, NoAnswerError } from "./message.ts";
+import type { Subscription } from "./subscription.ts";
+import type { Interruption, RequestOptions } from "./template.ts";
+import {
+  ask,
+  EXIT,
+  inputLines,
+  isInteractive,
+  print,
+  printData,
+  printError,
+  printOctets,
+  styles,
+  swallowKeys,
+  tellWhile,
+} from "./terminal.ts";
+import { parseTopicFilter } from "./topics.ts";
+import { decodeUtf8 } from "./utf8.ts";
+
+/** What a subscriber subscribes to. */
+export interface SubscriberOptions extends ClientOptions {
+  /** Names, filters, pre-defined ids or short names. Default: none. */
+  readonly topics?: readonly DeviceTopic[];
+  /** At which QoS, at most. Default 0. */
+  readonly qos?: DeliveryQos;
+}
+
+/**
+ * A client that subscribes, and gives all that comes in one loop.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Publisher, Subscriber } from "./mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * const { port } = broker;
+ * await using publisher = await Publisher.connect({ port });
+ * await using subscriber = await Subscriber.connect({
+ *   port,
+ *   topics: ["weather/#", "door"],
+ *   qos: 1,
+ * });
+ * await publisher.publish("weather/roof", "21.5", { qos: 1 });
+ * await publisher.publish("door", "open", { qos: 1 });
+ * for await (const { topicName } of subscriber) {
+ *   if (topicName === "door") break;
+ * }
+ * assertEquals(broker.stats().delivered, 2);
+ * ```
+ */
+export class Subscriber extends Client
+  implements AsyncIterable<ReceivedMessage> {
+  #messages: Subscription | undefined;
+
+  /**
+   * Makes a subscriber, connects it, and subscribes it.
+   *
+   * @throws as {@linkcode Client.connect} and {@linkcode Client.subscribe} do
+   */
+  static override async connect(
+    options: SubscriberOptions & RequestOptions = {},
+  ): Promise<Subscriber> {
+    const { topics = [], qos = 0, signal } = options;
+    const request = signal === undefined ? {} : { signal };
+    const subscriber = await Subscriber.open(options);
+    await subscriber.connectOrClose(request);
+    try {
+      subscriber.#messages = await subscriber.subscribe(topics, {
+        qos,
+        ...request,
+      });
+    } catch (error) {
+      await subscriber.close();
+      throw error;
+    }
+    return subscriber;
+  }
+
+  /**
+   * Makes a subscriber that is not connected, and subscribed to nothing.
+   *
+   * @throws as {@linkcode Client.open} does
+   */
+  static override async open(
+    options: ClientOptions = {},
+  ): Promise<Subscriber> {
+    return await Client.make(options, (setup) => new Subscriber(setup));
+  }
+
+  /** What comes for the topics that `connect` was given. */
+  get messages(): Subscription {
+    if (this.#messages !== undefined) return this.#messages;
+    throw new Error("Cannot give messages: no topics were given to connect()");
+  }
+
+  /** The messages, one after the other, until the subscriber is closed. */
+  [Symbol.asyncIterator](): AsyncIterator<ReceivedMessage> {
+    return this.messages[Symbol.asyncIterator]();
+  }
+}
 
 const PROGRAM: Program = {
   name: "subscriber",
   summary:
     "Prints what is published to a topic, or asks which when none is given.",
   examples: [
-    ["subscriber", "ask for a topic; from a pipe, read topics as lines"],
-    ["subscriber -t weather", "print the topic's history, or wait for it"],
-    [
-      "subscriber -t a -t b -v",
-      "print two topics as they come, with their names",
-    ],
+    ["subscriber", "ask for a filter; from a pipe, read filters as lines"],
+    ["subscriber -t 'room/+/light' -v", "print what comes, with its topic"],
+    ["subscriber -t weather -C 1 -W 10", "print one, or give up after 10 s"],
+    ["subscriber -t '#' -F %j", "print each message as JSON"],
+    ["subscriber -t door -q 1 -i box -c --sleep 60", "sleep, and wake for it"],
   ],
   flags: [
     ...BROKER_FLAGS,
     {
       name: "topic",
       short: "t",
-      value: "TOPIC",
+      value: "FILTER",
       many: true,
       help: "what to subscribe to",
     },
     {
-      short: "C",
-      name: "count",
-      value: "N",
-      usual: "one for each topic",
-      help: "end after N histories",
+      name: "topic-id",
+      short: "T",
+      value: "ID",
+      many: true,
+      help: "the same by a pre-defined topic id",
     },
     {
-      short: "W",
+      name: "qos",
+      short: "q",
+      value: "N",
+      usual: "0",
+      help: "0, 1 or 2, at most",
+    },
+    {
+      name: "count",
+      short: "C",
+      value: "N",
+      usual: "until Ctrl-C",
+      help: "end after N messages",
+    },
+    {
       name: "wait",
+      short: "W",
       value: "S",
       help: "give up after S seconds, with exit code 27",
     },
     {
+      name: "exit-subscribed",
+      short: "E",
+      help: "end once all subscriptions are acknowledged, as with -c -i",
+    },
+    {
+      name: "no-retained",
+      short: "R",
+      help: "leave out what was retained",
+    },
+    {
       name: "verbose",
       short: "v",
-      help: "print the topic before each line",
+      help: "print the topic before each message",
     },
     {
       name: "no-newline",
       short: "N",
-      help: "print no line end behind a history",
+      help: "print no line end behind a message",
     },
+    {
+      name: "format",
+      short: "F",
+      value: "FORMAT",
+      help:
+        "print it so: %t topic, %p payload, %x in hex, %l length, %q QoS, %r retained, %j JSON, %I time",
+    },
+    {
+      name: "sleep",
+      value: "S",
+      help: "sleep, and wake each S seconds to fetch what has come",
+    },
+    ...IDENTITY_FLAGS,
   ],
 };
 
+const CLASSIC_ALONE = [
+  "topic-id",
+  "qos",
+  "exit-subscribed",
+  "no-retained",
+  "format",
+  "sleep",
+];
+
 async function main(flags: Flags, interruption: Interruption): Promise<number> {
-  // Only here: a program loads no protocol but the one that it speaks.
-  const { subscribeClassic } = await import("./classic_subscriber.ts");
-  return await subscribeClassic(flags, interruption);
+  if (protocolFrom(flags) === "classic") {
+    const identity = IDENTITY_FLAGS.map(({ name }) => name);
+    requireClassic(flags, [...CLASSIC_ALONE, ...identity]);
+    // Only here: a program loads no protocol but the one that it speaks.
+    const { subscribeClassic } = await import("./classic_subscriber.ts");
+    return await subscribeClassic(flags, interruption);
+  }
+  const topics = [
+    ...flags.texts("topic").map((text) => topicFrom(flags, text)),
+    ...flags.texts("topic-id").map(topicIdFrom),
+  ];
+  const task = taskFrom(flags, interruption);
+  const options = await clientOptionsFrom(flags, "sub");
+  try {
+    await using subscriber = await Subscriber.open(options);
+    if (topics.length > 0) return await printAll(subscriber, topics, task);
+    return isInteractive()
+      ? await askAndPrint(subscriber, interruption, task)
+      : await readAndPrint(subscriber, task);
+  } catch (error) {
+    if (task.timeout?.aborted && error === task.timeout.reason) {
+      return EXIT.timedOut;
+    }
+    if (!(error instanceof NoAnswerError)) throw error;
+    throw new Error(startHint(error), { cause: error });
+  }
+}
+
+/** What is to be done with the messages. */
+interface Task {
+  readonly qos: DeliveryQos;
+  readonly count: number;
+  readonly skipsRetained: boolean;
+  readonly endsSubscribed: boolean;
+  readonly sleepS: number | undefined;
+  readonly format: Format;
+  readonly isVerbatim: boolean;
+  readonly timeout: AbortSignal | undefined;
+  /** Ctrl-C, or the end of the time. */
+  readonly signal: AbortSignal;
+}
+
+function taskFrom(flags: Flags, { signal }: Interruption): Task {
+  const waitMs = flags.secondsAsMs("wait", 0.001);
+  const timeout = waitMs === undefined
+    ? undefined
+    : AbortSignal.timeout(waitMs);
+  return {
+    qos: (flags.integer("qos", 0, 2) ?? 0) as DeliveryQos,
+    count: flags.integer("count", 1, 1_000_000_000) ?? Infinity,
+    skipsRetained: flags.has("no-retained"),
+    endsSubscribed: flags.has("exit-subscribed"),
+    sleepS: flags.integer("sleep", 1, 65_535),
+    format: formatFrom(flags),
+    isVerbatim: !Deno.stdout.isTerminal(),
+    timeout,
+    signal: timeout === undefined ? signal : AbortSignal.any([signal, timeout]),
+  };
+}
+
+function formatFrom(flags: Flags): Format {
+  const format = flags.text("format");
+  if (format !== undefined && flags.has("verbose")) {
+    throw new UsageError('Flags "--format" and "--verbose" exclude each other');
+  }
+  try {
+    return parseFormat(format ?? (flags.has("verbose") ? "%t %p" : "%p"), {
+      newline: !flags.has("no-newline"),
+    });
+  } catch (error) {
+    if (error instanceof RangeError) throw new UsageError(error.message);
+    throw error;
+  }
+}
+
+/** Prints what comes, until there was enough of it. */
+async function printAll(
+  subscriber: Subscriber,
+  topics: readonly DeviceTopic[],
+  task: Task,
+): Promise<number> {
+  const { qos, signal, sleepS, endsSubscribed } = task;
+  await subscriber.connect({ signal });
+  const messages = await subscriber.subscribe(topics, { qos, signal });
+  if (endsSubscribed) return EXIT.done;
+  if (sleepS !== undefined) await subscriber.sleep(sleepS, { signal });
+  return await printMessages(subscriber, messages, task);
+}
+
+async function printMessages(
+  subscriber: Subscriber,
+  messages: Subscription,
+  task: Task,
+): Promise<number> {
+  const { count, skipsRetained, signal, timeout } = task;
+  let printed = 0;
+  try {
+    while (printed < count) {
+      const message = await messages.take({ signal });
+      if (skipsRetained && message.retain) continue;
+      if (!printMessage(message, task)) return EXIT.done;
+      printed++;
+    }
+    return EXIT.done;
+  } catch (error) {
+    if (!signal.aborted) throw error;
+    return timeout?.aborted ? EXIT.timedOut : EXIT.interrupted;
+  } finally {
+    await tellLosses(subscriber);
+  }
+}
+
+/** False when nobody reads it any more. */
+function printMessage(message: ReceivedMessage, task: Task): boolean {
+  const octets = task.format(message, new Date());
+  if (task.isVerbatim) return printOctets(octets);
+  printData(new TextDecoder().decode(octets));
+  return true;
+}
+
+/** What was lost on the last of its way is told; what was before, nobody knows. */
+async function tellLosses(subscriber: Subscriber): Promise<void> {
+  const { dropped } = subscriber.stats();
+  const overflowed = await subscriber.overflowed();
+  if (dropped > 0) {
+    printError(`subscriber: ${dropped} messages came too fast to be kept\n`);
+  }
+  if (overflowed > 0) {
+    printError(
+      `subscriber: ${overflowed} datagrams came too fast to be received\n`,
+    );
+  }
+}
+
+const FILTER_PROMPT = "Enter topic to subscribe or exit_ to terminate";
+const EXIT_TOPIC = "exit_";
+
+/** At a terminal: asks for a filter, then shows what comes. */
+async function askAndPrint(
+  subscriber: Subscriber,
+  interruption: Interruption,
+  task: Task,
+): Promise<number> {
+  const { signal } = interruption;
+  const connected = subscriber.connect({ signal });
+  await tellWhile(
+    subscriber.broker === undefined
+      ? "Searching for a gateway"
+      : `Looking for a broker at ${subscriber.broker.key}`,
+    connected,
+  );
+  const filter = await ask(FILTER_PROMPT, interruption, {
+    check: (answer) =>
+      parseTopicFilter(answer) === undefined
+        ? "That is no topic: + and # stand for whole levels, # for the last"
+        : undefined,
+  });
+  if (filter === undefined || filter.trim() === EXIT_TOPIC) {
+    return signal.aborted ? EXIT.interrupted : EXIT.done;
+  }
+  const messages = await subscriber.subscribe(filter, {
+    qos: task.qos,
+    signal,
+  });
+  if (task.sleepS !== undefined) {
+    await subscriber.sleep(task.sleepS, { signal });
+  }
+  swallowKeys();
+  print(`Subscribed at QoS ${messages.qos}; Ctrl-C ends\n`);
+  const { count, skipsRetained } = task;
+  let shown = 0;
+  try {
+    while (shown < count) {
+      const message = await messages.take({ signal: task.signal });
+      if (skipsRetained && message.retain) continue;
+      print(lineOf(message, new Date()));
+      shown++;
+    }
+    return EXIT.done;
+  } catch (error) {
+    if (!task.signal.aborted) throw error;
+    return task.timeout?.aborted ? EXIT.timedOut : EXIT.interrupted;
+  }
+}
+
+/** A message as a person sees it come. */
+function lineOf(message: ReceivedMessage, at: Date): string {
+  const { topicName, qos, retain } = message;
+  const { dim, cyan, yellow } = styles();
+  const time = at.toLocaleTimeString("en-GB");
+  const marks = `QoS ${qos}${retain ? " retained" : ""}`;
+  return `${dim(time)} ${cyan(printable(topicName))} ${yellow(marks)} ${
+    readable(message.payload)
+  }\n`;
+}
+
+function readable(payload: Uint8Array): string {
+  try {
+    return printable(decodeUtf8(payload), "\n\t");
+  } catch {
+    return payload.toHex();
+  }
+}
+
+/** From a pipe: reads filters, a line each, up to `exit_` or the end. */
+async function readAndPrint(
+  subscriber: Subscriber,
+  task: Task,
+): Promise<number> {
+  const topics: string[] = [];
+  for await (const line of inputLines()) {
+    if (line === EXIT_TOPIC) break;
+    if (line !== "") topics.push(line);
+  }
+  if (topics.length > 0) return await printAll(subscriber, topics, task);
+  throw new UsageError("Nothing to subscribe to: give -t FILTER");
 }
 
 if (import.meta.main) await run(PROGRAM, main);

@@ -59,6 +59,21 @@ export function print(text: string): void {
 }
 
 /**
+ * Writes octets to standard output.
+ *
+ * @returns false when nobody reads it any more
+ */
+export function printOctets(bytes: Uint8Array): boolean {
+  try {
+    writeAll(Deno.stdout, bytes);
+    return true;
+  } catch (error) {
+    if (error instanceof Deno.errors.BrokenPipe) return false;
+    throw error;
+  }
+}
+
+/**
  * Writes what somebody else wrote to standard output: at a terminal, with the
  * control characters that would steer it as their escapes.
  */
@@ -76,10 +91,31 @@ export function printError(text: string): void {
 }
 
 function write(stream: typeof Deno.stdout, text: string): void {
-  const bytes = encoder.encode(text);
+  writeAll(stream, encoder.encode(text));
+}
+
+function writeAll(stream: typeof Deno.stdout, bytes: Uint8Array): void {
   for (let written = 0; written < bytes.length;) {
     written += stream.writeSync(bytes.subarray(written));
   }
+}
+
+/** How a text is set off at a terminal. */
+export interface Styles {
+  /** In the background. */
+  dim(text: string): string;
+  /** A name. */
+  cyan(text: string): string;
+  /** A remark. */
+  yellow(text: string): string;
+}
+
+/** Styles for standard output: none where nobody sees them, or wants them. */
+export function styles(): Styles {
+  const isPlain = !Deno.stdout.isTerminal() || Deno.noColor;
+  const style = (on: number, off: number) => (text: string) =>
+    isPlain ? text : `\x1b[${on}m${text}\x1b[${off}m`;
+  return { dim: style(2, 22), cyan: style(36, 39), yellow: style(33, 39) };
 }
 
 /** How long a person does not wonder why nothing happens. */
@@ -101,13 +137,126 @@ export async function tellWhile<Result>(
   }
 }
 
+/** How often a person is told how far it is, in milliseconds. */
+const PROGRESS_MS = 200;
+
+/**
+ * Tells the person at the terminal how far long work has come; nobody else, and
+ * not of work that is done at once.
+ */
+export class Progress implements Disposable {
+  readonly #what: string;
+  readonly #total: number | undefined;
+  readonly #startedAt = performance.now();
+  readonly #isShown = Deno.stderr.isTerminal();
+  #count = 0;
+  #nextAt = this.#startedAt + PATIENCE_MS;
+  #hasPrinted = false;
+
+  /**
+   * Begins.
+   *
+   * @param what is done, as in "published"
+   * @param total how often, `undefined` when nobody knows
+   */
+  constructor(what: string, total?: number) {
+    this.#what = what;
+    this.#total = total;
+  }
+
+  /** One more is done. */
+  tick(): void {
+    this.#count++;
+    if (!this.#isShown) return;
+    const now = performance.now();
+    if (now < this.#nextAt) return;
+    this.#nextAt = now + PROGRESS_MS;
+    this.#print(now);
+  }
+
+  /** Ends its line. */
+  [Symbol.dispose](): void {
+    if (!this.#hasPrinted) return;
+    this.#print(performance.now());
+    printError("\n");
+  }
+
+  #print(now: number): void {
+    this.#hasPrinted = true;
+    const rate = this.#count / (now - this.#startedAt) * 1_000;
+    const total = this.#total === undefined
+      ? ""
+      : ` of ${this.#total.toLocaleString("en")} (${
+        Math.floor(this.#count / this.#total * 100)
+      } %)`;
+    printError(
+      `\r\x1b[K${this.#count.toLocaleString("en")}${total} ${this.#what}, ${
+        Math.round(rate).toLocaleString("en")
+      }/s`,
+    );
+  }
+}
+
 /** Whether a person sits at both ends: keys and screen. */
 export function isInteractive(): boolean {
   return Deno.stdin.isTerminal() && Deno.stdout.isTerminal();
 }
 
-/** Characters of the longest line that is read: no datagram holds as many. */
+/** Octets of the longest line that is read: no datagram holds as many. */
 const MAX_LINE = 1_000_000;
+
+/**
+ * The lines of a stream, without their ends, as many at a time as have come.
+ *
+ * @param what the stream is, for the error
+ * @throws {Error} when a line is longer than any datagram
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { linesOf } from "./terminal.ts";
+ *
+ * const stream = new Blob(["21.5\r\n22", ".0\n"]).stream();
+ * const lines: string[] = [];
+ * for await (const some of linesOf(stream, "it")) {
+ *   for (const line of some) lines.push(new TextDecoder().decode(line));
+ * }
+ * assertEquals(lines, ["21.5", "22.0"]);
+ * ```
+ */
+export async function* linesOf(
+  stream: ReadableStream<Uint8Array>,
+  what: string,
+): AsyncGenerator<Uint8Array[]> {
+  let rest = new Uint8Array(0);
+  for await (const chunk of stream) {
+    const bytes = rest.length === 0 ? chunk : concat(rest, chunk);
+    const lines: Uint8Array[] = [];
+    let start = 0;
+    // What is left of before has no end in it.
+    for (
+      let end = bytes.indexOf(LINE_FEED, rest.length);
+      end >= 0;
+      end = bytes.indexOf(LINE_FEED, start)
+    ) {
+      const hasReturn = end > start && bytes[end - 1] === ENTER;
+      lines.push(bytes.subarray(start, hasReturn ? end - 1 : end));
+      start = end + 1;
+    }
+    rest = bytes.slice(start);
+    if (rest.length > MAX_LINE) {
+      throw new Error(`Cannot read ${what}: a line is too long`);
+    }
+    if (lines.length > 0) yield lines;
+  }
+  if (rest.length > 0) yield [rest];
+}
+
+function concat(one: Uint8Array, other: Uint8Array) {
+  const both = new Uint8Array(one.length + other.length);
+  both.set(one);
+  both.set(other, one.length);
+  return both;
+}
 
 /**
  * The lines of standard input, without their ends.
@@ -116,32 +265,18 @@ const MAX_LINE = 1_000_000;
  */
 export async function* inputLines(): AsyncGenerator<string> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
-  let parts: string[] = [];
-  let length = 0;
-  for await (const bytes of Deno.stdin.readable) {
-    const [first, ...others] = decode(decoder, bytes).split("\n");
-    parts.push(first!);
-    length += first!.length;
-    if (length > MAX_LINE) {
-      throw new Error("Cannot read standard input: a line is too long");
+  for await (const lines of linesOf(Deno.stdin.readable, "standard input")) {
+    for (const line of lines) {
+      let text: string;
+      try {
+        text = decoder.decode(line);
+      } catch (cause) {
+        throw new Error("Cannot read standard input: it is no UTF-8", {
+          cause,
+        });
+      }
+      yield text;
     }
-    for (const other of others) {
-      yield parts.join("").replace(/\r$/, "");
-      parts = [other];
-      length = other.length;
-    }
-  }
-  const rest = parts.join("") + decode(decoder);
-  if (rest !== "") yield rest;
-}
-
-function decode(decoder: TextDecoder, bytes?: Uint8Array<ArrayBuffer>): string {
-  try {
-    return bytes === undefined
-      ? decoder.decode()
-      : decoder.decode(bytes, { stream: true });
-  } catch (cause) {
-    throw new Error("Cannot read standard input: it is no UTF-8", { cause });
   }
 }
 
@@ -165,19 +300,49 @@ export async function readFile(file: string): Promise<Uint8Array> {
   try {
     return await Deno.readFile(file);
   } catch (cause) {
-    const reason = cause instanceof Deno.errors.NotFound
-      ? "there is no such file"
-      : cause instanceof Deno.errors.IsADirectory
-      ? "it is a directory"
-      : (cause as Error).message;
-    throw new Error(`Cannot read "${file}": ${reason}`, { cause });
+    throw unreadable(file, cause);
   }
+}
+
+/**
+ * Lets nothing that is typed be seen, until the program ends: keys would stand in
+ * the middle of what it shows, and lines of a paste would run as commands after
+ * it. Ctrl-C ends the program as ever.
+ */
+export function swallowKeys(): void {
+  KEYS.swallow().catch(() => {}); // there is no keyboard any more
+}
+
+/**
+ * A file that a person named, to read bit by bit.
+ *
+ * @throws {Error} when it cannot be read, with the reason in words
+ */
+export function openFile(file: string): ReadableStream<Uint8Array> {
+  try {
+    return Deno.openSync(file).readable;
+  } catch (cause) {
+    throw unreadable(file, cause);
+  }
+}
+
+function unreadable(file: string, cause: unknown): Error {
+  const reason = cause instanceof Deno.errors.NotFound
+    ? "there is no such file"
+    : cause instanceof Deno.errors.IsADirectory
+    ? "it is a directory"
+    : (cause as Error).message;
+  return new Error(`Cannot read "${file}": ${reason}`, { cause });
 }
 
 /** What a question can be given. */
 export interface AskOptions {
   /** Answers that Tab completes and the arrow keys walk through. */
   readonly suggestions?: readonly string[];
+  /** The answer when nothing is typed. */
+  readonly usual?: string;
+  /** Says what is wrong with an answer, `undefined` when nothing is. */
+  readonly check?: (answer: string) => string | undefined;
 }
 
 /**
@@ -197,6 +362,8 @@ export async function ask(
     return await Input.prompt({
       message,
       suggestions: [...options.suggestions ?? []],
+      ...options.usual !== undefined && { default: options.usual },
+      validate: (answer) => options.check?.(answer) ?? true,
       transform: (value) => value,
       reader: KEYS,
     });
@@ -265,6 +432,15 @@ const KEYS = {
     into.set(this.pasted.subarray(0, length));
     this.pasted = this.pasted.subarray(length);
     return length;
+  },
+
+  /** Lets nothing that is typed be seen, or reach whoever reads next. */
+  async swallow(): Promise<void> {
+    // Ctrl-C is still a signal in this mode.
+    Deno.stdin.setRaw(true, { cbreak: Deno.build.os !== "windows" });
+    this.isRaw = true;
+    const buffer = new Uint8Array(1_024);
+    while (await Deno.stdin.read(buffer) !== null);
   },
 
   stop(isInterrupt: boolean): never {

@@ -7,8 +7,6 @@
  * @module
  */
 
-import { lookup } from "node:dns/promises";
-import { isIP } from "node:net";
 import { type Peer, peerOf } from "./message.ts";
 
 /**
@@ -44,10 +42,17 @@ export interface Transport extends AsyncDisposable {
    * The octets must not change afterwards. What the system refuses is counted.
    */
   send(peer: Peer, bytes: Uint8Array): void;
+  /** Datagrams that have not left yet. */
+  readonly unsent: number;
   /** Resolves when all that was sent so far has left. */
   flush(): Promise<void>;
   /** What was counted so far. */
   stats(): TransportStats;
+  /**
+   * Datagrams that arrived and found no room, as they were not received in time;
+   * 0 where the system does not tell.
+   */
+  overflowed(): Promise<number>;
   /** Ends it at once; again does nothing. */
   close(): void;
 }
@@ -68,8 +73,8 @@ export interface Membership {
   setTtl(ttl: number): Promise<void>;
 }
 
-/** Sends under way at which no further datagram is taken until some have left. */
-const MAX_UNSENT = 256;
+/** Sends under way at which nothing more is taken on until some have left. */
+export const MAX_UNSENT = 256;
 
 /** Work without a turn of the event loop, in milliseconds: timers want theirs. */
 const TURN_MS = 3;
@@ -206,6 +211,10 @@ export class UdpTransport implements Transport {
     }).then(this.#onSent, this.#onSendError);
   }
 
+  get unsent(): number {
+    return this.#unsent;
+  }
+
   flush(): Promise<void> {
     if (this.#unsent === 0) return Promise.resolve();
     return new Promise((resolve) => this.#waitingForSends.push(resolve));
@@ -213,6 +222,20 @@ export class UdpTransport implements Transport {
 
   stats(): TransportStats {
     return { ...this.#counts };
+  }
+
+  async overflowed(): Promise<number> {
+    if (Deno.build.os !== "linux" || this.#closed) return 0;
+    const file = `/proc/net/udp${this.#isIpv6 ? "6" : ""}`;
+    const read = { name: "read", path: file } as const;
+    if (Deno.permissions.querySync(read).state !== "granted") return 0;
+    const port = this.address.port.toString(16).toUpperCase().padStart(4, "0");
+    const table = await Deno.readTextFile(file).catch(() => "");
+    // Each socket has a line: number, ADDRESS:PORT, …, and its drops at the end.
+    const line = table.split("\n").find((line) =>
+      line.trim().split(/\s+/)[1]?.endsWith(`:${port}`)
+    );
+    return Number(line?.trim().split(/\s+/).at(-1) ?? 0);
   }
 
   close(): void {
@@ -289,8 +312,11 @@ function openSocket(
  * ```
  */
 export async function resolve(hostname: string, port: number): Promise<Peer> {
-  if (isIP(hostname)) return peerOf(canonicalAddress(hostname), port);
+  const literal = addressFrom(hostname);
+  if (literal !== undefined) return peerOf(literal, port);
   try {
+    // Only here: who was given an address shall not wait until it is loaded.
+    const { lookup } = await import("node:dns/promises");
     // IPv4 first: a broker's default is 127.0.0.1, and that is what
     // "localhost" has to find.
     const { address } = await lookup(hostname, { order: "ipv4first" });
@@ -335,10 +361,21 @@ export async function findBroker(
   return peerOf(REACHABLE.get(found.hostname) ?? found.hostname, port);
 }
 
-/** An address as the system writes it, so that it compares: `::1`, not `0:0::1`. */
-function canonicalAddress(address: string): string {
-  if (!address.includes(":") || address.includes("%")) return address;
-  const plain = new URL(`http://[${address}]`).hostname.slice(1, -1);
+/**
+ * An address as the system writes it, so that it compares: `::1`, not `0:0::1`;
+ * `undefined` for what is a name, or nothing.
+ */
+function addressFrom(text: string): string | undefined {
+  if (!text.includes(":")) {
+    const octets = text.split(".");
+    const isV4 = octets.length === 4 &&
+      octets.every((octet) => /^\d{1,3}$/.test(octet) && Number(octet) <= 255);
+    return isV4 ? octets.map(Number).join(".") : undefined;
+  }
+  if (text.includes("%")) return text; // an interface belongs to it
+  const url = `http://[${text}]`;
+  if (!URL.canParse(url)) return undefined;
+  const plain = new URL(url).hostname.slice(1, -1);
   const mapped = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(plain);
   if (mapped === null) return plain;
   const [high, low] = [mapped[1]!, mapped[2]!].map((part) =>
@@ -394,10 +431,12 @@ export class MemoryNetwork {
 
 class MemoryTransport implements Transport {
   readonly address: Peer;
+  readonly unsent = 0;
   readonly #ends: Map<string, MemoryTransport>;
   #handler: DatagramHandler | undefined;
   readonly #backlog: { readonly peer: Peer; readonly bytes: Uint8Array }[] = [];
   readonly #closed = Promise.withResolvers<void>();
+  #overflowed = 0;
   readonly #counts = { sent: 0, received: 0, sendErrors: 0, receiveErrors: 0 };
 
   constructor(address: Peer, ends: Map<string, MemoryTransport>) {
@@ -422,6 +461,10 @@ class MemoryTransport implements Transport {
     await Promise.resolve();
   }
 
+  overflowed(): Promise<number> {
+    return Promise.resolve(this.#overflowed);
+  }
+
   stats(): TransportStats {
     return { ...this.#counts };
   }
@@ -442,6 +485,6 @@ class MemoryTransport implements Transport {
       this.#handler(peer, bytes);
     } else if (this.#backlog.length < MEMORY_BACKLOG) {
       this.#backlog.push({ peer, bytes });
-    }
+    } else this.#overflowed++;
   }
 }

@@ -128,7 +128,7 @@ Deno.test("ClassicClient.publish() rejects with NoAnswerError in time, and a lat
     NoAnswerError,
     "No broker answered at 127.0.0.1:12003 within 0.02 s",
   );
-  assertEquals(error.broker.port, 12_003);
+  assertEquals(error.broker?.port, 12_003);
 
   const second = publisher.publish("a", "2");
   const { from } = await broker.next();

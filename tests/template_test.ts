@@ -136,6 +136,8 @@ Deno.test("Template closes when its transport breaks, and says why", async () =>
     address: transport.address,
     receive: () => Promise.reject(new Error("Cannot receive at all")),
     send: () => {},
+    unsent: 0,
+    overflowed: () => Promise.resolve(0),
     flush: () => Promise.resolve(),
     stats: () => transport.stats(),
     close: () => transport.close(),

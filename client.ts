@@ -1,0 +1,672 @@
+/**
+ * A client of MQTT-SN 1.2: a device (`device.ts`) at work on a socket, and its
+ * commands as promises. Knows one gateway at a time, and hands each message that
+ * comes to the subscriptions that it is for.
+ *
+ * @module
+ */
+
+import { type Millis, seededRandom } from "./clock.ts";
+import {
+  type ClientOptions,
+  type ClientStats,
+  type ClientWill,
+  deviceOptionsFrom,
+  octetsOf,
+  type PublishOptions,
+  type SubscribeOptions,
+} from "./client_options.ts";
+import type { DeviceTopic } from "./commands.ts";
+import { Device } from "./device.ts";
+import type { DeviceEvent, DeviceState } from "./device_event.ts";
+import { Inbox } from "./inbox.ts";
+import {
+  DEFAULT_PORT,
+  type DeliveryQos,
+  NoAnswerError,
+  type Peer,
+  RemoteProtocolError,
+} from "./message.ts";
+import { groupFrom, Multicast } from "./multicast.ts";
+import { type Qos, RETURN_CODE } from "./packet.ts";
+import { describeDatagram } from "./packet_text.ts";
+import { Subscription } from "./subscription.ts";
+import { messageOf, type RequestOptions, Template } from "./template.ts";
+import {
+  findBroker,
+  MAX_UNSENT,
+  type Transport,
+  UdpTransport,
+} from "./transport.ts";
+
+const REASONS: ReadonlyMap<number, string> = new Map([
+  [RETURN_CODE.congestion, "it is congested"],
+  [RETURN_CODE.invalidTopicId, "it does not know the topic id"],
+  [RETURN_CODE.notSupported, "it does not support that"],
+]);
+
+/**
+ * The broker refused a request.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals, assertRejects } from "@std/assert";
+ * import { Broker, Client, RefusedError } from "./mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * const error = await assertRejects(
+ *   () => client.publish({ predefined: 7 }, "on", { qos: 1 }),
+ *   RefusedError,
+ * );
+ * assertEquals(error.returnCode, 2);
+ * ```
+ */
+export class RefusedError extends RemoteProtocolError {
+  /** `"RefusedError"`. */
+  override readonly name = "RefusedError";
+  /** The return code: 1 congestion, 2 invalid topic id, 3 not supported. */
+  readonly returnCode: number;
+
+  /**
+   * Says what was refused, and why.
+   *
+   * @param what it was, as in "connect"
+   * @param returnCode the broker's reason, 1 to 255
+   */
+  constructor(what: string, returnCode: number) {
+    const reason = REASONS.get(returnCode) ?? `return code ${returnCode}`;
+    super(`The broker refuses to ${what}: ${reason}`);
+    this.returnCode = returnCode;
+  }
+}
+
+/** What {@linkcode Client.connect} has made ready for a constructor. */
+export interface ClientSetup {
+  /** The broker, `undefined` when one is searched for. */
+  readonly broker: Peer | undefined;
+  /** What carries the datagrams. */
+  readonly transport: Transport;
+  /** The group in which gateways are searched for. */
+  readonly multicast: Multicast | undefined;
+  /** The options as given. */
+  readonly options: ClientOptions;
+}
+
+interface Pending {
+  /** What was asked, for a person. */
+  readonly what: string;
+  readonly askedAt: number;
+  resolve(qos: Qos): void;
+  reject(reason: unknown): void;
+}
+
+/** How long a client that closes waits for what is under way. */
+const CLOSE_MS = 5_000;
+
+/**
+ * A client of one broker.
+ *
+ * It stays connected: a connection that is lost is made anew, what was subscribed
+ * to is asked for again, and what was published goes on. Requests may be made at
+ * any time; those of a kind are carried out one after the other, as the
+ * specification wants it, so there is no need to wait for one before the next.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "./mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({
+ *   port: broker.port,
+ *   clientId: "lamp",
+ * });
+ * const messages = await client.subscribe("room/+/light", { qos: 1 });
+ * await client.publish("room/1/light", "on", { qos: 1, retain: true });
+ *
+ * const message = await messages.take();
+ * assertEquals(message.topicName, "room/1/light");
+ * assertEquals(message.text(), "on");
+ * ```
+ */
+export class Client extends Template<DeviceEvent> {
+  /** Who it is. */
+  readonly clientId: string;
+  readonly #device: Device;
+  readonly #multicast: Multicast | undefined;
+  readonly #options: ClientOptions;
+  readonly #maxQueue: number;
+  readonly #pending = new Map<number, Pending>();
+  readonly #inbox: Inbox;
+  #held = 0;
+  #strays = 0;
+  #ending: Promise<void> | undefined;
+
+  /**
+   * Makes a client of what `connect` has made ready.
+   *
+   * @param setup all that it needs
+   */
+  protected constructor(setup: ClientSetup) {
+    const { broker, transport, multicast, options } = setup;
+    const { clientId } = options;
+    const maxQueue = requireQueue(options.maxQueue ?? 10_000);
+    const seed = options.seed ?? Math.random() * 2 ** 32;
+    const random = seededRandom(seed);
+    const id = clientId ??
+      `mock-mqtt-${Math.floor(random() * 36 ** 8).toString(36)}`;
+    const inbox = new Inbox(options.cleanSession === false, maxQueue);
+    const device = new Device({
+      ...deviceOptionsFrom(options),
+      ...broker && { gateway: broker },
+      ...multicast && { search: { radius: options.radius ?? 0 } },
+      clientId: id,
+      random,
+      hasRoom: (message) => inbox.hasRoom(message),
+    });
+    super(device, transport, options);
+    this.clientId = id;
+    this.#device = device;
+    this.#inbox = inbox;
+    this.#multicast = multicast;
+    this.#options = options;
+    this.#maxQueue = maxQueue;
+    multicast?.receive(this.handleDatagram).catch((error) =>
+      this.log.warn(messageOf(error))
+    );
+  }
+
+  /**
+   * Makes a client, and connects it.
+   *
+   * @throws {RangeError} when an option is out of range
+   * @throws {LocalProtocolError} when the client id or the will is not valid
+   * @throws {RefusedError} when the broker refuses
+   * @throws {NoAnswerError} when it does not answer
+   * @throws {Error} when the name is unknown or no socket can be opened
+   * @throws the signal's reason when that aborts
+   */
+  static async connect(
+    options: ClientOptions & RequestOptions = {},
+  ): Promise<Client> {
+    const client = await Client.open(options);
+    await client.connectOrClose(options);
+    return client;
+  }
+
+  /**
+   * Makes a client that is not connected: to publish at QoS −1, or to connect
+   * later. Whatever else it is told to do makes it connect.
+   *
+   * @throws {RangeError} when an option is out of range
+   * @throws {LocalProtocolError} when the client id or the will is not valid
+   * @throws {Error} when the name is unknown or no socket can be opened
+   */
+  static async open(options: ClientOptions = {}): Promise<Client> {
+    return await Client.make(options, (setup) => new Client(setup));
+  }
+
+  /** Makes a client of a class. For the subclasses' `connect`. */
+  protected static async make<Made extends Client>(
+    options: ClientOptions,
+    construct: (setup: ClientSetup) => Made,
+  ): Promise<Made> {
+    const { hostname, port = DEFAULT_PORT, multicast, transport } = options;
+    const isSearching = multicast !== undefined;
+    const group = isSearching ? groupFrom(multicast, port) : undefined;
+    const broker = isSearching && hostname === undefined
+      ? undefined
+      : await findBroker(hostname ?? "127.0.0.1", port);
+    if (transport !== undefined) {
+      return construct({ broker, transport, multicast: undefined, options });
+    }
+    if (group === undefined) {
+      const socket = await UdpTransport.towards(broker!);
+      return await ready(socket, undefined, broker);
+    }
+    const isV6 = group.hostname.includes(":");
+    const socket = await UdpTransport.bind({
+      hostname: isV6 ? "::" : "0.0.0.0",
+    });
+    try {
+      return await ready(socket, await Multicast.join(socket, group), broker);
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
+
+    async function ready(
+      socket: Transport,
+      multicast: Multicast | undefined,
+      broker: Peer | undefined,
+    ): Promise<Made> {
+      try {
+        return construct({ broker, transport: socket, multicast, options });
+      } catch (error) {
+        await multicast?.[Symbol.asyncDispose]();
+        socket.close();
+        throw error;
+      }
+    }
+  }
+
+  /** What its connection is. */
+  get state(): DeviceState {
+    return this.#device.state;
+  }
+
+  /** The broker that it talks to, `undefined` while none is found. */
+  get broker(): Peer | undefined {
+    return this.#device.gateway;
+  }
+
+  /** What was counted so far: a snapshot, it does not change afterwards. */
+  stats(): ClientStats {
+    return {
+      received: this.#inbox.received,
+      dropped: this.#inbox.dropped,
+      unclaimed: this.#inbox.unclaimed,
+      held: this.#held,
+      strays: this.#strays,
+      failures: this.failures,
+      transport: this.transport.stats(),
+    };
+  }
+
+  /**
+   * Datagrams that came too fast to be received, and were lost; 0 where the
+   * system does not tell.
+   */
+  overflowed(): Promise<number> {
+    return this.transport.overflowed();
+  }
+
+  /**
+   * Connects, and stays connected. A client that sleeps stays awake after it.
+   *
+   * @throws {RefusedError} when the broker refuses
+   * @throws {NoAnswerError} when it does not answer
+   * @throws the signal's reason when that aborts
+   */
+  async connect(options: RequestOptions = {}): Promise<void> {
+    await this.#ask("connect", (now) => this.#device.connect(now), options);
+  }
+
+  /**
+   * Publishes a message. At QoS 1 and 2 the broker has taken it over when this
+   * resolves; at 0 and −1 it was sent, which is no promise that it arrives.
+   *
+   * @param topic where to: a name, a pre-defined id, or a short name
+   * @param payload what; text as UTF-8
+   * @throws {LocalProtocolError} when the topic is not valid, or when it does
+   * not fit a datagram
+   * @throws {RefusedError} when the broker refuses
+   * @throws {NoAnswerError} when it does not answer in time
+   * @throws the signal's reason when that aborts: it may have arrived
+   */
+  async publish(
+    topic: DeviceTopic,
+    payload: string | Uint8Array = "",
+    options: PublishOptions = {},
+  ): Promise<void> {
+    const bytes = octetsOf(payload);
+    await this.#ask(
+      "publish",
+      (now) => this.#device.publish(now, topic, bytes, options),
+      options,
+    );
+    // Whoever sends without a pause shall not fill the memory instead.
+    if (this.transport.unsent >= MAX_UNSENT) await this.transport.flush();
+  }
+
+  /**
+   * Subscribes, to one topic or to several at once. A message that is for several
+   * of these comes once.
+   *
+   * @param topics a name or a filter, a pre-defined id, or a short name; or some
+   * @returns what will come for them; retained messages come first
+   * @throws {LocalProtocolError} when a topic is not valid
+   * @throws {RefusedError} when the broker refuses one; then none is left
+   * @throws {NoAnswerError} when it does not answer in time
+   * @throws {RangeError} when `maxQueue` is less than 1
+   * @throws the signal's reason when that aborts
+   */
+  async subscribe(
+    topics: DeviceTopic | readonly DeviceTopic[],
+    options: SubscribeOptions = {},
+  ): Promise<Subscription> {
+    const { qos = 0, maxQueue = this.#maxQueue } = options;
+    const subscription = new Subscription(
+      isSeveral(topics) ? topics : [topics],
+      qos,
+      requireQueue(maxQueue),
+      {
+        unsubscribe: (ended, options) => this.#unsubscribe(ended, options),
+      },
+    );
+    // Before it is granted: some brokers send what is retained at once.
+    const asked = subscription.topics.map((topic) =>
+      this.#ask(
+        "subscribe",
+        (now) => {
+          const token = this.#device.subscribe(now, topic, qos);
+          this.#inbox.add(subscription, topic);
+          return token;
+        },
+        options,
+      )
+    );
+    const ends = await Promise.allSettled(asked);
+    for (const [i, end] of ends.entries()) {
+      if (end.status === "fulfilled") {
+        subscription.grant(end.value as DeliveryQos);
+        continue;
+      }
+      this.#inbox.remove(subscription, subscription.topics[i]!);
+      await this.#unsubscribe(subscription, {}).catch(() => {});
+      throw end.reason;
+    }
+    return subscription;
+  }
+
+  /**
+   * Ends a subscription at the broker, whoever made it: one of a kept session,
+   * too. Those of this client to the same topic end as well.
+   *
+   * @throws {LocalProtocolError} when the topic is not valid
+   * @throws {RefusedError} when the broker refuses
+   * @throws {NoAnswerError} when it does not answer in time
+   * @throws the signal's reason when that aborts
+   */
+  async unsubscribe(
+    topic: DeviceTopic,
+    options: RequestOptions = {},
+  ): Promise<void> {
+    await this.#ask(
+      "unsubscribe",
+      (now) => this.#device.unsubscribe(now, topic),
+      options,
+    );
+    for (const subscription of this.#inbox.to(topic)) {
+      this.#inbox.remove(subscription, topic);
+    }
+  }
+
+  /**
+   * Asks for the id of a topic's name, so that the first publish needs not.
+   *
+   * @throws {LocalProtocolError} when it may not be a topic's name
+   * @throws {RefusedError} when the broker refuses
+   * @throws {NoAnswerError} when it does not answer in time
+   * @throws the signal's reason when that aborts
+   */
+  async register(
+    topicName: string,
+    options: RequestOptions = {},
+  ): Promise<void> {
+    await this.#ask(
+      "register",
+      (now) => this.#device.register(now, topicName),
+      options,
+    );
+  }
+
+  /**
+   * Falls asleep, once all that was asked for before is done: the broker buffers
+   * what comes, and the client wakes by itself to fetch it. To send, it connects,
+   * and then sleeps on, until `connect`.
+   *
+   * @param seconds between two awakenings, 1 to 65535
+   * @throws {LocalProtocolError} when it is not that
+   * @throws {NoAnswerError} when the broker does not answer in time
+   * @throws the signal's reason when that aborts
+   */
+  async sleep(seconds: number, options: RequestOptions = {}): Promise<void> {
+    await this.#ask(
+      "let it sleep",
+      (now) => this.#device.sleep(now, seconds),
+      options,
+    );
+  }
+
+  /**
+   * Wakes before it is time, fetches what was buffered, and sleeps on; does
+   * nothing unless it sleeps.
+   *
+   * @returns a promise that resolves when all has come
+   * @throws {NoAnswerError} when the broker does not answer
+   * @throws the signal's reason when that aborts
+   */
+  async wake(options: RequestOptions = {}): Promise<void> {
+    await this.#ask("wake it", (now) => this.#device.wake(now), options);
+  }
+
+  /**
+   * Has another will, or none.
+   *
+   * @throws {LocalProtocolError} when the will is not valid
+   * @throws {RefusedError} when the broker refuses
+   * @throws {NoAnswerError} when it does not answer in time
+   * @throws the signal's reason when that aborts
+   */
+  async updateWill(
+    will: ClientWill | undefined,
+    options: RequestOptions = {},
+  ): Promise<void> {
+    const what = "change the will";
+    await this.#ask(
+      what,
+      (now) => this.#device.updateWillTopic(now, will),
+      options,
+    );
+    if (will === undefined) return;
+    const payload = octetsOf(will.payload);
+    await this.#ask(
+      what,
+      (now) => this.#device.updateWillMsg(now, payload),
+      options,
+    );
+  }
+
+  /**
+   * Waits for what is under way, as long as it may take five seconds, then
+   * disconnects, and ends.
+   */
+  override close(): Promise<void> {
+    return this.#ending ??= this.#close();
+  }
+
+  /** Connects; if that fails, nothing is left open. */
+  protected async connectOrClose(options: RequestOptions): Promise<void> {
+    try {
+      await this.connect(options);
+    } catch (error) {
+      this.perform((now) => this.#device.leave(now));
+      await this.close();
+      throw error;
+    }
+  }
+
+  /** Says something in the multicast group, if there is one. */
+  protected override broadcast(bytes: Uint8Array, radius: number): void {
+    this.#multicast?.send(bytes, radius);
+  }
+
+  /** Logs each datagram. */
+  protected override observe(
+    way: "received" | "sent",
+    peer: Peer,
+    bytes: Uint8Array,
+  ): void {
+    if (!this.log.shows("debug")) return;
+    const sign = way === "received" ? "<" : ">";
+    this.log.debug(() => `${sign} ${peer.key} ${describeDatagram(bytes)}`);
+  }
+
+  /** Leaves the multicast group. */
+  protected override handleClose(): Promise<void> | void {
+    return this.#multicast?.[Symbol.asyncDispose]();
+  }
+
+  /** Settles what waits for it. */
+  protected override handleEvent(event: DeviceEvent): void {
+    switch (event.type) {
+      case "done":
+        return this.#take(event.token)?.resolve(event.qos);
+      case "refused": {
+        const pending = this.#take(event.token);
+        if (pending === undefined) return;
+        return pending.reject(
+          new RefusedError(pending.what, event.returnCode),
+        );
+      }
+      case "silence": {
+        const pending = this.#take(event.token);
+        if (pending === undefined) return;
+        const waited = Math.round(performance.now() - pending.askedAt);
+        const timeoutMs = this.#options.timeoutMs ?? waited;
+        return pending.reject(new NoAnswerError(this.broker, timeoutMs));
+      }
+      case "message":
+        return this.#inbox.deliver(event.message);
+      case "held":
+        this.#held++;
+        return this.log.debug(() =>
+          `No room for a message to "${event.topicName}": the broker has to send it again`
+        );
+      case "state":
+        this.log.debug(() => `Now ${event.state}`);
+        return this.#options.onState?.(event.state);
+      case "gateway":
+        return this.log.debug(() => `Found a gateway at ${event.gateway.key}`);
+      case "stray":
+        this.#strays++;
+        return this.log.debug(() =>
+          `Ignored a datagram from ${event.peer.key}: ${event.detail}`
+        );
+      default:
+        event satisfies never;
+    }
+  }
+
+  /** Gives a command, and waits for its end. */
+  #ask(
+    what: string,
+    command: (now: Millis) => number,
+    { signal }: RequestOptions,
+  ): Promise<Qos> {
+    if (this.#ending !== undefined) return Promise.reject(closedError());
+    if (signal?.aborted) return Promise.reject(signal.reason);
+    return this.#give(what, command, signal);
+  }
+
+  #give(
+    what: string,
+    command: (now: Millis) => number,
+    signal: AbortSignal | undefined,
+  ): Promise<Qos> {
+    return new Promise((resolve, reject) => {
+      let token = 0;
+      const pending: Pending = {
+        what,
+        askedAt: performance.now(),
+        resolve,
+        reject,
+      };
+      if (signal !== undefined) {
+        const abort = () => {
+          this.#pending.delete(token);
+          this.perform((now) => this.#device.cancel(now, token));
+          reject(signal.reason);
+        };
+        signal.addEventListener("abort", abort, { once: true });
+        pending.resolve = (qos) => {
+          signal.removeEventListener("abort", abort);
+          resolve(qos);
+        };
+        pending.reject = (reason) => {
+          signal.removeEventListener("abort", abort);
+          reject(reason);
+        };
+      }
+      try {
+        this.perform((now) => {
+          token = command(now);
+          this.#pending.set(token, pending);
+        });
+        if (token === 0) pending.reject(closedError());
+      } catch (error) {
+        pending.reject(error);
+      }
+    });
+  }
+
+  #take(token: number): Pending | undefined {
+    const pending = this.#pending.get(token);
+    this.#pending.delete(token);
+    return pending;
+  }
+
+  /** Ends a subscription; at the broker, where no other needs the topic. */
+  async #unsubscribe(
+    subscription: Subscription,
+    options: RequestOptions,
+  ): Promise<void> {
+    await Promise.all(subscription.topics.map(async (topic) => {
+      const holders = this.#inbox.to(topic);
+      if (!holders.includes(subscription)) return;
+      if (holders.length === 1) await this.unsubscribe(topic, options);
+      else this.#inbox.remove(subscription, topic);
+    }));
+  }
+
+  async #close(): Promise<void> {
+    await this.#sayGoodbye();
+    const reason = closedError();
+    for (const pending of this.#pending.values()) pending.reject(reason);
+    this.#pending.clear();
+    this.#inbox.end();
+    await super.close();
+  }
+
+  /** DISCONNECT behind all that is under way, if somebody listens. */
+  async #sayGoodbye(): Promise<void> {
+    if (this.isClosed) return;
+    if (this.state === "disconnected" && this.#device.pending === 0) return;
+    const isPointless = this.state === "lost" || this.state === "searching" ||
+      this.state === "connecting";
+    if (!isPointless) {
+      const gone = this.#give(
+        "disconnect",
+        (now) => this.#device.disconnect(now),
+        undefined,
+      ).then(() => {}, () => {});
+      // A timer would have to be loaded first, if there was none so far.
+      const limit = AbortSignal.timeout(CLOSE_MS);
+      const { promise: over, resolve } = Promise.withResolvers<void>();
+      const end = () => resolve();
+      limit.addEventListener("abort", end);
+      await Promise.race([gone, over]);
+      limit.removeEventListener("abort", end);
+    }
+    this.perform((now) => this.#device.leave(now));
+  }
+}
+
+function isSeveral(
+  topics: DeviceTopic | readonly DeviceTopic[],
+): topics is readonly DeviceTopic[] {
+  return Array.isArray(topics);
+}
+
+function requireQueue(maxQueue: number): number {
+  if (Number.isInteger(maxQueue) && maxQueue > 0) return maxQueue;
+  throw new RangeError(
+    `Cannot take "${maxQueue}" as maxQueue: it is a whole number from 1`,
+  );
+}
+
+function closedError(): Error {
+  return new Error("The client was closed");
+}
