@@ -93,10 +93,12 @@ export interface ClientSetup {
   readonly options: ClientOptions;
 }
 
+type EndEvent = Extract<DeviceEvent, { token: number }>;
+
 interface Pending {
   /** What was asked, for a person. */
   readonly what: string;
-  readonly askedAt: number;
+  readonly askedAt: Millis;
   resolve(qos: Qos): void;
   reject(reason: unknown): void;
 }
@@ -139,6 +141,8 @@ export class Client extends Template<DeviceEvent> {
   readonly #maxQueue: number;
   readonly #pending = new Map<number, Pending>();
   readonly #inbox: Inbox;
+  /** How a command ended last. */
+  #lastEnd: EndEvent | undefined;
   #held = 0;
   #strays = 0;
   #ending: Promise<void> | undefined;
@@ -513,20 +517,13 @@ export class Client extends Template<DeviceEvent> {
   protected override handleEvent(event: DeviceEvent): void {
     switch (event.type) {
       case "done":
-        return this.#take(event.token)?.resolve(event.qos);
-      case "refused": {
-        const pending = this.#take(event.token);
-        if (pending === undefined) return;
-        return pending.reject(
-          new RefusedError(pending.what, event.returnCode),
-        );
-      }
+      case "refused":
       case "silence": {
-        const pending = this.#take(event.token);
+        const pending = this.#pending.get(event.token);
+        this.#lastEnd = event;
         if (pending === undefined) return;
-        const waited = Math.round(performance.now() - pending.askedAt);
-        const timeoutMs = this.#options.timeoutMs ?? waited;
-        return pending.reject(new NoAnswerError(this.broker, timeoutMs));
+        this.#pending.delete(event.token);
+        return this.#settle(pending, event);
       }
       case "message":
         return this.#inbox.deliver(event.message);
@@ -566,46 +563,58 @@ export class Client extends Template<DeviceEvent> {
     command: (now: Millis) => number,
     signal: AbortSignal | undefined,
   ): Promise<Qos> {
+    let token = 0;
+    let askedAt = 0;
+    try {
+      this.perform((now) => {
+        askedAt = now;
+        token = command(now);
+      });
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    if (token === 0) return Promise.reject(closedError());
+    // Most of what needs no answer is over by now.
+    const end = this.#lastEnd;
+    if (end?.token === token && end.type === "done") {
+      return Promise.resolve(end.qos);
+    }
     return new Promise((resolve, reject) => {
-      let token = 0;
-      const pending: Pending = {
-        what,
-        askedAt: performance.now(),
-        resolve,
-        reject,
+      const pending: Pending = { what, askedAt, resolve, reject };
+      if (end?.token === token) return this.#settle(pending, end);
+      this.#pending.set(token, pending);
+      if (signal === undefined) return;
+      const abort = () => {
+        this.#pending.delete(token);
+        this.perform((now) => this.#device.cancel(now, token));
+        reject(signal.reason);
       };
-      if (signal !== undefined) {
-        const abort = () => {
-          this.#pending.delete(token);
-          this.perform((now) => this.#device.cancel(now, token));
-          reject(signal.reason);
-        };
-        signal.addEventListener("abort", abort, { once: true });
-        pending.resolve = (qos) => {
-          signal.removeEventListener("abort", abort);
-          resolve(qos);
-        };
-        pending.reject = (reason) => {
-          signal.removeEventListener("abort", abort);
-          reject(reason);
-        };
-      }
-      try {
-        this.perform((now) => {
-          token = command(now);
-          this.#pending.set(token, pending);
-        });
-        if (token === 0) pending.reject(closedError());
-      } catch (error) {
-        pending.reject(error);
-      }
+      signal.addEventListener("abort", abort, { once: true });
+      pending.resolve = (qos) => {
+        signal.removeEventListener("abort", abort);
+        resolve(qos);
+      };
+      pending.reject = (reason) => {
+        signal.removeEventListener("abort", abort);
+        reject(reason);
+      };
     });
   }
 
-  #take(token: number): Pending | undefined {
-    const pending = this.#pending.get(token);
-    this.#pending.delete(token);
-    return pending;
+  #settle(pending: Pending, end: EndEvent): void {
+    switch (end.type) {
+      case "done":
+        return pending.resolve(end.qos);
+      case "refused":
+        return pending.reject(new RefusedError(pending.what, end.returnCode));
+      case "silence": {
+        const waited = Math.round(this.clock.now() - pending.askedAt);
+        const timeoutMs = this.#options.timeoutMs ?? waited;
+        return pending.reject(new NoAnswerError(this.broker, timeoutMs));
+      }
+      default:
+        end satisfies never;
+    }
   }
 
   /** Ends a subscription; at the broker, where no other needs the topic. */

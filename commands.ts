@@ -48,8 +48,8 @@ export interface PublishCommand {
   readonly type: "publish";
   /** Where to. */
   readonly topic: DeviceTopic;
-  /** What: octets of its own. */
-  readonly payload: Uint8Array;
+  /** What: octets of its own, unless it is sent at once. */
+  payload: Uint8Array;
   /** How sure. */
   readonly qos: Qos;
   /** Whether the gateway keeps it for later subscribers. */
@@ -154,8 +154,13 @@ export function requireName(topicName: string): void {
  * @throws {LocalProtocolError} when it may not be that
  */
 export function requireTopic(topic: DeviceTopic): void {
-  if (typeof topic === "string") requireName(topic);
-  else if ("short" in topic) requireName(topic.short);
+  if (typeof topic === "string") return requireName(topic);
+  if ("short" in topic) return requireName(topic.short);
+  const { predefined: id } = topic;
+  if (Number.isInteger(id) && id >= 1 && id <= 0xfffe) return;
+  throw new LocalProtocolError(
+    `Cannot take "${id}" as a pre-defined topic id: it is a whole number from 1 to 65534`,
+  );
 }
 
 /**
@@ -183,8 +188,11 @@ export function requireWill({ topicName, payload }: DeviceWill): void {
   requireWritable({ type: "WILLMSG", data: payload });
 }
 
+/** Octets of a payload that fit a datagram whatever stands before them. */
+const SAFE_PAYLOAD = 60_000;
+
 /**
- * Takes what is published.
+ * Takes what is published to a valid topic.
  *
  * @throws {LocalProtocolError} when it cannot be
  */
@@ -193,21 +201,24 @@ export function requirePublishable(
   payload: Uint8Array,
   qos: Qos,
 ): void {
-  requireTopic(topic);
-  requireWritable({
-    type: "PUBLISH",
-    dup: false,
-    qos: 0,
-    retain: false,
-    topicIdType: topicIdTypeOf(topic),
-    topicId: typeof topic === "string" ? 0 : topicIdOf(topic),
-    msgId: 0,
-    data: payload,
-  });
-  if (qos !== -1 || typeof topic !== "string") return;
-  throw new LocalProtocolError(
-    `Cannot publish to "${topic}" at QoS −1: it takes a pre-defined id or a short name`,
-  );
+  if (payload.length > SAFE_PAYLOAD) {
+    requireWritable({
+      type: "PUBLISH",
+      dup: false,
+      qos: 0,
+      retain: false,
+      topicIdType: "normal",
+      topicId: 0,
+      msgId: 0,
+      data: payload,
+    });
+  }
+  if (typeof topic === "object") topicIdOf(topic);
+  else if (qos === -1) {
+    throw new LocalProtocolError(
+      `Cannot publish to "${topic}" at QoS −1: it takes a pre-defined id or a short name`,
+    );
+  }
 }
 
 /**

@@ -27,9 +27,11 @@ import {
   type Command,
   type DeviceTopic,
   type DeviceWill,
+  type PublishCommand,
   requireFilter,
   requireName,
   requirePublishable,
+  requireTopic,
   requireWill,
   requireWritable,
   topicIdOf,
@@ -351,20 +353,28 @@ export class Device implements Machine<DeviceEvent> {
     options: { readonly qos?: Qos; readonly retain?: boolean } = {},
   ): number {
     const { qos = 0, retain = false } = options;
+    // Whoever publishes often does so to the same topics.
+    if (typeof topic !== "string" || this.#topics.idOf(topic) === undefined) {
+      requireTopic(topic);
+    }
     requirePublishable(topic, payload, qos);
     if (qos === -1 && typeof topic !== "string") {
       return this.#publishUnconnected(now, topic, payload, retain);
     }
-    return this.#give(now, {
+    const command: PublishCommand = {
       type: "publish",
       topic,
-      payload: payload.slice(),
+      payload,
       qos,
       retain,
       msgId: 0,
       isReleased: false,
       rejections: 0,
-    });
+    };
+    const token = this.#give(now, command);
+    // What has not gone out yet needs octets of its own.
+    if (this.#lanes.publish.length > 0) command.payload = payload.slice();
+    return token;
   }
 
   /**

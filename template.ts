@@ -110,6 +110,11 @@ export abstract class Template<Event> implements AsyncDisposable {
     return this.#failures;
   }
 
+  /** Where the time is read. */
+  protected get clock(): Clock {
+    return this.#clock;
+  }
+
   /** The transport in use. */
   protected get transport(): Transport {
     return this.#transport;
