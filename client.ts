@@ -608,7 +608,7 @@ export class Client extends Template<DeviceEvent> {
       case "refused":
         return pending.reject(new RefusedError(pending.what, end.returnCode));
       case "silence": {
-        const waited = Math.round(this.clock.now() - pending.askedAt);
+        const waited = Math.round(this.now() - pending.askedAt);
         const timeoutMs = this.#options.timeoutMs ?? waited;
         return pending.reject(new NoAnswerError(this.broker, timeoutMs));
       }

@@ -261,7 +261,7 @@ export class Connections implements Scheduler {
   ): boolean {
     const prompt = this.#prompts.at(peer);
     if (prompt === undefined) {
-      return will === undefined && this.#repeatConnack(now, peer);
+      return will === undefined && this.#repeatConnack(peer);
     }
     if (will === undefined) { // no will after all: what was stored goes
       this.#accept(now, peer, prompt.connect, undefined, false);
@@ -292,7 +292,7 @@ export class Connections implements Scheduler {
     { data }: WillMsgPacket<"WILLMSG">,
   ): boolean {
     const prompt = this.#prompts.at(peer);
-    if (prompt === undefined) return this.#repeatConnack(now, peer);
+    if (prompt === undefined) return this.#repeatConnack(peer);
     if (prompt.topic === undefined) return false;
     const will = { ...prompt.topic, payload: data.slice() };
     this.#accept(now, peer, prompt.connect, will, false);
@@ -452,13 +452,13 @@ export class Connections implements Scheduler {
     return session.connect !== undefined && now - session.connect.at < window;
   }
 
-  /** Says again that a CONNECT with a will was accepted, if it just was. */
-  #repeatConnack(now: Millis, peer: Peer): boolean {
+  /**
+   * Says again that a CONNECT with a will was accepted. However long ago: who
+   * still sends its will has missed that, and T_retry is as long for both sides.
+   */
+  #repeatConnack(peer: Peer): boolean {
     const session = this.at(peer);
-    if (session === undefined || !this.#wasJustAccepted(now, session, peer)) {
-      return false;
-    }
-    if (!session.connect!.will) return false;
+    if (session?.state !== "active" || !session.connect?.will) return false;
     this.#counts.repeated++;
     this.#sendConnack(peer, RETURN_CODE.accepted);
     return true;

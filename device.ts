@@ -44,7 +44,7 @@ import {
 } from "./device_event.ts";
 import { Gateways, type KnownGateway, type SearchOptions } from "./gateways.ts";
 import { KnownTopics } from "./known_topics.ts";
-import { type Lane, Lanes } from "./lanes.ts";
+import { type Job, type Lane, Lanes } from "./lanes.ts";
 import { Link, type Will } from "./link.ts";
 import { type Effect, EffectQueue, type Machine } from "./machine.ts";
 import {
@@ -231,7 +231,6 @@ export class Device implements Machine<DeviceEvent> {
       clientId,
       cleanSession,
       keepAlive,
-      waitMs,
       minPauseMs,
       maxPauseMs,
       random,
@@ -408,6 +407,8 @@ export class Device implements Machine<DeviceEvent> {
    * and its end is not told.
    */
   cancel(now: Millis, token: number): void {
+    const at = this.#unsent.findIndex((unsent) => unsent.token === token);
+    if (at >= 0) this.#unsent.splice(at, 1);
     for (const lane of this.#lanes.all) {
       if (lane.remove(token) || lane.current?.token !== token) continue;
       this.#forsake(lane);
@@ -527,7 +528,7 @@ export class Device implements Machine<DeviceEvent> {
       this.#effects.trace({ type: "silence", token });
     }
     for (const { lane, job } of this.#lanes.overdue(now)) {
-      if (lane.holdUntil > now) {
+      if (this.#isHeld(now, lane, job)) {
         // What may not be asked for was refused, as it were.
         const returnCode = RETURN_CODE.congestion;
         this.#effects.trace({ type: "refused", token: job.token, returnCode });
@@ -538,10 +539,22 @@ export class Device implements Machine<DeviceEvent> {
     }
   }
 
+  /** Whether T_WAIT keeps a command from being asked for. */
+  #isHeld(now: Millis, lane: Lane, job: Job): boolean {
+    if (lane.current === job && lane.request !== undefined) return false;
+    const { link, register, publish } = this.#lanes;
+    const isUnregistered = lane === publish && this.#publishing.isUnregistered;
+    return now < lane.holdUntil || now < link.holdUntil ||
+      (isUnregistered && now < register.holdUntil);
+  }
+
   /** Begins whatever can begin. */
   #advance(now: Millis): void {
-    if (this.#unsent.length > 0) this.#sendUnsent(now);
     this.#link.advance(now);
+    if (this.#unsent.length > 0) this.#sendUnsent(now);
+    // Whoever looked for a gateway has found one, or does so no longer.
+    const isIdle = this.#unsent.length === 0 && this.state === "disconnected";
+    if (isIdle) this.#gateways?.rest();
     if (this.state === "active") {
       for (const lane of this.#lanes.others) this.#advanceLane(now, lane);
       // What has just ended may be what the connection's lane waited for.
@@ -556,7 +569,6 @@ export class Device implements Machine<DeviceEvent> {
       if (found === undefined) return this.#gateways?.search(now);
       this.#uplink.gateway = found;
       this.#effects.trace({ type: "gateway", gateway: found });
-      if (this.state === "disconnected") this.#gateways?.rest();
     }
     for (const { packet, token } of this.#unsent.splice(0)) {
       this.#uplink.send(now, packet);

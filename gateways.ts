@@ -28,9 +28,15 @@ const MAX_GAP_MS = 300_000;
 export interface SearchOptions {
   /** How far, in hops, 1 to 255; 0 for as far as it goes. Default 0. */
   readonly radius?: number;
-  /** T_SEARCHGW: the longest wait before the first question. Default 5,000. */
+  /**
+   * T_SEARCHGW: the longest wait before the first question, in milliseconds, 1 or
+   * more. Default 5,000.
+   */
   readonly searchMs?: Millis;
-  /** T_GWINFO: the longest wait before an answer to others. Default 5,000. */
+  /**
+   * T_GWINFO: the longest wait before an answer to others, in milliseconds.
+   * Default 5,000.
+   */
   readonly infoMs?: Millis;
 }
 
@@ -88,13 +94,25 @@ export class Gateways {
    * @param options how far it looks, and how hastily
    * @param random where its waits come from
    * @param home a gateway that it was told of
-   * @throws {RangeError} when the radius is not a whole number from 0 to 255
+   * @throws {RangeError} when the radius is not a whole number from 0 to 255, or
+   * a time is out of range
    */
   constructor(options: SearchOptions, random: Random, home?: Peer) {
     const { radius = 0, searchMs = 5_000, infoMs = 5_000 } = options;
     if (!(Number.isInteger(radius) && radius >= 0 && radius <= 255)) {
       throw new RangeError(
         `Cannot take "${radius}" as the radius: it is a whole number from 0 to 255`,
+      );
+    }
+    // The pauses double: from 0 they would never grow.
+    if (!(searchMs >= 1)) {
+      throw new RangeError(
+        `Cannot take "${searchMs}" as searchMs: it is 1 or more`,
+      );
+    }
+    if (!(infoMs >= 0)) {
+      throw new RangeError(
+        `Cannot take "${infoMs}" as infoMs: it is 0 or more`,
       );
     }
     this.#radius = radius;
@@ -157,12 +175,13 @@ export class Gateways {
 
   /** Somebody else looks for a gateway. */
   handleSearchGw(now: Millis, { radius }: SearchGw): void {
-    if (this.#entries.size > 0) {
+    if (this.#askAt === undefined) {
+      if (this.#entries.size === 0) return;
       this.#answerAt ??= now + this.#random() * this.#infoMs;
       return;
     }
-    const isWaiting = this.#askAt !== undefined && !this.#hasAsked;
-    if (isWaiting && radius === this.#radius) this.#scheduleNext(now);
+    // Who looks for one has none to tell of; and this may be its own echo.
+    if (!this.#hasAsked && radius === this.#radius) this.#scheduleNext(now);
   }
 
   /** What is to be broadcast by now, in turn; `undefined` for nothing. */

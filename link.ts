@@ -46,8 +46,6 @@ export interface LinkOptions {
   readonly cleanSession: boolean;
   /** Keep alive in seconds, 0 for none. */
   readonly keepAlive: number;
-  /** T_WAIT, in milliseconds. */
-  readonly waitMs: Millis;
   /** The first pause before it connects again, in milliseconds. */
   readonly minPauseMs: Millis;
   /** The longest, in milliseconds. */
@@ -167,6 +165,7 @@ export class Link {
       if (job === undefined || this.#isEarly(job)) break;
       this.#begin(now, link, job.command);
     }
+    this.#endSearch();
     const isIdle = this.#sleepS > 0 && this.#state === "active" &&
       this.#lanes.pending === 0;
     // At the next timeout, so that who waited for a command can give another.
@@ -216,6 +215,8 @@ export class Link {
     }
     this.#pauseMs = this.#options.minPauseMs;
     this.#connectAt = 0;
+    link.holdUntil = 0;
+    this.#isWanted = true;
     this.#onConnected(now, this.#isForgotten);
     this.#isForgotten = false;
     this.#become("active");
@@ -252,11 +253,14 @@ export class Link {
       return this.#fallAsleep(now);
     }
     if (asked !== undefined) {
-      this.#ping = undefined;
       this.#become("disconnected");
       return this.#lanes.finish(link);
     }
-    if (this.#state === "connecting" || !this.isReachable) return;
+    if (link.asked("CONNECT") !== undefined) {
+      // From before; or it knows nothing of a will that it has asked for.
+      return this.#uplink.revert(link.request!);
+    }
+    if (!this.isReachable) return;
     // §5.4.21: the gateway does not know this client any more.
     this.lose(now, false);
   }
@@ -291,7 +295,6 @@ export class Link {
     link.current = undefined;
     link.request = undefined;
     this.#isWanted = false;
-    this.#gateways?.rest();
     this.#become("disconnected");
     return true;
   }
@@ -307,7 +310,6 @@ export class Link {
     this.#isWanted = false;
     this.#sleepS = 0;
     this.#sleepAt = undefined;
-    this.#ping = undefined;
     const isKnown = this.#state !== "disconnected" &&
       this.#state !== "searching" && this.#state !== "lost";
     if (isKnown) {
@@ -322,9 +324,7 @@ export class Link {
    * @param isSilent whether it is gone: then to another one, if there is one
    */
   lose(now: Millis, isSilent: boolean): void {
-    this.#ping = undefined;
     for (const lane of this.#lanes.all) lane.request = undefined;
-    this.#isWanted = true;
     // MQTT-SN 1.2 has no sign by which CONNACK would tell.
     this.#isForgotten = true;
     this.#become("lost");
@@ -354,7 +354,6 @@ export class Link {
       case "disconnect":
         this.#isWanted = false;
         this.#sleepS = 0;
-        this.#gateways?.rest();
         if (
           this.#state === "disconnected" || this.#state === "lost" ||
           this.#state === "searching"
@@ -406,7 +405,6 @@ export class Link {
   }
 
   #connect(now: Millis): void {
-    this.#isWanted = true;
     if (this.#uplink.gateway === undefined) {
       const found = this.#gateways?.after(undefined);
       if (found === undefined) {
@@ -418,6 +416,13 @@ export class Link {
     this.#gateways?.rest();
     this.#become("connecting");
     this.#lanes.link.request = this.#uplink.request(now, this.connectPacket());
+  }
+
+  /** Whoever needed a connection may have given it up by now. */
+  #endSearch(): void {
+    if (this.#isNeeded()) return;
+    if (this.#state === "searching") this.#become("disconnected");
+    else if (this.#state === "lost") this.#gateways?.rest();
   }
 
   #moveTo(gateway: Peer): void {
@@ -432,7 +437,10 @@ export class Link {
     const { link, others } = this.#lanes;
     const isCongested = returnCode === RETURN_CODE.congestion;
     this.#become("disconnected");
-    if (isCongested) this.#connectAt = now + this.#options.waitMs;
+    if (isCongested) {
+      this.#lanes.hold(now, link);
+      this.#connectAt = link.holdUntil;
+    }
     if (link.current !== undefined || !isCongested) this.#isWanted = false;
     this.#lanes.refuse(now, link, returnCode);
     if (isCongested) return; // the others wait until it may be asked again
@@ -467,7 +475,6 @@ export class Link {
     const job = link.current;
     if (job?.command.type !== "connect") return;
     this.#isWanted = false;
-    this.#gateways?.rest();
     link.current = undefined;
     this.#lanes.silence(job);
   }
@@ -481,7 +488,6 @@ export class Link {
   }
 
   #fallAsleep(now: Millis): void {
-    this.#ping = undefined;
     this.#wakeAt = now + this.#sleepS * 1_000;
     this.#become("asleep");
   }
@@ -490,6 +496,9 @@ export class Link {
     if (state === this.#state) return;
     this.#state = state;
     if (state !== "asleep") this.#wakeAt = undefined;
+    // One that goes on without a connection would make one in the end.
+    if (state !== "active") this.#ping = undefined;
+    if (state === "disconnected") this.#silent.clear();
     this.#effects.trace({ type: "state", state });
   }
 

@@ -110,9 +110,9 @@ export abstract class Template<Event> implements AsyncDisposable {
     return this.#failures;
   }
 
-  /** Where the time is read. */
-  protected get clock(): Clock {
-    return this.#clock;
+  /** The present moment. */
+  protected now(): Millis {
+    return this.#clock.now();
   }
 
   /** The transport in use. */

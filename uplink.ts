@@ -110,6 +110,11 @@ export class Uplink {
     this.#sendBytes(now, request.again);
   }
 
+  /** Goes back to the packet that it began with, the next time. */
+  revert(request: Request): void {
+    request.again = encodePacket(request.packet);
+  }
+
   /** Waits from now on as long as at first. */
   restart(now: Millis, request: Request): void {
     request.waitMs = this.#patience.retryMs;
@@ -118,7 +123,7 @@ export class Uplink {
 
   /** Sends a request again; false when that was done often enough. */
   repeat(now: Millis, request: Request): boolean {
-    if (request.triesLeft === 0) return false;
+    if (request.triesLeft < 1) return false;
     request.triesLeft--;
     request.waitMs *= this.#patience.backoff;
     request.retryAt = now + request.waitMs;

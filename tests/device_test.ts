@@ -9,16 +9,30 @@
 import {
   assert,
   assertEquals,
+  assertFalse,
   assertNotEquals,
   assertThrows,
 } from "@std/assert";
 import { type Millis, seededRandom } from "../clock.ts";
-import { Device, type DeviceOptions } from "../device.ts";
-import { type DeviceEvent, ReceivedMessage } from "../device_event.ts";
-import { LocalProtocolError, type Peer, peerOf } from "../message.ts";
-import { decodePacket, encodePacket } from "../mqttsn.ts";
-import type { MqttSnPacket } from "../packet.ts";
-import { describeDatagram } from "../packet_text.ts";
+import type { Device } from "../device.ts";
+import { ReceivedMessage } from "../device_event.ts";
+import { LocalProtocolError, peerOf } from "../message.ts";
+import { decodePacket } from "../mqttsn.ts";
+import {
+  answerOf,
+  Bench,
+  CONNACK,
+  CONNECT,
+  GATEWAY,
+  OTHER,
+  PATIENCE_MS,
+  RESUME,
+  RETRY_MS,
+  suback,
+  text,
+  unsuback,
+  withMsgId,
+} from "./support/device.ts";
 import {
   GOODBYE,
   octets,
@@ -28,173 +42,6 @@ import {
   regack,
 } from "./support/gateway.ts";
 import { VECTORS } from "./vectors.ts";
-
-const GATEWAY = peerOf("127.0.0.1", 12003);
-const CONNACK = "03 05 00";
-const CONNECT = 'CONNECT cleanSession protocolId=1 duration=0 clientId="lamp"';
-const RESUME = 'CONNECT protocolId=1 duration=0 clientId="lamp"';
-
-/** More deadlines at one moment than a sound machine has. */
-const MAX_AT_ONCE = 20;
-
-/** T_retry of the bench's devices; N_retry is 2. */
-const RETRY_MS = 10_000;
-
-/** How long such a device waits before it gives a request up. */
-const PATIENCE_MS = 3 * RETRY_MS;
-
-const text = (line: string) => new TextEncoder().encode(line);
-
-/** A device with a clock. Its first msgId is 1, its pauses are the shortest. */
-class Bench {
-  now: Millis = 0;
-  /** All events so far. */
-  readonly events: DeviceEvent[] = [];
-  /** What was sent last, each datagram in hexadecimal. */
-  readonly wire: string[] = [];
-  readonly device: Device;
-
-  constructor(options: Partial<DeviceOptions> = {}) {
-    this.device = new Device({
-      gateway: GATEWAY,
-      clientId: "lamp",
-      random: () => 0,
-      keepAlive: 0,
-      retryMs: RETRY_MS,
-      retries: 2,
-      backoff: 1,
-      ...options,
-    });
-  }
-
-  /** One that is connected. */
-  static active(options: Partial<DeviceOptions> = {}): Bench {
-    const bench = new Bench(options);
-    bench.device.connect(0);
-    bench.take(CONNACK);
-    bench.events.length = 0;
-    return bench;
-  }
-
-  /** Hands it a packet, or octets in hexadecimal; gives what it sent. */
-  take(datagram: MqttSnPacket | string, peer: Peer = GATEWAY): string[] {
-    const bytes = typeof datagram === "string"
-      ? octets(datagram)
-      : encodePacket(datagram).slice();
-    this.device.handleDatagram(this.now, peer, bytes);
-    bytes.fill(0xee); // they are read during the call only
-    return this.drain();
-  }
-
-  /** Gives a command; gives what was sent. */
-  tell(command: (device: Device, now: Millis) => void): string[] {
-    command(this.device, this.now);
-    return this.drain();
-  }
-
-  /** From deadline to deadline; gives what was sent, and when. */
-  run(ms: Millis): string[] {
-    const end = this.now + ms;
-    const sent: string[] = [];
-    let atOnce = 0;
-    for (
-      let at;
-      (at = this.device.nextTimeout()) !== undefined && at <= end;
-    ) {
-      atOnce = at > this.now ? 0 : atOnce + 1;
-      if (atOnce > MAX_AT_ONCE) throw new Error(`Always due at ${this.now}`);
-      this.now = Math.max(at, this.now);
-      this.device.handleTimeout(this.now);
-      sent.push(...this.drain().map((line) => `${this.now} ${line}`));
-    }
-    this.now = end;
-    this.device.handleTimeout(end); // harmless when early
-    assertEquals(this.drain(), []);
-    return sent;
-  }
-
-  /** To the next deadline. */
-  runOnce(): void {
-    this.now = Math.max(this.now, this.device.nextTimeout() ?? this.now);
-    this.device.handleTimeout(this.now);
-    this.drain();
-  }
-
-  drain(): string[] {
-    const sent: string[] = [];
-    this.wire.length = 0;
-    for (let effect; (effect = this.device.pollEffect()) !== undefined;) {
-      if (effect.type === "trace") this.events.push(effect.event);
-      else if (effect.type === "send") {
-        assertEquals(effect.peer, GATEWAY);
-        this.wire.push(effect.bytes.toHex());
-        sent.push(describeDatagram(effect.bytes));
-      }
-    }
-    return sent;
-  }
-
-  /** Lets it sleep, 20 s unless told. */
-  sleep(duration = 20): void {
-    this.tell((device, now) => device.sleep(now, duration));
-    this.take(GOODBYE);
-    assertEquals(this.device.state, "asleep");
-  }
-
-  get states(): string[] {
-    return this.events.flatMap((event) =>
-      event.type === "state" ? [event.state] : []
-    );
-  }
-
-  /** How commands ended: "done 1", "refused 2 with 3", "silence 4". */
-  get ends(): string[] {
-    return this.events.flatMap((event) => {
-      switch (event.type) {
-        case "done":
-        case "silence":
-          return [`${event.type} ${event.token}`];
-        case "refused":
-          return [`refused ${event.token} with ${event.returnCode}`];
-        default:
-          return [];
-      }
-    });
-  }
-
-  get messages(): ReceivedMessage[] {
-    return this.events.flatMap((event) =>
-      event.type === "message" ? [event.message] : []
-    );
-  }
-
-  get payloads(): string[] {
-    return this.messages.map(({ payload }) =>
-      new TextDecoder().decode(payload)
-    );
-  }
-
-  get strays(): string[] {
-    return this.events.flatMap((event) =>
-      event.type === "stray" ? [event.detail] : []
-    );
-  }
-}
-
-function suback(topicId: number, msgId: number, returnCode = 0): MqttSnPacket {
-  return { type: "SUBACK", qos: 1, topicId, msgId, returnCode };
-}
-
-function unsuback(msgId: number): MqttSnPacket {
-  return { type: "UNSUBACK", msgId };
-}
-
-function withMsgId(
-  type: "PUBREC" | "PUBREL" | "PUBCOMP",
-  msgId: number,
-): MqttSnPacket {
-  return { type, msgId };
-}
 
 // Connecting
 
@@ -694,6 +541,27 @@ Deno.test("T_WAIT for REGISTER holds a PUBLISH that needs one, no other", () => 
 
 // C9, C10: what the gateway sends
 
+Deno.test("T_WAIT for REGISTER ends for a PUBLISH that needs one alone", () => {
+  const bench = Bench.active({ waitMs: 300_000 });
+  bench.tell((device, now) => device.register(now, "a"));
+  bench.take(regack(0, 1, 1));
+  bench.tell((device, now) => device.publish(now, "b", text("1")));
+  assertEquals(bench.device.nextTimeout(), 300_000);
+  assertEquals(bench.run(300_000), [
+    '300000 REGISTER topicId=0 msgId=2 topicName="b"',
+  ]);
+});
+
+Deno.test("C6: PUBREC is no answer to a PUBLISH at QoS 1", () => {
+  const bench = Bench.active();
+  bench.tell((device, now) =>
+    device.publish(now, { short: "ab" }, text("1"), { qos: 1 })
+  );
+  assertEquals(bench.take(withMsgId("PUBREC", 1)), []);
+  bench.take(puback(0x6162, 1));
+  assertEquals(bench.ends, ["done 2"]);
+});
+
 Deno.test("C9: REGISTER of the gateway's is answered, and its id is known", () => {
   const bench = Bench.active();
   bench.take("09 0a 00 05 00 01 61 2f 62");
@@ -977,6 +845,22 @@ Deno.test("C12: DISCONNECT while it connects is from before", () => {
   assertEquals(bench.states, ["connecting", "active"]);
 });
 
+Deno.test("A kept session asks for ids anew, and understands the old", () => {
+  const bench = Bench.active({ cleanSession: false });
+  bench.tell((device, now) => device.publish(now, "a", text("1")));
+  bench.take(regack(5, 1));
+  bench.tell((device, now) => device.disconnect(now));
+  bench.take(GOODBYE);
+  bench.tell((device, now) => device.connect(now));
+  bench.take(CONNACK);
+  bench.take(publishOf(5, "x"));
+  assertEquals(bench.payloads, ["x"]);
+  assertEquals(
+    bench.tell((device, now) => device.publish(now, "a", text("2"))),
+    ['REGISTER topicId=0 msgId=2 topicName="a"'],
+  );
+});
+
 Deno.test("C12: topic ids are not those of before", () => {
   const bench = Bench.active({ cleanSession: false });
   bench.tell((device, now) => device.publish(now, "a", text("1")));
@@ -1214,6 +1098,30 @@ Deno.test("cancel() of what was sent only keeps its end quiet", () => {
   assertEquals(bench.device.pending, 0);
 });
 
+Deno.test("cancel() of what was sent before the connection was lost goes on", () => {
+  const topic = { short: "ab" };
+  const commands: [(device: Device, now: Millis) => number, string][] = [
+    [
+      (device, now) => device.publish(now, topic, text("1"), { qos: 1 }),
+      "PUBLISH dup qos=1",
+    ],
+    [(device, now) => device.subscribe(now, "a", 1), "SUBSCRIBE qos=1"],
+    [(device, now) => device.unsubscribe(now, "a"), "UNSUBSCRIBE"],
+    [(device, now) => device.updateWillMsg(now, text("x")), "WILLMSGUPD"],
+  ];
+  for (const [command, again] of commands) {
+    const bench = Bench.active({ cleanSession: false });
+    let token = 0;
+    bench.tell((device, now) => token = command(device, now));
+    bench.take(GOODBYE);
+    bench.tell((device, now) => device.cancel(now, token));
+    assertEquals(bench.device.pending, 1);
+    bench.run(5_000);
+    const [line] = bench.take(CONNACK);
+    assertEquals(line?.slice(0, again.length), again);
+  }
+});
+
 // Wills
 
 Deno.test("updateWillTopic() and updateWillMsg() change one part each", () => {
@@ -1344,12 +1252,20 @@ Deno.test("Whatever comes and is told, it neither throws nor is always due", () 
   for (let seed = 1; seed <= 300; seed++) {
     const random = seededRandom(seed);
     const below = (count: number) => Math.floor(random() * count);
+    const giveUpMs = 1 + below(100_000);
+    const isPatient = below(2) === 0;
+    const isFull = () => below(3) === 0;
     const bench = new Bench({
       random,
       cleanSession: below(2) === 0,
       keepAlive: below(3) * 20,
       waitMs: 40_000,
+      backoff: 1 + below(3) / 2,
+      ...below(2) === 0 ? {} : { search: {} },
+      ...isPatient ? {} : { giveUpMs },
+      ...below(2) === 0 ? {} : { hasRoom: () => !isFull() },
     });
+    const told = new Set<number>();
     const commands: ((device: Device, now: Millis) => void)[] = [
       (device, now) => device.connect(now),
       (device, now) => device.disconnect(now),
@@ -1362,8 +1278,17 @@ Deno.test("Whatever comes and is told, it neither throws nor is always due", () 
         const qos = below(3) as 0 | 1 | 2;
         device.publish(now, topics[below(4)]!, text("1"), { qos });
       },
+      (device, now) => {
+        const topic = below(2) === 0 ? { short: "ab" } : { predefined: 1 };
+        device.publish(now, topic, text("1"), { qos: -1 });
+      },
       (device, now) => device.updateWillMsg(now, text("x")),
+      (device, now) => device.updateWillTopic(now, undefined),
+      (device, now) => device.updateWillTopic(now, { topicName: "w" }),
       (device, now) => device.cancel(now, 1 + below(20)),
+      (device, now) => {
+        if (below(10) === 0) device.leave(now);
+      },
     ];
     let msgId = 0;
     for (let step = 0; step < 100; step++) {
@@ -1375,51 +1300,38 @@ Deno.test("Whatever comes and is told, it neither throws nor is always due", () 
       }
       const { packet } = VECTORS[below(VECTORS.length)]!;
       const isFitting = "msgId" in packet && below(2) === 0;
-      bench.take(isFitting ? { ...packet, msgId } : packet);
-      if (below(4) === 0) bench.take(CONNACK);
+      const gateway = bench.device.gateway ?? GATEWAY;
+      const peer = below(5) === 0 ? OTHER : gateway;
+      bench.take(isFitting ? { ...packet, msgId } : packet, peer);
+      if (below(4) === 0) bench.take(CONNACK, peer);
       if (below(2) === 0) bench.run(below(30_000));
     }
     // And it comes to an end where everything is answered.
-    bench.tell((device, now) => device.disconnect(now));
+    let last = 0;
+    bench.tell((device, now) => last = device.disconnect(now));
     const wire = [...bench.wire];
     for (let turn = 0; turn < 1_000 && bench.device.pending > 0; turn++) {
       const hex = wire.shift();
       const answer = hex && answerOf(decodePacket(octets(hex)));
-      if (answer) bench.take(answer);
+      if (answer) bench.take(answer, bench.device.gateway);
       else if (hex === undefined) bench.runOnce();
       else continue;
       wire.push(...bench.wire);
     }
     assertEquals(bench.device.pending, 0, `seed ${seed}`);
+    // It may have been given up while it waited for what was given before.
+    if (!bench.ends.includes(`done ${last}`)) {
+      assertFalse(isPatient, `seed ${seed}`);
+      bench.tell((device, now) => device.leave(now));
+    }
     assertEquals(bench.device.state, "disconnected", `seed ${seed}`);
+    // Gateways that announced themselves are forgotten in time.
+    bench.run(1e9);
     assertEquals(bench.device.nextTimeout(), undefined, `seed ${seed}`);
+    for (const end of bench.ends) {
+      const token = Number(end.split(" ")[1]);
+      assertFalse(told.has(token), `seed ${seed}: ${end} once more`);
+      told.add(token);
+    }
   }
 });
-
-/** What a gateway answers that takes everything. */
-function answerOf(packet: MqttSnPacket): MqttSnPacket | undefined {
-  const returnCode = 0;
-  switch (packet.type) {
-    case "CONNECT":
-      return { type: "CONNACK", returnCode };
-    case "REGISTER":
-      return regack(77, packet.msgId);
-    case "SUBSCRIBE":
-      return suback(0, packet.msgId);
-    case "UNSUBSCRIBE":
-      return unsuback(packet.msgId);
-    case "PUBLISH":
-      if (packet.qos === 1) return puback(packet.topicId, packet.msgId);
-      return packet.qos === 2 ? withMsgId("PUBREC", packet.msgId) : undefined;
-    case "PUBREL":
-      return withMsgId("PUBCOMP", packet.msgId);
-    case "WILLMSGUPD":
-      return { type: "WILLMSGRESP", returnCode };
-    case "PINGREQ":
-      return PONG;
-    case "DISCONNECT":
-      return GOODBYE;
-    default:
-      return undefined;
-  }
-}
