@@ -66,6 +66,12 @@ export interface ClientOptions extends TemplateOptions {
   readonly backoff?: number;
   /** T_WAIT: the pause after a refusal for congestion, in ms. Default 300,000. */
   readonly waitMs?: Millis;
+  /**
+   * Messages at QoS 0 after which it waits until the broker has answered a
+   * PINGREQ, so that they do not come faster than the broker takes them; 2 or
+   * more, `Infinity` for no such wait. Default 128.
+   */
+  readonly window?: number;
   /** The names of pre-defined topic ids. Default: none. */
   readonly predefined?: ReadonlyMap<number, string>;
   /** Messages that wait for each subscription, at most. Default 10,000. */
@@ -122,7 +128,7 @@ export interface ClientStats {
 export function deviceOptionsFrom(
   options: ClientOptions,
 ): Omit<DeviceOptions, "clientId" | "random"> {
-  const { timeoutMs, will, retryMs = 1_000 } = options;
+  const { timeoutMs, will, retryMs = 1_000, window = 128 } = options;
   const given: Record<string, unknown> = {};
   for (
     const name of [
@@ -139,6 +145,7 @@ export function deviceOptionsFrom(
   return {
     ...given,
     retryMs,
+    window,
     ...timeoutMs !== undefined && { giveUpMs: timeoutMs },
     ...will && { will: { ...will, payload: octetsOf(will.payload) } },
   };

@@ -42,6 +42,7 @@ import {
   type DeviceState,
   ReceivedMessage,
 } from "./device_event.ts";
+import { Flow } from "./flow.ts";
 import { Gateways, type KnownGateway, type SearchOptions } from "./gateways.ts";
 import { KnownTopics } from "./known_topics.ts";
 import { type Job, type Lane, Lanes } from "./lanes.ts";
@@ -102,6 +103,12 @@ export interface DeviceOptions {
    * `connect`, which ends when no gateway has answered any of its tries.
    */
   readonly giveUpMs?: Millis;
+  /**
+   * Messages at QoS 0 after which it waits until the gateway has answered a
+   * PINGREQ, 2 or more, so that they do not come faster than they are taken.
+   * Default: it never waits.
+   */
+  readonly window?: number;
   /** The names of pre-defined topics. Default none. */
   readonly predefined?: ReadonlyMap<number, string>;
   /**
@@ -185,6 +192,7 @@ export class Device implements Machine<DeviceEvent> {
       waitMs = 300_000,
       maxPauseMs = 60_000,
       giveUpMs,
+      window = Infinity,
       predefined = new Map(),
       hasRoom,
     } = options;
@@ -194,6 +202,7 @@ export class Device implements Machine<DeviceEvent> {
     requireAtLeast("waitMs", waitMs, 0);
     requireAtLeast("maxPauseMs", maxPauseMs, 1);
     if (giveUpMs !== undefined) requireAtLeast("giveUpMs", giveUpMs, 1);
+    requireAtLeast("window", window, 2);
     if (gateway === undefined && search === undefined) {
       throw new LocalProtocolError(
         "Cannot make a client: it has no gateway, and searches for none",
@@ -211,12 +220,14 @@ export class Device implements Machine<DeviceEvent> {
     this.#uplink = new Uplink(this.#effects, { gateway, patience, msgId });
     this.#gateways = search && new Gateways(search, random, gateway);
     this.#topics = new KnownTopics(predefined);
-    this.#publishing = new Publishing(
-      this.#lanes,
-      this.#uplink,
-      this.#topics,
-      Math.max(1, retries),
-    );
+    const flow = new Flow(window);
+    this.#publishing = new Publishing({
+      lanes: this.#lanes,
+      uplink: this.#uplink,
+      topics: this.#topics,
+      flow,
+      maxRejections: Math.max(1, retries),
+    });
     this.#subscribing = new Subscribing(
       this.#lanes,
       this.#uplink,
@@ -239,6 +250,7 @@ export class Device implements Machine<DeviceEvent> {
       lanes: this.#lanes,
       uplink: this.#uplink,
       gateways: this.#gateways,
+      flow,
       will: this.#will,
       onConnected: (now, isForgotten) =>
         this.#handleConnected(now, isForgotten),

@@ -18,6 +18,7 @@
 import { earliest, type Millis, type Random } from "./clock.ts";
 import type { Command } from "./commands.ts";
 import type { DeviceEvent, DeviceState } from "./device_event.ts";
+import type { Flow } from "./flow.ts";
 import type { Gateways } from "./gateways.ts";
 import type { Job, Lane, Lanes } from "./lanes.ts";
 import type { EffectQueue } from "./machine.ts";
@@ -29,6 +30,13 @@ import {
   type WillTopic,
 } from "./packet.ts";
 import type { Request, Uplink } from "./uplink.ts";
+
+/**
+ * Milliseconds of each second of sleep after which a client wakes. Not all of it:
+ * there are gateways that lose a client in the very moment in which its time is
+ * over.
+ */
+const WAKE_MS = 900;
 
 /** A client's last will, as its two packets carry it. */
 export interface Will {
@@ -64,6 +72,8 @@ export interface LinkParts {
   readonly uplink: Uplink;
   /** Where to find one, `undefined` when there is only the one. */
   readonly gateways: Gateways | undefined;
+  /** What is published at QoS 0, which PINGREQ asks about. */
+  readonly flow: Flow;
   /** Shared with whoever changes it. */
   readonly will: Will;
   /**
@@ -81,6 +91,7 @@ export class Link {
   readonly #lanes: Lanes;
   readonly #uplink: Uplink;
   readonly #gateways: Gateways | undefined;
+  readonly #flow: Flow;
   readonly #will: Will;
   readonly #onConnected: (now: Millis, isForgotten: boolean) => void;
   #state: DeviceState = "disconnected";
@@ -105,6 +116,7 @@ export class Link {
     this.#lanes = parts.lanes;
     this.#uplink = parts.uplink;
     this.#gateways = parts.gateways;
+    this.#flow = parts.flow;
     this.#will = parts.will;
     this.#onConnected = parts.onConnected;
     this.#pauseMs = options.minPauseMs;
@@ -174,9 +186,12 @@ export class Link {
 
   /** §6.11: the gateway has to hear from it. */
   keepAlive(now: Millis): void {
-    const pingAt = this.#pingAt();
+    const isAsking = this.#state === "active" && this.#ping === undefined &&
+      this.#flow.wantsPing;
+    const pingAt = isAsking ? now : this.#pingAt();
     if (pingAt === undefined || now < pingAt) return;
     this.#ping = this.#uplink.request(now, { type: "PINGREQ", clientId: "" });
+    this.#flow.ask();
   }
 
   /** Does what is due. */
@@ -236,8 +251,10 @@ export class Link {
   /** PINGRESP came: it is alive, or has sent all that it had buffered. */
   handlePingresp(now: Millis): void {
     const { link } = this.#lanes;
-    if (this.#state !== "awake") this.#ping = undefined;
-    else if (link.asked("PINGREQ") !== undefined) {
+    if (this.#state !== "awake") {
+      this.#ping = undefined;
+      this.#flow.answer();
+    } else if (link.asked("PINGREQ") !== undefined) {
       this.#lanes.finish(link);
       this.#fallAsleep(now);
     }
@@ -488,7 +505,7 @@ export class Link {
   }
 
   #fallAsleep(now: Millis): void {
-    this.#wakeAt = now + this.#sleepS * 1_000;
+    this.#wakeAt = now + this.#sleepS * WAKE_MS;
     this.#become("asleep");
   }
 
@@ -497,7 +514,10 @@ export class Link {
     this.#state = state;
     if (state !== "asleep") this.#wakeAt = undefined;
     // One that goes on without a connection would make one in the end.
-    if (state !== "active") this.#ping = undefined;
+    if (state !== "active") {
+      this.#ping = undefined;
+      this.#flow.reset();
+    }
     if (state === "disconnected") this.#silent.clear();
     this.#effects.trace({ type: "state", state });
   }

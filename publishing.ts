@@ -13,33 +13,41 @@ import {
   topicIdOf,
   topicIdTypeOf,
 } from "./commands.ts";
+import type { Flow } from "./flow.ts";
 import type { KnownTopics } from "./known_topics.ts";
 import type { Lane, Lanes } from "./lanes.ts";
 import { type Publish, RETURN_CODE, type TopicAck } from "./packet.ts";
 import type { Uplink } from "./uplink.ts";
+
+/** What it takes to publish. */
+export interface PublishingParts {
+  /** What is to be done. */
+  readonly lanes: Lanes;
+  /** The way to the gateway. */
+  readonly uplink: Uplink;
+  /** The ids of topics. */
+  readonly topics: KnownTopics;
+  /** How much may go out at QoS 0. */
+  readonly flow: Flow;
+  /** How often a topic is registered again for a message. */
+  readonly maxRejections: number;
+}
 
 /** What a client publishes. */
 export class Publishing {
   readonly #lanes: Lanes;
   readonly #uplink: Uplink;
   readonly #topics: KnownTopics;
+  readonly #flow: Flow;
   readonly #maxRejections: number;
 
-  /**
-   * Publishes nothing yet.
-   *
-   * @param maxRejections how often a topic is registered again for a message
-   */
-  constructor(
-    lanes: Lanes,
-    uplink: Uplink,
-    topics: KnownTopics,
-    maxRejections: number,
-  ) {
-    this.#lanes = lanes;
-    this.#uplink = uplink;
-    this.#topics = topics;
-    this.#maxRejections = maxRejections;
+  /** Publishes nothing yet. */
+  constructor(parts: PublishingParts) {
+    this.#lanes = parts.lanes;
+    this.#uplink = parts.uplink;
+    this.#topics = parts.topics;
+    this.#flow = parts.flow;
+    this.#maxRejections = parts.maxRejections;
   }
 
   /** Whether a PUBLISH waits for an id. */
@@ -165,6 +173,7 @@ export class Publishing {
     if (topicId === undefined) {
       return this.#register(now, lane, topic as string);
     }
+    if (qos === 0 && this.#flow.isFull) return false;
     const dup = command.msgId !== 0;
     if (qos > 0 && !dup) command.msgId = this.#uplink.nextMsgId();
     const packet: Publish = {
@@ -182,6 +191,7 @@ export class Publishing {
       return true;
     }
     this.#uplink.send(now, packet);
+    this.#flow.count();
     this.#lanes.finish(lane);
     return true;
   }
