@@ -54,7 +54,8 @@ export abstract class Template<Event> implements AsyncDisposable {
   readonly #clock: Clock;
   #transport: Transport;
   #timer: ReturnType<typeof setTimeout> | undefined;
-  #timerAt: Millis | undefined;
+  /** When the machine will be called at the latest. */
+  #timerAt: Millis = Infinity;
   #loading: AbortSignal | undefined;
   readonly #closed = Promise.withResolvers<void>();
   #closing: Promise<void> | undefined;
@@ -192,7 +193,8 @@ export abstract class Template<Event> implements AsyncDisposable {
   };
 
   readonly #handleTimeout = (): void => {
-    this.#timerAt = undefined;
+    this.#timer = undefined;
+    this.#timerAt = Infinity;
     try {
       this.perform((now) => this.#machine.handleTimeout(now));
     } catch (error) {
@@ -224,15 +226,17 @@ export abstract class Template<Event> implements AsyncDisposable {
           effect satisfies never;
       }
     }
-    const at = this.#machine.nextTimeout();
-    if (at !== this.#timerAt) this.#arm(at);
+    this.#arm(this.#machine.nextTimeout());
   }
 
+  /**
+   * Sees to it that the machine is called by then. One call too many is harmless,
+   * and costs less than another timer for each deadline that has moved.
+   */
   #arm(at: Millis | undefined): void {
+    if (at === undefined || at >= this.#timerAt || this.isClosed) return;
     if (this.#timer !== undefined) clearTimeout(this.#timer);
-    this.#timer = undefined;
     this.#timerAt = at;
-    if (at === undefined || this.isClosed) return;
     const wait = Math.max(0, at - this.#clock.now());
     if (wait > LOAD_AFTER_MS && !areTimersLoaded) return this.#armLater();
     areTimersLoaded = true;
@@ -241,6 +245,7 @@ export abstract class Template<Event> implements AsyncDisposable {
 
   /** Arms the timer when the program has turned out to be no short one. */
   #armLater(): void {
+    this.#timer = undefined;
     if (this.#loading !== undefined) return;
     this.#loading = AbortSignal.timeout(LOAD_AFTER_MS);
     this.#loading.addEventListener("abort", this.#handleLoading);
@@ -249,11 +254,13 @@ export abstract class Template<Event> implements AsyncDisposable {
   readonly #handleLoading = (): void => {
     areTimersLoaded = true;
     this.#loading = undefined;
-    this.#arm(this.#timerAt);
+    const at = this.#timerAt;
+    this.#timerAt = Infinity;
+    this.#arm(at);
   };
 
   async #close(): Promise<void> {
-    this.#arm(undefined);
+    if (this.#timer !== undefined) clearTimeout(this.#timer);
     // A signal that somebody listens to keeps the process from its end.
     this.#loading?.removeEventListener("abort", this.#handleLoading);
     await this.handleClose();
