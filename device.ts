@@ -539,16 +539,21 @@ export class Device implements Machine<DeviceEvent> {
       const { token } = this.#unsent.shift()!;
       this.#effects.trace({ type: "silence", token });
     }
+    let left: Job | undefined;
     for (const { lane, job } of this.#lanes.overdue(now)) {
       if (this.#isHeld(now, lane, job)) {
         // What may not be asked for was refused, as it were.
         const returnCode = RETURN_CODE.congestion;
         this.#effects.trace({ type: "refused", token: job.token, returnCode });
       } else this.#lanes.silence(job);
-      if (lane.current !== job) lane.remove(job.token);
-      else if (lane !== this.#lanes.link) this.#forsake(lane);
+      if (lane.current !== job) {
+        lane.remove(job.token);
+        // Whoever wants to go does not wait for ever for what came before.
+        if (job.command.type === "disconnect") left = job;
+      } else if (lane !== this.#lanes.link) this.#forsake(lane);
       else if (!this.#link.drop(job.command)) this.#forsake(lane);
     }
+    if (left !== undefined) this.#link.depart(now, left.order);
   }
 
   /** Whether T_WAIT keeps a command from being asked for. */

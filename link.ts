@@ -316,14 +316,19 @@ export class Link {
     return true;
   }
 
-  /** Leaves at once, and takes what was given along. */
+  /** Leaves at once, and takes all along that was given. */
   leave(now: Millis): void {
+    this.#gateways?.rest();
+    this.depart(now, Infinity);
+  }
+
+  /** Leaves at once, and takes along what was given before that place. */
+  depart(now: Millis, order: number): void {
     for (const lane of this.#lanes.all) {
-      lane.replaceWaiting([]);
+      lane.replaceWaiting(lane.waiting.filter((job) => job.order > order));
       lane.current = undefined;
       lane.request = undefined;
     }
-    this.#gateways?.rest();
     this.#isWanted = false;
     this.#sleepS = 0;
     this.#sleepAt = undefined;

@@ -701,3 +701,16 @@ Deno.test("Who is congested does not take messages, and is not kept awake", () =
   assertEquals(bench.run(299_999), []);
   assertEquals(bench.run(1), [`300000 ${CONNECT}`]);
 });
+
+Deno.test("disconnect() leaves when its time is up, whatever is under way", () => {
+  const bench = Bench.active({ giveUpMs: 15_000 });
+  bench.tell((device, now) => {
+    device.publish(now, { short: "ab" }, text("1"), { qos: 1 });
+    device.disconnect(now);
+  });
+  bench.run(14_999);
+  assertEquals(bench.run(1), ["15000 DISCONNECT"]);
+  assertEquals(bench.device.state, "disconnected");
+  assertEquals(bench.ends.sort(), ["silence 2", "silence 3"]);
+  assertEquals(bench.run(1_000_000), []);
+});
