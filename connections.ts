@@ -234,8 +234,7 @@ export class Connections implements Scheduler {
       session !== undefined && this.#wasJustAccepted(now, session, peer) &&
       isSame(session.connect!, connect)
     ) {
-      this.#counts.repeated++;
-      return this.#sendConnack(peer, RETURN_CODE.accepted);
+      return this.#acceptAgain(now, session, peer);
     }
 
     const wakesOnly = this.#options.connectWakesOnly &&
@@ -261,7 +260,7 @@ export class Connections implements Scheduler {
   ): boolean {
     const prompt = this.#prompts.at(peer);
     if (prompt === undefined) {
-      return will === undefined && this.#repeatConnack(peer);
+      return will === undefined && this.#repeatConnack(now, peer);
     }
     if (will === undefined) { // no will after all: what was stored goes
       this.#accept(now, peer, prompt.connect, undefined, false);
@@ -292,7 +291,7 @@ export class Connections implements Scheduler {
     { data }: WillMsgPacket<"WILLMSG">,
   ): boolean {
     const prompt = this.#prompts.at(peer);
-    if (prompt === undefined) return this.#repeatConnack(peer);
+    if (prompt === undefined) return this.#repeatConnack(now, peer);
     if (prompt.topic === undefined) return false;
     const will = { ...prompt.topic, payload: data.slice() };
     this.#accept(now, peer, prompt.connect, will, false);
@@ -456,12 +455,19 @@ export class Connections implements Scheduler {
    * Says again that a CONNECT with a will was accepted. However long ago: who
    * still sends its will has missed that, and T_retry is as long for both sides.
    */
-  #repeatConnack(peer: Peer): boolean {
+  #repeatConnack(now: Millis, peer: Peer): boolean {
     const session = this.at(peer);
     if (session?.state !== "active" || !session.connect?.will) return false;
-    this.#counts.repeated++;
-    this.#sendConnack(peer, RETURN_CODE.accepted);
+    this.#acceptAgain(now, session, peer);
     return true;
+  }
+
+  /** Says again that a CONNECT was accepted. */
+  #acceptAgain(now: Millis, session: Session, peer: Peer): void {
+    this.#counts.repeated++;
+    // Who has not gone on has asked once more, and that may have copies too.
+    if (!session.hasSpoken) session.connect = { ...session.connect!, at: now };
+    this.#sendConnack(peer, RETURN_CODE.accepted);
   }
 
   #accept(

@@ -254,6 +254,7 @@ export class Device implements Machine<DeviceEvent> {
       will: this.#will,
       onConnected: (now, isForgotten) =>
         this.#handleConnected(now, isForgotten),
+      onMoved: (now) => this.#handleMoved(now),
     });
     requireWritable(this.#link.connectPacket());
   }
@@ -767,6 +768,12 @@ export class Device implements Machine<DeviceEvent> {
       this.#topics.clear();
       this.#subscribing.resubscribe();
     } else this.#topics.distrust();
+  }
+
+  /** The ids of one gateway, and its msgIds, mean nothing to another. */
+  #handleMoved(now: Millis): void {
+    this.#topics.clear();
+    this.#arrivals.doubt(now);
   }
 
   #handleWillResponse(

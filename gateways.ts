@@ -131,6 +131,11 @@ export class Gateways {
     }));
   }
 
+  /** Whether it looks for one, and has asked. */
+  get hasAsked(): boolean {
+    return this.#askAt !== undefined && this.#hasAsked;
+  }
+
   /** Which gateway to try after that one: in turn, and from the start again. */
   after(last: Peer | undefined): Peer | undefined {
     const peers = [...this.#entries.values()].map(({ peer }) => peer);

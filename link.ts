@@ -82,6 +82,8 @@ export interface LinkParts {
    * @param isForgotten whether the gateway may know nothing of this client
    */
   readonly onConnected: (now: Millis, isForgotten: boolean) => void;
+  /** Is called when it goes to another gateway, before it connects there. */
+  readonly onMoved: (now: Millis) => void;
 }
 
 /** A client's connection. */
@@ -94,6 +96,7 @@ export class Link {
   readonly #flow: Flow;
   readonly #will: Will;
   readonly #onConnected: (now: Millis, isForgotten: boolean) => void;
+  readonly #onMoved: (now: Millis) => void;
   #state: DeviceState = "disconnected";
   /** Whether a connection is wanted, and made anew when it is lost. */
   #isWanted = false;
@@ -119,6 +122,7 @@ export class Link {
     this.#flow = parts.flow;
     this.#will = parts.will;
     this.#onConnected = parts.onConnected;
+    this.#onMoved = parts.onMoved;
     this.#pauseMs = options.minPauseMs;
   }
 
@@ -225,6 +229,7 @@ export class Link {
     if (link.asked("CONNECT") === undefined) return;
     link.request = undefined;
     this.#silent.clear();
+    this.#gateways?.rest();
     if (returnCode !== RETURN_CODE.accepted) {
       return this.#handleRefusal(now, returnCode);
     }
@@ -353,7 +358,7 @@ export class Link {
     this.#pause(now);
     if (!isSilent || this.#gateways === undefined) return;
     const next = this.#gateways.after(this.#uplink.gateway);
-    if (next !== undefined) this.#moveTo(next);
+    if (next !== undefined) this.#moveTo(now, next);
   }
 
   /** A command of the connection's waits for all that were given before it. */
@@ -433,9 +438,8 @@ export class Link {
         this.#become("searching");
         return this.#gateways?.search(now);
       }
-      this.#moveTo(found);
+      this.#moveTo(now, found);
     }
-    this.#gateways?.rest();
     this.#become("connecting");
     this.#lanes.link.request = this.#uplink.request(now, this.connectPacket());
   }
@@ -447,10 +451,11 @@ export class Link {
     else if (this.#state === "lost") this.#gateways?.rest();
   }
 
-  #moveTo(gateway: Peer): void {
+  #moveTo(now: Millis, gateway: Peer): void {
     if (gateway.key === this.#uplink.gateway?.key) return;
     this.#uplink.gateway = gateway;
     this.#isForgotten = true;
+    this.#onMoved(now);
     this.#effects.trace({ type: "gateway", gateway });
   }
 
@@ -485,17 +490,19 @@ export class Link {
     if (last !== undefined) this.#silent.add(last.key);
     const next = this.#gateways?.after(last);
     if (next !== undefined && !this.#silent.has(next.key)) {
-      this.#moveTo(next);
+      this.#moveTo(now, next);
       this.#connectAt = now;
       return;
     }
     // None of those that are known: there may be others by now.
     this.#silent.clear();
+    const hasLooked = this.#gateways?.hasAsked ?? true;
     this.#gateways?.search(now);
-    if (next !== undefined) this.#moveTo(next);
+    if (next !== undefined) this.#moveTo(now, next);
     this.#pause(now);
     const job = link.current;
-    if (job?.command.type !== "connect") return;
+    // Who can ask for others does so once before it is told that there are none.
+    if (job?.command.type !== "connect" || !hasLooked) return;
     this.#isWanted = false;
     link.current = undefined;
     this.#lanes.silence(job);

@@ -139,7 +139,7 @@ export interface ConnectRecord {
   readonly cleanSession: boolean;
   /** Keep alive, in seconds. */
   readonly duration: number;
-  /** When it was accepted. */
+  /** When it was accepted, or the client was told so again. */
   readonly at: Millis;
 }
 

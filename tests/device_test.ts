@@ -14,10 +14,12 @@ import {
   assertThrows,
 } from "@std/assert";
 import { type Millis, seededRandom } from "../clock.ts";
-import type { Device } from "../device.ts";
-import { ReceivedMessage } from "../device_event.ts";
-import { LocalProtocolError, peerOf } from "../message.ts";
-import { decodePacket } from "../mqttsn.ts";
+import { Device, type DeviceOptions } from "../device.ts";
+import { type DeviceEvent, ReceivedMessage } from "../device_event.ts";
+import { LocalProtocolError, type Peer, peerOf } from "../message.ts";
+import { decodePacket, encodePacket } from "../mqttsn.ts";
+import type { MqttSnPacket } from "../packet.ts";
+import { describeDatagram } from "../packet_text.ts";
 import {
   answerOf,
   Bench,
@@ -198,6 +200,134 @@ Deno.test("disconnect() is done when it is answered, or never is", () => {
     assertEquals(bench.take(GOODBYE), []); // a copy
     assertEquals(bench.run(1_000_000), []);
   }
+});
+
+Deno.test("disconnect() that is never answered leaves no PINGREQ behind", () => {
+  const bench = Bench.active({ keepAlive: 10 });
+  bench.run(4_000);
+  bench.tell((device, now) => device.disconnect(now));
+  // The keep alive goes on meanwhile: that question is still open at the end.
+  assertEquals(bench.run(PATIENCE_MS), [
+    '5000 PINGREQ clientId=""',
+    "14000 DISCONNECT",
+    '15000 PINGREQ clientId=""',
+    "24000 DISCONNECT",
+    '25000 PINGREQ clientId=""',
+  ]);
+  assertEquals(bench.ends, ["done 2"]);
+  assertEquals(bench.run(1_000_000), []);
+  assertEquals(bench.device.state, "disconnected");
+});
+
+// Several gateways
+
+/** Where a device sends what, a broadcast to "all". */
+function sentBy(device: Device): string[] {
+  const sent: string[] = [];
+  for (let effect; (effect = device.pollEffect()) !== undefined;) {
+    if (effect.type === "trace") continue;
+    const to = effect.type === "send" ? effect.peer.port : "all";
+    const [type] = describeDatagram(effect.bytes).split(" ");
+    sent.push(`${to} ${type}`);
+  }
+  return sent;
+}
+
+/** A device that knows a gateway, and looks for others. */
+const SECOND = peerOf("127.0.0.1", 12004);
+
+function searcher(options: Partial<DeviceOptions> = {}): Device {
+  return new Device({
+    gateway: GATEWAY,
+    search: { searchMs: 1_000 },
+    clientId: "lamp",
+    random: () => 0.5,
+    keepAlive: 0,
+    retryMs: RETRY_MS,
+    retries: 1,
+    backoff: 1,
+    cleanSession: false,
+    ...options,
+  });
+}
+
+/** Lets a device do what it does by a moment; gives what it sent. */
+function runTo(device: Device, end: Millis): string[] {
+  const sent = sentBy(device);
+  for (let at; (at = device.nextTimeout()) !== undefined && at <= end;) {
+    device.handleTimeout(at);
+    sent.push(...sentBy(device));
+  }
+  return sent;
+}
+
+Deno.test("connect() asks for other gateways before it gives up", () => {
+  const device = searcher();
+  const token = device.connect(0);
+  const sent = runTo(device, 22_000).slice(0, 3);
+  assertEquals(sent, ["12003 CONNECT", "12003 CONNECT", "all SEARCHGW"]);
+  const gwInfo = encodePacket({
+    type: "GWINFO",
+    gwId: 2,
+    gwAdd: new Uint8Array(),
+  });
+  device.handleDatagram(22_000, SECOND, gwInfo);
+  // Its own once more, as it may be back.
+  assertEquals(
+    runTo(device, 48_000).filter((line) => !line.startsWith("all")),
+    [
+      "12003 CONNECT",
+      "12003 CONNECT",
+      "12004 CONNECT",
+    ],
+  );
+  device.handleDatagram(48_000, SECOND, octets(CONNACK));
+  const events: DeviceEvent[] = [];
+  for (let effect; (effect = device.pollEffect()) !== undefined;) {
+    if (effect.type === "trace") events.push(effect.event);
+  }
+  assert(
+    events.some((event) => event.type === "done" && event.token === token),
+  );
+  assertEquals(device.gateway, SECOND);
+  assertEquals(device.nextTimeout(), undefined); // nor does it ask any more
+});
+
+Deno.test("connect() ends with silence when nobody answers its questions either", () => {
+  const device = searcher();
+  const token = device.connect(0);
+  const ends: DeviceEvent[] = [];
+  for (let at; (at = device.nextTimeout()) !== undefined && at < 1_000_000;) {
+    device.handleTimeout(at);
+    for (let effect; (effect = device.pollEffect()) !== undefined;) {
+      if (effect.type === "trace" && effect.event.type === "silence") {
+        ends.push(effect.event);
+      }
+    }
+  }
+  assertEquals(ends, [{ type: "silence", token }]);
+  assertEquals(device.nextTimeout(), undefined);
+});
+
+Deno.test("A gateway's ids mean nothing when another one publishes", () => {
+  const device = searcher();
+  const take = (now: Millis, peer: Peer, packet: MqttSnPacket) =>
+    device.handleDatagram(now, peer, encodePacket(packet));
+  const gwAdd = new Uint8Array();
+  take(0, SECOND, { type: "GWINFO", gwId: 2, gwAdd });
+  device.connect(0);
+  device.handleDatagram(0, GATEWAY, octets(CONNACK));
+  take(0, GATEWAY, { type: "REGISTER", topicId: 7, msgId: 1, topicName: "a" });
+  // It is gone: the message finds another gateway, which knows it of old.
+  device.publish(0, { short: "ab" }, text("x"), { qos: 1 });
+  assertEquals(runTo(device, 39_000).at(-1), "12004 CONNECT");
+  take(39_000, SECOND, publishOf(7, "b", { qos: 1, msgId: 5 }));
+  const effect = device.pollEffect();
+  assert(effect?.type === "send");
+  assertEquals(
+    describeDatagram(effect.bytes),
+    "PUBACK topicId=7 msgId=5 returnCode=2",
+  );
 });
 
 // C4 to C7: one request of a kind, each sent again

@@ -379,6 +379,27 @@ Deno.test("A broker that was started anew tells a client that wakes that it is n
   ]);
 });
 
+for (const will of [false, true]) {
+  const kind = will ? "with a will" : "without a will";
+  Deno.test(`A copy of a CONNECT ${kind} that was asked twice comes late, and changes nothing`, () => {
+    const bench = new GatewayBench();
+    const connect = () => {
+      const sent = bench.connect(ANN, "ann", { will });
+      if (!will || sent[0]?.[1].type === "CONNACK") return sent;
+      bench.take(ANN, willTopic("gone"));
+      return bench.take(ANN, willMsg("bye"));
+    };
+    assertEquals(connect(), [to(ANN, CONNACK)]);
+    // That answer was lost.
+    bench.advance(RETRY_MS - 100);
+    assertEquals(bench.connect(ANN, "ann", { will }), [to(ANN, CONNACK)]);
+    bench.subscribe(ANN, "lamp");
+    bench.advance(200);
+    assertEquals(bench.connect(ANN, "ann", { will }), [to(ANN, CONNACK)]);
+    assertEquals([bench.stats.subscriptions, bench.stats.repeated], [1, 2]);
+  });
+}
+
 /** Sources that nobody need be at, each of another address. */
 function* sources(): Generator<Peer> {
   for (let index = 0; index < 10_000; index++) {

@@ -10,8 +10,9 @@
  */
 
 import { type Millis, type Random, seededRandom } from "../../clock.ts";
+import { isNodePeer } from "../../forwarder.ts";
 import type { Machine } from "../../machine.ts";
-import type { Peer } from "../../message.ts";
+import { type Peer, peerOf } from "../../message.ts";
 import { describeDatagram } from "../../packet_text.ts";
 
 /** How bad a network is, each direction alike. */
@@ -26,6 +27,20 @@ export interface NetOptions {
   readonly duplicate: number;
   /** Whether the conversation is kept in {@linkcode VirtualNet.lines}. */
   readonly trace?: boolean;
+  /** Sees each datagram that a machine sends; a broadcast is to nobody. */
+  readonly onSend?: (
+    now: Millis,
+    from: Peer,
+    to: Peer | undefined,
+    bytes: Uint8Array,
+  ) => void;
+  /** Sees each datagram that a machine gets, before the machine does. */
+  readonly onDelivery?: (
+    now: Millis,
+    from: Peer,
+    to: Peer,
+    bytes: Uint8Array,
+  ) => void;
 }
 
 /** What a network counted. */
@@ -77,7 +92,10 @@ export class VirtualNet {
   readonly #shortest: Millis;
   readonly #span: Millis;
   readonly #isTraced: boolean;
+  readonly #onSend: NetOptions["onSend"];
+  readonly #onDelivery: NetOptions["onDelivery"];
   readonly #nodes = new Map<string, Node>();
+  readonly #muted = new Set<string>();
   readonly #agenda = new Agenda();
   #loss: number;
   #duplicate: number;
@@ -106,6 +124,8 @@ export class VirtualNet {
     this.#shortest = min;
     this.#span = max - min + 1;
     this.#isTraced = options.trace ?? false;
+    this.#onSend = options.onSend;
+    this.#onDelivery = options.onDelivery;
   }
 
   /** The present moment. */
@@ -130,7 +150,11 @@ export class VirtualNet {
     const poll = (node: Node) => {
       for (let effect; (effect = machine.pollEffect()) !== undefined;) {
         if (effect.type === "send") {
-          this.#send(node.peer, effect.peer, effect.bytes);
+          const to = addressOf(effect.peer);
+          this.#onSend?.(this.#now, node.peer, to, effect.bytes);
+          this.#send(node.peer, to, effect.bytes);
+        } else if (effect.type === "broadcast") {
+          this.#broadcast(node.peer, effect.bytes);
         } else if (effect.type === "trace") {
           onEvent?.(effect.event, this.#now);
         }
@@ -153,6 +177,17 @@ export class VirtualNet {
     const node = this.#nodes.get(peer.key);
     if (node !== undefined) node.timer = undefined; // nor does it send
     this.#nodes.delete(peer.key);
+  }
+
+  /** Loses all that the machine at a peer sends and is sent, or no longer. */
+  mute(peer: Peer, isMute: boolean): void {
+    if (isMute) this.#muted.add(peer.key);
+    else this.#muted.delete(peer.key);
+  }
+
+  /** Sends a datagram that no machine has sent, in the name of a peer. */
+  forge(from: Peer, to: Peer, bytes: Uint8Array): void {
+    this.#send(from, to, bytes);
   }
 
   /** Loses and doubles nothing from now on. Delays stay, and so does reordering. */
@@ -217,11 +252,12 @@ export class VirtualNet {
 
   #deliver({ from, to, bytes }: Arrival): void {
     const node = this.#nodes.get(to);
-    if (node === undefined) {
+    if (node === undefined || this.#muted.has(to)) {
       this.counts.vanished++;
       return;
     }
     this.counts.delivered++;
+    this.#onDelivery?.(this.#now, from, node.peer, bytes);
     node.machine.handleDatagram(this.#now, from, bytes);
     // A machine that keeps a view instead of a copy shall not go unnoticed.
     bytes.fill(SPENT);
@@ -258,9 +294,17 @@ export class VirtualNet {
     this.#agenda.add(node.timer);
   }
 
+  /** To every other machine, to each by its own luck. */
+  #broadcast(from: Peer, bytes: Uint8Array): void {
+    this.#onSend?.(this.#now, from, undefined, bytes);
+    for (const { peer } of this.#nodes.values()) {
+      if (peer.key !== from.key) this.#send(from, peer, bytes);
+    }
+  }
+
   #send(from: Peer, to: Peer, bytes: Uint8Array): void {
     this.counts.sent++;
-    if (this.#random() < this.#loss) {
+    if (this.#random() < this.#loss || this.#muted.has(from.key)) {
       this.counts.lost++;
       this.#note(from, to, bytes, "lost");
       return;
@@ -291,6 +335,11 @@ export class VirtualNet {
       } (${fate})`,
     );
   }
+}
+
+/** Where a datagram goes: what is for a node goes to its forwarder. */
+function addressOf(peer: Peer): Peer {
+  return isNodePeer(peer) ? peerOf(peer.hostname, peer.port) : peer;
 }
 
 /** A machine at its place. */
