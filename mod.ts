@@ -1,18 +1,24 @@
 /**
- * Publish/subscribe over UDP datagrams: a broker and its clients, for programs
- * and for tests.
+ * Publish/subscribe over UDP datagrams by MQTT-SN 1.2: a broker and its clients,
+ * for programs and for tests.
+ *
+ * {@linkcode Broker} is the broker; {@linkcode Client} publishes, subscribes and
+ * sleeps; {@linkcode Publisher} and {@linkcode Subscriber} are clients for the one
+ * or the other. {@linkcode ClassicClient} speaks the protocol of JSON datagrams
+ * that the broker serves at the same port. The rest is what these are made of:
+ * the codec ({@linkcode decodePacket}, {@linkcode encodePacket}), and the cores
+ * without sockets and timers ({@linkcode Router}, {@linkcode Device}).
  *
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { Broker, ClassicClient } from "./mod.ts";
+ * import { Broker, Client } from "./mod.ts";
  *
  * await using broker = await Broker.listen({ port: 0 });
- * await using publisher = await ClassicClient.connect({ port: broker.port });
- * await using subscriber = await ClassicClient.connect({ port: broker.port });
+ * await using client = await Client.connect({ port: broker.port });
  *
- * await publisher.publish("weather", "21.5");
- * await publisher.publish("weather", "22.0");
- * assertEquals(await subscriber.subscribe("weather"), "21.5\n22.0");
+ * const messages = await client.subscribe("weather/+", { qos: 1 });
+ * await client.publish("weather/roof", "21.5", { qos: 1 });
+ * assertEquals((await messages.take()).text(), "21.5");
  * ```
  *
  * @module

@@ -1,23 +1,22 @@
 // deno-lint-ignore-file no-console -- an example prints
 /**
- * Publish and subscribe, all in one program.
+ * Publish and subscribe, all in one program: the shortest that does something.
  *
  * Run it with `deno run -A examples/hello.ts`.
  *
  * @module
  */
 
-import { Broker, ClassicClient } from "../mod.ts";
+import { Broker, Client } from "../mod.ts";
 
 await using broker = await Broker.listen({ port: 0 });
-await using publisher = await ClassicClient.connect({ port: broker.port });
-await using subscriber = await ClassicClient.connect({ port: broker.port });
+await using client = await Client.connect({ port: broker.port });
 
-// Nothing was published yet: this waits for the first datum.
-const first = subscriber.subscribe("weather");
-await publisher.publish("weather", "21.5 °C");
-console.log(await first);
+const messages = await client.subscribe("weather/+", { qos: 1 });
+await client.publish("weather/roof", "21.5 °C", { qos: 1 });
+await client.publish("weather/cellar", "14.0 °C", { qos: 1 });
 
-// From then on a subscription is answered at once, with all there is.
-await publisher.publish("weather", "22.0 °C");
-console.log(await subscriber.subscribe("weather"));
+for await (const message of messages) {
+  console.log(`${message.topicName}: ${message.text()}`);
+  if (message.topicName === "weather/cellar") break;
+}

@@ -1,6 +1,7 @@
 // deno-lint-ignore-file no-console -- an example prints
 /**
- * The protocol by hand: what a device without this library has to send and read.
+ * The classic protocol by hand: what a device without this library has to send
+ * and to read, three JSON datagrams and their answers.
  *
  * Run it with `deno run -A examples/raw_socket.ts`.
  *

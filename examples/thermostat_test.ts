@@ -1,42 +1,74 @@
 /**
- * A test of a device's code against a broker in the same process: a thermostat
- * that reads a temperature and publishes what the heating has to do.
+ * Tests of a device's code against a broker in the same process: a thermostat
+ * that gets its set point from the broker and tells the heating what to do.
  *
- * Run it with `deno test -A examples/thermostat_test.ts`.
+ * Run them with `deno test -A examples/thermostat_test.ts`.
  *
  * @module
  */
 
 import { assertEquals, assertRejects } from "@std/assert";
-import { Broker, ClassicClient, NoAnswerError } from "../mod.ts";
+import {
+  Broker,
+  Client,
+  type ClientOptions,
+  NoAnswerError,
+  UdpTransport,
+} from "../mod.ts";
 
-/** The code under test: switches the heating on below 19 °C. */
-async function thermostat(port: number, timeoutMs = 5_000): Promise<void> {
-  await using sensor = await ClassicClient.connect({ port });
-  await using heating = await ClassicClient.connect({ port, timeoutMs });
-  if (!await heating.ping()) throw heating.noAnswer();
-  const history = await sensor.subscribe("room/temperature");
-  const celsius = Number(history.split("\n").at(-1));
-  await heating.publish("room/heating", celsius < 19 ? "on" : "off");
-}
-
-for (const [celsius, heating] of [["18.5", "on"], ["19", "off"]] as const) {
-  Deno.test(`the thermostat switches ${heating} at ${celsius} °C`, async () => {
-    await using broker = await Broker.listen({ port: 0 });
-    await using sensor = await ClassicClient.connect({ port: broker.port });
-    await using boiler = await ClassicClient.connect({ port: broker.port });
-    await sensor.publish("room/temperature", "20");
-    await sensor.publish("room/temperature", celsius);
-
-    await thermostat(broker.port);
-
-    assertEquals(await boiler.subscribe("room/heating"), heating);
-    assertEquals(broker.stats().published, 3);
+/** The code under test: heats while it is colder than the set point. */
+async function runThermostat(
+  sensor: Iterable<number>,
+  options: ClientOptions,
+): Promise<void> {
+  await using thermostat = await Client.connect({
+    ...options,
+    clientId: "thermostat",
+    will: { topicName: "thermostat/state", payload: "lost", retain: true },
   });
+  const setPoints = await thermostat.subscribe("set-point", { qos: 1 });
+  const setPoint = Number((await setPoints.take()).text());
+  for (const celsius of sensor) {
+    const heating = celsius < setPoint ? "on" : "off";
+    await thermostat.publish("heating", heating, { qos: 1 });
+  }
 }
+
+Deno.test("the thermostat heats below the set point", async () => {
+  await using broker = await Broker.listen({ port: 0 });
+  await using room = await Client.connect({ port: broker.port });
+  await room.publish("set-point", "19", { qos: 1, retain: true });
+  const heating = await room.subscribe("heating", { qos: 1 });
+
+  await runThermostat([18.5, 19], { port: broker.port });
+
+  assertEquals((await heating.take()).text(), "on");
+  assertEquals((await heating.take()).text(), "off");
+  assertEquals(broker.stats().published, 3);
+});
+
+Deno.test("the broker tells who asks that the thermostat is lost", async () => {
+  // What is not acknowledged is sent again once: a third of a second in all.
+  const haste = { retryMs: 100, retries: 1 };
+  await using broker = await Broker.listen({ port: 0, ...haste });
+  await using room = await Client.connect({ port: broker.port });
+  await room.publish("set-point", "19", { qos: 1, retain: true });
+  const transport = await UdpTransport.towards(broker.address);
+  function* sensor() {
+    yield 18.5;
+    transport.close(); // somebody pulls the plug
+  }
+
+  await runThermostat(sensor(), { transport, port: broker.port, ...haste });
+  await room.publish("set-point", "20", { qos: 1, retain: true });
+
+  const states = await room.subscribe("thermostat/state", { qos: 1 });
+  assertEquals((await states.take()).text(), "lost");
+});
 
 Deno.test("the thermostat says that there is no broker", async () => {
   const broker = await Broker.listen({ port: 0 });
   await broker.close();
-  await assertRejects(() => thermostat(broker.port, 50), NoAnswerError);
+  const options = { port: broker.port, timeoutMs: 50 };
+  await assertRejects(() => runThermostat([20], options), NoAnswerError);
 });

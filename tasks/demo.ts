@@ -1,8 +1,9 @@
 // deno-lint-ignore-file no-console -- a program: the console is its output
 /**
  * `deno task demo` shows publish/subscribe at work in one terminal: it starts a
- * broker, two subscribers and publishers as processes of their own, as one would
- * in four terminals, and shows what each prints under its name.
+ * broker, a subscriber, a lamp that sleeps, one that speaks JSON, and publishers,
+ * as processes of their own, as one would in five terminals, and shows what each
+ * prints under its name.
  *
  * @module
  */
@@ -106,7 +107,8 @@ class Actor implements AsyncDisposable {
   #take(line: string): void {
     // The log's time and level would only be in the way here.
     const text = line.replace(/^\S+Z (?:debug|info {1,2}|warn {1,2}) */, "");
-    show(this.name, this.colour, text);
+    // What happened is enough: the datagrams are for whoever asks for them.
+    if (!/^\S+:\d+ [<>] /.test(text)) show(this.name, this.colour, text);
     this.#lines.push(text);
     for (const { wanted, resolve } of this.#waiting) {
       if (text.includes(wanted)) resolve(text);
@@ -127,36 +129,49 @@ async function demo(): Promise<void> {
     "debug",
   ]);
   const ready = await broker.line("Broker started at ");
-  const to = ["--port", ready.slice(ready.lastIndexOf(":") + 1)];
-  await pause();
+  const port = ready.slice(ready.lastIndexOf(":") + 1);
+  const start = async (
+    name: string,
+    colour: Colour,
+    program: string,
+    args: readonly string[],
+  ) => {
+    await pause();
+    const shown = args.map((arg) => /[ #]/.test(arg) ? `"${arg}"` : arg);
+    show(name, colour, `$ ${program} ${shown.join(" ")}`);
+    return new Actor(name, colour, program, ["--port", port, ...args]);
+  };
+  const publish = async (...args: readonly string[]) => {
+    await using publisher = await start(
+      "publisher",
+      "green",
+      "publisher",
+      args,
+    );
+    await publisher.end();
+  };
 
-  show("subscriber 1", "cyan", "$ subscriber -t weather");
-  await using first = new Actor("subscriber 1", "cyan", "subscriber", [
-    ...to,
-    ...["-t", "weather"],
+  await using subscriber = await start("subscriber", "cyan", "subscriber", [
+    ...["-t", "room/#", "-v", "-C", "2"],
   ]);
-  await broker.line('subscribed to "weather"');
-  await pause();
+  await broker.line('subscribed to "room/#"');
+  await publish("-t", "room/celsius", "-m", "21.5", "-q", "1");
 
-  show("subscriber 2", "magenta", "$ subscriber -v -t weather -t news");
-  await using second = new Actor("subscriber 2", "magenta", "subscriber", [
-    ...to,
-    ...["-v", "-t", "weather", "-t", "news"],
+  // What is sent to a sleeper waits at the broker, until it wakes to fetch it.
+  await using lamp = await start("lamp", "magenta", "subscriber", [
+    ...["-t", "room/lamp", "-q", "1", "-i", "lamp", "--sleep", "2", "-C", "1"],
+  ]);
+  await broker.line('"lamp" is asleep');
+  await publish("-t", "room/lamp", "-m", "on", "-q", "1");
+  await subscriber.end();
+  await lamp.end();
+
+  await using json = await start("json", "cyan", "subscriber", [
+    ...["--protocol", "classic", "-t", "news"],
   ]);
   await broker.line('subscribed to "news"');
-  await pause();
-
-  for (const [topic, data] of [["weather", "21.5 °C"], ["news", "It works"]]) {
-    show("publisher", "green", `$ publisher -t ${topic} -m "${data}"`);
-    await using publisher = new Actor("publisher", "green", "publisher", [
-      ...to,
-      ...["-t", topic!, "-m", data!],
-    ]);
-    await publisher.end();
-    if (topic === "weather") await first.end();
-    await pause();
-  }
-  await second.end();
+  await publish("-t", "news", "-m", "One port, two protocols", "-q", "1");
+  await json.end();
 }
 
 try {
