@@ -144,6 +144,7 @@ export class Client extends Template<DeviceEvent> {
   /** How a command ended last. */
   #lastEnd: EndEvent | undefined;
   #held = 0;
+  #rejected = 0;
   #strays = 0;
   #ending: Promise<void> | undefined;
 
@@ -154,7 +155,7 @@ export class Client extends Template<DeviceEvent> {
    */
   protected constructor(setup: ClientSetup) {
     const { broker, transport, multicast, options } = setup;
-    const { clientId } = options;
+    const { clientId, radius = 0, searchMs = 5_000 } = options;
     const maxQueue = requireQueue(options.maxQueue ?? 10_000);
     const seed = options.seed ?? Math.random() * 2 ** 32;
     const random = seededRandom(seed);
@@ -164,7 +165,7 @@ export class Client extends Template<DeviceEvent> {
     const device = new Device({
       ...deviceOptionsFrom(options),
       ...broker && { gateway: broker },
-      ...multicast && { search: { radius: options.radius ?? 0 } },
+      ...multicast && { search: { radius, searchMs } },
       clientId: id,
       random,
       hasRoom: (message) => inbox.hasRoom(message),
@@ -272,6 +273,7 @@ export class Client extends Template<DeviceEvent> {
       dropped: this.#inbox.dropped,
       unclaimed: this.#inbox.unclaimed,
       held: this.#held,
+      rejected: this.#rejected,
       strays: this.#strays,
       failures: this.failures,
       transport: this.transport.stats(),
@@ -418,10 +420,13 @@ export class Client extends Template<DeviceEvent> {
 
   /**
    * Falls asleep, once all that was asked for before is done: the broker buffers
-   * what comes, and the client wakes by itself to fetch it. To send, it connects,
-   * and then sleeps on, until `connect`.
+   * what comes, and the client wakes by itself to fetch it, a tenth before its
+   * time is over. To send, it connects, and then sleeps on, until `connect`.
    *
-   * @param seconds between two awakenings, 1 to 65535
+   * Sleep with `cleanSession: false`: with a clean session, to send is to begin
+   * anew, and what was buffered is lost.
+   *
+   * @param seconds for which it may be silent, 1 to 65535
    * @throws {LocalProtocolError} when it is not that
    * @throws {NoAnswerError} when the broker does not answer in time
    * @throws the signal's reason when that aborts
@@ -532,6 +537,15 @@ export class Client extends Template<DeviceEvent> {
         return this.log.debug(() =>
           `No room for a message to "${event.topicName}": the broker has to send it again`
         );
+      case "rejected": {
+        this.#rejected++;
+        const { topicName = "an unknown topic", returnCode } = event;
+        const { message } = new RefusedError(
+          `take a message at QoS 0 to "${topicName}"`,
+          returnCode,
+        );
+        return this.log.warn(message);
+      }
       case "state":
         this.log.debug(() => `Now ${event.state}`);
         return this.#options.onState?.(event.state);

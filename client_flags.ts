@@ -173,6 +173,8 @@ export async function clientOptionsFrom(
     ...seed !== undefined && { seed },
     clientId: clientId ?? chanceId(prefix, seed),
     cleanSession: !isKept,
+    // A person waits, and is alone.
+    searchMs: options.timeoutMs / 10,
     keepAlive: flags.integer("keepalive", 0, 65_535) ?? 60,
     retryMs: Math.min(MAX_RETRY_MS, Math.max(1, options.timeoutMs / TRIES)),
   };

@@ -42,6 +42,12 @@ export interface ClientOptions extends TemplateOptions {
   readonly multicast?: string;
   /** How far to search, in hops, 1 to 255; 0 for the usual. Default 0. */
   readonly radius?: number;
+  /**
+   * The longest that it waits, by chance, before it asks for gateways, in
+   * milliseconds: so that those who are switched on together do not all ask at
+   * once. Default 5,000.
+   */
+  readonly searchMs?: Millis;
   /** Who it is, 1 to 23 characters. Default: one of its own, by chance. */
   readonly clientId?: string;
   /**
@@ -113,6 +119,8 @@ export interface ClientStats {
   readonly unclaimed: number;
   /** Times that one at QoS 1 or 2 found no room, and was left to come again. */
   readonly held: number;
+  /** Messages at QoS 0 that the broker refused. */
+  readonly rejected: number;
   /** Datagrams that meant nothing. */
   readonly strays: number;
   /** Times that the client failed: a fault of ours, each in the log. */

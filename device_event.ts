@@ -115,6 +115,14 @@ export type DeviceEvent =
   | { readonly type: "message"; readonly message: ReceivedMessage }
   /** A message found no room, and was not acknowledged: it will come again. */
   | { readonly type: "held"; readonly topicName: string }
+  /** The gateway refused a message at QoS 0, which nobody waits for. */
+  | {
+    readonly type: "rejected";
+    /** Its topic's name, `undefined` if that is not known. */
+    readonly topicName: string | undefined;
+    /** 1 to 3 have a meaning (§5.3.10). */
+    readonly returnCode: number;
+  }
   /** The connection's state is another. */
   | { readonly type: "state"; readonly state: DeviceState }
   /** The gateway is another. */

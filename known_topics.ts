@@ -62,6 +62,11 @@ export class KnownTopics {
     }
   }
 
+  /** The name for which the gateway has assigned an id, if it is known. */
+  nameOfId(topicId: number): string | undefined {
+    return this.#nameById.get(topicId);
+  }
+
   /** Notes what the gateway has assigned. */
   learn(topicName: string, topicId: number): void {
     this.forget(topicId); // it may have been another's

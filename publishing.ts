@@ -121,6 +121,10 @@ export class Publishing {
     }
     // §6.6: an error is told whatever the QoS; at 0 nothing waits for it.
     if (!isAsked && msgId !== 0) return;
+    if (!isAsked) {
+      const topicName = this.#topics.nameOfId(topicId);
+      this.#lanes.tell({ type: "rejected", topicName, returnCode });
+    }
     if (returnCode === RETURN_CODE.congestion) {
       if (isAsked) return this.#lanes.refuse(now, publish, returnCode);
       return this.#lanes.hold(now, publish);

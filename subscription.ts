@@ -5,7 +5,9 @@
  * The queue is bounded. Once it is full a message at QoS 0 is dropped and
  * counted; one at QoS 1 or 2 is not acknowledged, so that the broker keeps it,
  * and sends it again after its own T_retry. What was acknowledged is never
- * dropped.
+ * dropped. But a broker gives a client up that acknowledges nothing for as long
+ * as it repeats itself, 50 s with the specification's timers: then the client
+ * connects anew, and has lost nothing only if its session is kept.
  *
  * @module
  */

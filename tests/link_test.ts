@@ -714,3 +714,44 @@ Deno.test("disconnect() leaves when its time is up, whatever is under way", () =
   assertEquals(bench.ends.sort(), ["silence 2", "silence 3"]);
   assertEquals(bench.run(1_000_000), []);
 });
+
+Deno.test("publish() at QoS 0 waits for a PINGRESP at the end of its window", () => {
+  const bench = Bench.active({ window: 4 });
+  const topic = { short: "ab" };
+  const sent = bench.tell((device, now) => {
+    for (const line of ["1", "2", "3", "4", "5"]) {
+      device.publish(now, topic, text(line));
+    }
+  });
+  assertEquals(sent.map((line) => line.split(" ")[0]), [
+    "PUBLISH",
+    "PUBLISH",
+    "PINGREQ",
+    "PUBLISH",
+    "PUBLISH",
+  ]);
+  assertEquals(bench.ends, ["done 2", "done 3", "done 4", "done 5"]);
+  assertEquals(bench.take(PONG).length, 2); // the fifth, and PINGREQ once more
+  assertEquals(bench.ends.at(-1), "done 6");
+  assertEquals(bench.take(PONG), []);
+});
+
+Deno.test("publish() at QoS 0 goes on when the PINGREQ of its window was lost", () => {
+  const bench = Bench.active({ window: 2 });
+  const topic = { short: "ab" };
+  const sent = bench.tell((device, now) => {
+    for (const line of ["1", "2", "3"]) {
+      device.publish(now, topic, text(line));
+    }
+  });
+  assertEquals(sent.length, 3);
+  assertEquals(bench.run(RETRY_MS), ['10000 PINGREQ clientId=""']);
+  assertEquals(bench.take(PONG).length, 2);
+  // Without any answer the connection is lost, and the rest goes out anew.
+  bench.tell((device, now) => {
+    for (const line of ["4", "5"]) device.publish(now, topic, text(line));
+  });
+  bench.run(3 * RETRY_MS + 10_000);
+  assertEquals(bench.device.state, "connecting");
+  assert(bench.take(CONNACK).length > 0);
+});
