@@ -10,7 +10,15 @@ import config from "./deno.json" with { type: "json" };
 import { Log, LOG_LEVELS, type LogLevel } from "./log.ts";
 import { DEFAULT_PORT } from "./message.ts";
 import { Interruption, messageOf } from "./template.ts";
-import { EXIT, exit, pause, print, printError, readFile } from "./terminal.ts";
+import {
+  EXIT,
+  exit,
+  leaveInterruptedLine,
+  pause,
+  print,
+  printError,
+  readFile,
+} from "./terminal.ts";
 
 /** What `--version` prints. */
 export const VERSION: string = config.version;
@@ -249,6 +257,7 @@ export class Flags {
     return new Log({
       level: level ?? (isVerbose ? "debug" : usual),
       json: this.#values["log-json"] === true,
+      write: (line) => printError(`${line}\n`),
     });
   }
 }
@@ -341,8 +350,7 @@ export async function run(
       await Promise.race([ended, interruption.wait()]);
       // One that was interrupted has a moment to close, and no more.
       const { aborted } = interruption.signal;
-      // Behind the ^C that the terminal shows.
-      if (interruption.isSignal && Deno.stderr.isTerminal()) printError("\n");
+      if (interruption.isSignal) leaveInterruptedLine();
       code = await (aborted ? Promise.race([ended, grace()]) : ended);
       return exit(code);
     }

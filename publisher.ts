@@ -22,6 +22,7 @@ import {
 } from "./client_flags.ts";
 import type { ClientOptions, PublishOptions } from "./client_options.ts";
 import type { DeviceTopic } from "./commands.ts";
+import { printable } from "./log.ts";
 import { LocalProtocolError, NoAnswerError } from "./message.ts";
 import type { Qos } from "./packet.ts";
 import {
@@ -31,6 +32,7 @@ import {
 } from "./template.ts";
 import {
   ask,
+  type AskOptions,
   EXIT,
   inputLines,
   isInteractive,
@@ -41,8 +43,10 @@ import {
   printError,
   Progress,
   readFile,
+  styles,
   tellWhile,
 } from "./terminal.ts";
+import { parseTopicName } from "./topics.ts";
 
 /** What {@linkcode Publisher.publishAll} can be given. */
 export interface PublishAllOptions extends PublishOptions {
@@ -212,10 +216,12 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
         ? await askAndPublish(publisher, interruption)
         : await readAndPublish(publisher, options);
     }
-    using progress = new Progress("published", payloads!.total);
+    using progress = payloads!.areTyped
+      ? undefined
+      : new Progress("published", payloads!.total);
     await publisher.publishAll(topic, payloads!.all(signal), {
       ...options,
-      onPublished: () => progress.tick(),
+      onPublished: () => progress?.tick(),
     });
     return EXIT.done;
   } catch (error) {
@@ -272,6 +278,8 @@ function qosOf(flags: Flags, topic: DeviceTopic | undefined): Qos {
 /** What is to be published, and how often if that is known. */
 interface Payloads {
   readonly total: number | undefined;
+  /** Whether a person types them, and so knows how far it is. */
+  readonly areTyped: boolean;
   all(signal: AbortSignal): AsyncIterable<string | Uint8Array>;
 }
 
@@ -299,11 +307,13 @@ async function payloadsOf(flags: Flags): Promise<Payloads> {
     }
     const stream = file === undefined ? Deno.stdin.readable : openFile(file);
     const what = file === undefined ? "standard input" : `"${file}"`;
-    return { total: undefined, all: () => fullLinesOf(stream, what) };
+    const areTyped = file === undefined && Deno.stdin.isTerminal();
+    return { total: undefined, areTyped, all: () => fullLinesOf(stream, what) };
   }
   const payload = await payloadOf(flags);
   return {
     total: repeat,
+    areTyped: false,
     async *all(signal) {
       for (let i = 0; i < repeat; i++) {
         if (i > 0 && delayMs > 0) await pause(delayMs, signal);
@@ -330,8 +340,8 @@ async function payloadOf(flags: Flags): Promise<string | Uint8Array> {
   return new Uint8Array(await new Response(Deno.stdin.readable).arrayBuffer());
 }
 
-const TOPIC_PROMPT = "Enter topic to publish or exit_ to terminate";
-const EXIT_TOPIC = "exit_";
+/** Ends the questions, as an answer to any. */
+const EXIT_ANSWER = "exit_";
 
 /** At a terminal: asks for one message after the other. */
 async function askAndPublish(
@@ -340,46 +350,86 @@ async function askAndPublish(
 ): Promise<number> {
   const { signal } = interruption;
   const used = new Set<string>();
-  let qosText = "0";
+  let usualQos = "0";
   while (true) {
-    const topic = await ask(TOPIC_PROMPT, interruption, {
-      suggestions: [...used].reverse(),
-      check: (answer) => answer === "" ? "A topic has a name" : undefined,
-    });
-    if (topic === undefined || topic.trim() === EXIT_TOPIC) break;
-    const payload = await ask("Enter payload to publish", interruption);
-    if (payload === undefined) break;
-    const qosAnswer = await ask("QoS: 0, 1 or 2", interruption, {
-      usual: qosText,
-      check: (answer) =>
-        /^[012]?$/.test(answer) ? undefined : "It is 0, 1 or 2",
-    });
-    if (qosAnswer === undefined) break;
-    const retain = await ask("Retain: y or n", interruption, {
-      usual: "n",
-      check: (answer) =>
-        /^(y|yes|n|no)?$/i.test(answer) ? undefined : "It is y or n",
-    });
-    if (retain === undefined) break;
-    if (qosAnswer !== "") qosText = qosAnswer;
+    const message = await askForMessage(used, usualQos, interruption);
+    if (message === undefined) break;
+    const { topic, payload, qos, retain } = message;
+    usualQos = qos;
     const startedAt = performance.now();
     try {
-      await publisher.publish(topic, payload, {
-        qos: Number(qosText) as Qos,
-        retain: /^y/i.test(retain),
-        signal,
-      });
+      await tellWhile(
+        "Waiting for the broker; Ctrl-C ends",
+        publisher.publish(topic, payload, {
+          qos: Number(qos) as Qos,
+          retain,
+          signal,
+        }),
+      );
       const took = (performance.now() - startedAt).toFixed(1);
-      print(qosText === "0" ? "Sent\n" : `Acknowledged after ${took} ms\n`);
+      print(qos === "0" ? "Sent\n" : `Acknowledged after ${took} ms\n`);
       // Taken out and put in again, it is the latest.
       used.delete(topic);
       used.add(topic);
     } catch (error) {
-      if (!isOwnFault(error)) throw error;
-      print(`${messageOf(error)}\n`);
+      // A broker that is gone may come back.
+      if (!isOwnFault(error) && !(error instanceof NoAnswerError)) throw error;
+      print(`${styles().yellow(printable(messageOf(error)))}\n`);
     }
   }
   return signal.aborted ? EXIT.interrupted : EXIT.done;
+}
+
+/** What a person wants to publish. */
+interface TypedMessage {
+  readonly topic: string;
+  readonly payload: string;
+  readonly qos: string;
+  readonly retain: boolean;
+}
+
+/** Asks for a message, `undefined` when there is to be none. */
+async function askForMessage(
+  used: Iterable<string>,
+  usualQos: string,
+  interruption: Interruption,
+): Promise<TypedMessage | undefined> {
+  const askUnlessExit = async (question: string, options: AskOptions = {}) => {
+    const isExit = (answer?: string) => answer?.trim() === EXIT_ANSWER;
+    const answer = await ask(question, interruption, {
+      ...options,
+      check: (answer) => isExit(answer) ? undefined : options.check?.(answer),
+    });
+    return isExit(answer) ? undefined : answer;
+  };
+  const topic = await askUnlessExit("Topic, or exit_ to end", {
+    suggestions: [...used].reverse(),
+    check: (answer) =>
+      parseTopicName(answer) === undefined
+        ? "No topic: it is empty, too long, or has + or # in it"
+        : undefined,
+  });
+  if (topic === undefined) return undefined;
+  const payload = await askUnlessExit("Payload");
+  if (payload === undefined) return undefined;
+  const qos = await askUnlessExit("QoS 0, 1 or 2", {
+    usual: usualQos,
+    check: (answer) =>
+      /^[012]$/.test(answer.trim()) ? undefined : "Type 0, 1 or 2",
+  });
+  if (qos === undefined) return undefined;
+  const retain = await askUnlessExit("Retain, y or n", {
+    usual: "n",
+    check: (answer) =>
+      /^(y|yes|n|no)$/i.test(answer.trim()) ? undefined : "Type y or n",
+  });
+  if (retain === undefined) return undefined;
+  return {
+    topic,
+    payload,
+    qos: qos.trim(),
+    retain: /^y/i.test(retain.trim()),
+  };
 }
 
 /** From a pipe: reads a topic and a payload by turns, until `exit_`. */
@@ -390,7 +440,7 @@ async function readAndPublish(
   const lines = inputLines();
   let code: number = EXIT.done;
   for (let topic; (topic = (await lines.next()).value) !== undefined;) {
-    if (topic === EXIT_TOPIC) break;
+    if (topic === EXIT_ANSWER) break;
     const { value: payload } = await lines.next();
     if (payload === undefined) break;
     try {

@@ -22,7 +22,7 @@ import {
 } from "./client_flags.ts";
 import type { ClientOptions } from "./client_options.ts";
 import type { DeviceTopic } from "./commands.ts";
-import type { ReceivedMessage } from "./device_event.ts";
+import type { DeviceState, ReceivedMessage } from "./device_event.ts";
 import { type Format, parseFormat } from "./format.ts";
 import { printable } from "./log.ts";
 import { type DeliveryQos, NoAnswerError } from "./message.ts";
@@ -232,12 +232,14 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
     ...flags.texts("topic-id").map(topicIdFrom),
   ];
   const task = taskFrom(flags, interruption);
-  const options = await clientOptionsFrom(flags, "sub");
+  const watch = new Watch();
+  const { onState } = watch;
+  const options = { ...await clientOptionsFrom(flags, "sub"), onState };
   try {
     await using subscriber = await Subscriber.open(options);
     if (topics.length > 0) return await printAll(subscriber, topics, task);
     return isInteractive()
-      ? await askAndPrint(subscriber, interruption, task)
+      ? await askAndPrint(subscriber, { interruption, task, watch })
       : await readAndPrint(subscriber, task);
   } catch (error) {
     if (task.timeout?.aborted && error === task.timeout.reason) {
@@ -256,6 +258,8 @@ interface Task {
   readonly endsSubscribed: boolean;
   readonly sleepS: number | undefined;
   readonly format: Format;
+  /** Whether a flag asks for that format. */
+  readonly isFormatted: boolean;
   readonly isVerbatim: boolean;
   readonly timeout: AbortSignal | undefined;
   /** Ctrl-C, or the end of the time. */
@@ -274,6 +278,9 @@ function taskFrom(flags: Flags, { signal }: Interruption): Task {
     endsSubscribed: flags.has("exit-subscribed"),
     sleepS: flags.integer("sleep", 1, 65_535),
     format: formatFrom(flags),
+    isFormatted: ["format", "verbose", "no-newline"].some((name) =>
+      flags.isGiven(name)
+    ),
     isVerbatim: !Deno.stdout.isTerminal(),
     timeout,
     signal: timeout === undefined ? signal : AbortSignal.any([signal, timeout]),
@@ -306,13 +313,15 @@ async function printAll(
   const messages = await subscriber.subscribe(topics, { qos, signal });
   if (endsSubscribed) return EXIT.done;
   if (sleepS !== undefined) await subscriber.sleep(sleepS, { signal });
-  return await printMessages(subscriber, messages, task);
+  return await printMessages(subscriber, messages, task, printMessage);
 }
 
+/** @param show prints one; false when nobody reads it any more */
 async function printMessages(
   subscriber: Subscriber,
   messages: Subscription,
   task: Task,
+  show: (message: ReceivedMessage, task: Task) => boolean,
 ): Promise<number> {
   const { count, skipsRetained, signal, timeout } = task;
   let printed = 0;
@@ -320,7 +329,7 @@ async function printMessages(
     while (printed < count) {
       const message = await messages.take({ signal });
       if (skipsRetained && message.retain) continue;
-      if (!printMessage(message, task)) return EXIT.done;
+      if (!show(message, task)) return EXIT.done;
       printed++;
     }
     return EXIT.done;
@@ -354,16 +363,19 @@ async function tellLosses(subscriber: Subscriber): Promise<void> {
   }
 }
 
-const FILTER_PROMPT = "Enter topic to subscribe or exit_ to terminate";
-const EXIT_TOPIC = "exit_";
+/** Ends the question, as its answer. */
+const EXIT_ANSWER = "exit_";
 
 /** At a terminal: asks for a filter, then shows what comes. */
 async function askAndPrint(
   subscriber: Subscriber,
-  interruption: Interruption,
-  task: Task,
+  { interruption, task, watch }: {
+    readonly interruption: Interruption;
+    readonly task: Task;
+    readonly watch: Watch;
+  },
 ): Promise<number> {
-  const { signal } = interruption;
+  const { qos, sleepS, endsSubscribed, signal } = task;
   const connected = subscriber.connect({ signal });
   await tellWhile(
     subscriber.broker === undefined
@@ -371,57 +383,72 @@ async function askAndPrint(
       : `Looking for a broker at ${subscriber.broker.key}`,
     connected,
   );
-  const filter = await ask(FILTER_PROMPT, interruption, {
+  const filter = await ask("Topic filter, or exit_ to end", interruption, {
     check: (answer) =>
       parseTopicFilter(answer) === undefined
-        ? "That is no topic: + and # stand for whole levels, # for the last"
+        ? "No filter: it is empty, or + is not a whole level or # not the last"
         : undefined,
   });
-  if (filter === undefined || filter.trim() === EXIT_TOPIC) {
-    return signal.aborted ? EXIT.interrupted : EXIT.done;
+  if (filter === undefined || filter.trim() === EXIT_ANSWER) {
+    return interruption.signal.aborted ? EXIT.interrupted : EXIT.done;
   }
-  const messages = await subscriber.subscribe(filter, {
-    qos: task.qos,
-    signal,
-  });
-  if (task.sleepS !== undefined) {
-    await subscriber.sleep(task.sleepS, { signal });
-  }
-  swallowKeys();
-  print(`Subscribed at QoS ${messages.qos}; Ctrl-C ends\n`);
-  const { count, skipsRetained } = task;
-  let shown = 0;
-  try {
-    while (shown < count) {
-      const message = await messages.take({ signal: task.signal });
-      if (skipsRetained && message.retain) continue;
-      print(lineOf(message, new Date()));
-      shown++;
+  swallowKeys(interruption);
+  const messages = await subscriber.subscribe(filter, { qos, signal });
+  if (endsSubscribed) return EXIT.done;
+  if (sleepS !== undefined) await subscriber.sleep(sleepS, { signal });
+  print(styles().dim(`Subscribed at QoS ${messages.qos}; Ctrl-C ends`) + "\n");
+  watch.isTold = true;
+  const show = task.isFormatted ? printMessage : showMessage;
+  return await printMessages(subscriber, messages, task, show);
+}
+
+/** Tells a person who waits for messages whether the broker is there. */
+class Watch {
+  /** Whether anybody waits for messages. */
+  isTold = false;
+  #isLost = false;
+
+  /** Takes note of the connection's state. */
+  readonly onState = (state: DeviceState): void => {
+    if (state === "lost") {
+      this.#tell("The broker does not answer; looking for it");
+      this.#isLost = true;
+    } else if (state === "active" && this.#isLost) {
+      this.#tell("The broker is back");
+      this.#isLost = false;
     }
-    return EXIT.done;
-  } catch (error) {
-    if (!task.signal.aborted) throw error;
-    return task.timeout?.aborted ? EXIT.timedOut : EXIT.interrupted;
+  };
+
+  #tell(text: string): void {
+    if (this.isTold) print(`${styles().yellow(text)}\n`);
   }
 }
 
-/** A message as a person sees it come. */
-function lineOf(message: ReceivedMessage, at: Date): string {
-  const { topicName, qos, retain } = message;
+/** Shows a message as it comes, to a person. */
+function showMessage({ topicName, payload, qos, retain }: ReceivedMessage) {
   const { dim, cyan, yellow } = styles();
-  const time = at.toLocaleTimeString("en-GB");
+  const time = new Date().toLocaleTimeString("en-GB");
   const marks = `QoS ${qos}${retain ? " retained" : ""}`;
-  return `${dim(time)} ${cyan(printable(topicName))} ${yellow(marks)} ${
-    readable(message.payload)
-  }\n`;
+  print(
+    `${dim(time)} ${yellow(marks)} ${cyan(printable(topicName))} ${
+      readable(payload)
+    }\n`,
+  );
+  return true;
 }
 
 function readable(payload: Uint8Array): string {
+  const { dim } = styles();
+  if (payload.length === 0) return dim("(empty)");
+  let text: string;
   try {
-    return printable(decodeUtf8(payload), "\n\t");
+    text = decodeUtf8(payload);
   } catch {
-    return payload.toHex();
+    return `${dim("hex")} ${payload.toHex()}`;
   }
+  // Its further lines begin behind the time, where no message does.
+  return printable(text.replace(/\n$/, ""), "\n\t")
+    .replaceAll("\n", "\n" + " ".repeat("00:00:00 ".length));
 }
 
 /** From a pipe: reads filters, a line each, up to `exit_` or the end. */
@@ -431,7 +458,7 @@ async function readAndPrint(
 ): Promise<number> {
   const topics: string[] = [];
   for await (const line of inputLines()) {
-    if (line === EXIT_TOPIC) break;
+    if (line === EXIT_ANSWER) break;
     if (line !== "") topics.push(line);
   }
   if (topics.length > 0) return await printAll(subscriber, topics, task);

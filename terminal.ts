@@ -25,6 +25,7 @@ export const EXIT = {
  * the system stops a program in the background that only tries.
  */
 export function exit(code: number): never {
+  Progress.shown?.[Symbol.dispose]();
   if (KEYS.isRaw) KEYS.setRaw(false);
   Deno.exit(code);
 }
@@ -81,14 +82,26 @@ export function printData(text: string): void {
   print(Deno.stdout.isTerminal() ? printable(text, "\n\t") : text);
 }
 
-/** Writes to standard error, if anybody reads it. */
+/** Writes to standard error, if anybody reads it; in the place of progress. */
 export function printError(text: string): void {
   try {
-    write(Deno.stderr, text);
+    write(Deno.stderr, Progress.shown === undefined ? text : CLEARED + text);
   } catch {
     // What went wrong still shows in the exit code.
   }
 }
+
+/**
+ * Goes on to the line behind the ^C that the terminal shows: not where it shows
+ * no keys, nor over progress, whose last figure takes that line.
+ */
+export function leaveInterruptedLine(): void {
+  if (KEYS.areHidden || Progress.shown !== undefined) return;
+  if (Deno.stderr.isTerminal()) printError("\n");
+}
+
+/** The cursor at the start of its line, with nothing behind it. */
+const CLEARED = "\r\x1b[K";
 
 function write(stream: typeof Deno.stdout, text: string): void {
   writeAll(stream, encoder.encode(text));
@@ -145,13 +158,14 @@ const PROGRESS_MS = 200;
  * not of work that is done at once.
  */
 export class Progress implements Disposable {
+  /** The one whose line is at the cursor, `undefined` for none. */
+  static shown: Progress | undefined;
   readonly #what: string;
   readonly #total: number | undefined;
   readonly #startedAt = performance.now();
   readonly #isShown = Deno.stderr.isTerminal();
   #count = 0;
   #nextAt = this.#startedAt + PATIENCE_MS;
-  #hasPrinted = false;
 
   /**
    * Begins.
@@ -176,24 +190,38 @@ export class Progress implements Disposable {
 
   /** Ends its line. */
   [Symbol.dispose](): void {
-    if (!this.#hasPrinted) return;
+    if (Progress.shown !== this) return;
     this.#print(performance.now());
+    Progress.shown = undefined;
     printError("\n");
   }
 
   #print(now: number): void {
-    this.#hasPrinted = true;
-    const rate = this.#count / (now - this.#startedAt) * 1_000;
-    const total = this.#total === undefined
-      ? ""
-      : ` of ${this.#total.toLocaleString("en")} (${
-        Math.floor(this.#count / this.#total * 100)
-      } %)`;
-    printError(
-      `\r\x1b[K${this.#count.toLocaleString("en")}${total} ${this.#what}, ${
-        Math.round(rate).toLocaleString("en")
-      }/s`,
-    );
+    Progress.shown = this;
+    const perSecond = this.#count / (now - this.#startedAt) * 1_000;
+    const rate = `${Math.round(perSecond).toLocaleString("en")}/s`;
+    const done = this.#count.toLocaleString("en");
+    const texts = [`${done} ${this.#what}, ${rate}`];
+    if (this.#total !== undefined) {
+      const of = `${done} of ${this.#total.toLocaleString("en")}`;
+      const percent = Math.floor(this.#count / this.#total * 100);
+      texts.unshift(
+        `${of} (${percent} %) ${this.#what}, ${rate}`,
+        `${of} ${this.#what}, ${rate}`,
+      );
+    }
+    // What wraps cannot be taken back.
+    const room = columns() - 1;
+    const text = texts.find(({ length }) => length <= room) ?? texts.at(-1)!;
+    printError(text.slice(0, room));
+  }
+}
+
+function columns(): number {
+  try {
+    return Deno.consoleSize().columns || 80;
+  } catch {
+    return 80; // a terminal that does not know its size
   }
 }
 
@@ -309,8 +337,8 @@ export async function readFile(file: string): Promise<Uint8Array> {
  * the middle of what it shows, and lines of a paste would run as commands after
  * it. Ctrl-C ends the program as ever.
  */
-export function swallowKeys(): void {
-  KEYS.swallow().catch(() => {}); // there is no keyboard any more
+export function swallowKeys(interruption: Interruption): void {
+  KEYS.swallow(interruption).catch(() => {}); // there is no keyboard any more
 }
 
 /**
@@ -370,7 +398,7 @@ export async function ask(
   } catch (error) {
     if (!(error instanceof NoMoreKeys)) throw error;
     // Some prompts leave their line, some go on to the next: begin it anew.
-    print("\r\x1b[K");
+    print(CLEARED);
     if (error.isInterrupt) interruption.abort("SIGINT");
     return undefined;
   }
@@ -397,6 +425,7 @@ const LINE_FEED = 0x0a;
 const KEYS = {
   pasted: new Uint8Array(0),
   isRaw: false,
+  areHidden: false,
 
   isTerminal(): boolean {
     return Deno.stdin.isTerminal();
@@ -435,12 +464,33 @@ const KEYS = {
   },
 
   /** Lets nothing that is typed be seen, or reach whoever reads next. */
-  async swallow(): Promise<void> {
-    // Ctrl-C is still a signal in this mode.
+  async swallow(interruption: Interruption): Promise<void> {
+    this.hide();
+    if (Deno.build.os !== "windows") {
+      // A shell brings a program back from Ctrl-Z in modes of its own.
+      Deno.addSignalListener("SIGCONT", () => this.hide());
+    }
+    const buffer = new Uint8Array(1_024);
+    for (
+      let keys: Uint8Array | undefined = this.pasted;
+      keys !== undefined;
+      keys = await this.next(buffer)
+    ) {
+      // One that came along with the last answer, or that Windows makes no signal.
+      if (keys.includes(CTRL_C)) interruption.abort("SIGINT");
+    }
+  },
+
+  /** Shows no key. Ctrl-C is still a signal, where the system can. */
+  hide(): void {
     Deno.stdin.setRaw(true, { cbreak: Deno.build.os !== "windows" });
     this.isRaw = true;
-    const buffer = new Uint8Array(1_024);
-    while (await Deno.stdin.read(buffer) !== null);
+    this.areHidden = true;
+  },
+
+  async next(buffer: Uint8Array): Promise<Uint8Array | undefined> {
+    const length = await Deno.stdin.read(buffer);
+    return length === null ? undefined : buffer.subarray(0, length);
   },
 
   stop(isInterrupt: boolean): never {

@@ -78,7 +78,8 @@ testUnlessWindows(
     await using broker = await startBroker(options, ["--port", "0"]);
     const to = ["-p", broker.port, "-t", "a topic"];
     const fresh = packed({ HOME: await makeHome() });
-    const sent = await run(fresh, "publisher", [...to, "-s"], "from a pipe");
+    const retained = [...to, "-s", "-r"];
+    const sent = await run(fresh, "publisher", retained, "from a pipe");
     assertEquals(sent, { code: 0, stdout: sent.stdout, stderr: "" });
     const received = await run(options, "subscriber", [...to, "-C", "1"]);
     assertEquals(received, { code: 0, stdout: "from a pipe\n", stderr: "" });
@@ -95,20 +96,33 @@ Deno.test({
     const options = packed({ HOME: await makeHome() });
     await using broker = await startBroker(options, ["--port", "0"]);
     const { denoDir } = await infoOf();
-    const dialogues = {
-      publisher: [
+    const classic = ["--protocol", "classic"];
+    const dialogues = [
+      ["publisher", classic, [
         ["topic to publish", "a topic\r"],
         ["data to publish", "21.5\r"],
         ["Broker has recieved message", ""],
         ["topic to publish", "exit_\r"],
-      ],
-      subscriber: [
+      ]],
+      ["subscriber", classic, [
         ["topic to subscribe", "a topic\r"],
         ["\n21.5", ""],
         ["topic to subscribe", "exit_\r"],
-      ],
-    } as const;
-    for (const name of ["publisher", "subscriber"] as const) {
+      ]],
+      ["publisher", [], [
+        ["Topic", "a topic\r"],
+        ["Payload", "22\r"],
+        ["QoS", "1\r"],
+        ["Retain", "y\r"],
+        ["Acknowledged", ""],
+        ["Topic", "exit_\r"],
+      ]],
+      ["subscriber", ["-C", "1"], [
+        ["Topic filter", "a topic\r"],
+        ["22", ""],
+      ]],
+    ] as const;
+    for (const [name, flags, dialogue] of dialogues) {
       const { entry, permissions } = PROGRAMS.find((it) => it.name === name)!;
       const run = ["run", "--no-prompt", "--cached-only", "--no-lock"]
         .concat(permissions);
@@ -120,9 +134,9 @@ Deno.test({
         ]
       ) {
         await converse(
-          [...command, "-p", broker.port],
+          [...command, "-p", broker.port, ...flags],
           { ...options.env, DENO_DIR: denoDir },
-          dialogues[name],
+          dialogue,
         );
       }
     }

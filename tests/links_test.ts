@@ -690,6 +690,51 @@ Deno.test("Input.prompt() gives the default when nothing is typed", async () => 
   assertStringIncludes(keyboard.shown, "Host (localhost)");
 });
 
+Deno.test("Input.prompt() asks neither validate nor transform when the default is taken", async () => {
+  const asked: string[] = [];
+  const keyboard = new Keyboard(ENTER);
+  const { reader, writer } = keyboard;
+  const answer = await Input.prompt({
+    message: "QoS",
+    default: " 0",
+    suggestions: NAMES,
+    validate: (value) => asked.push(value) < 0,
+    transform: (value) => `${value}!`,
+    reader,
+    writer,
+  });
+  assertEquals([answer, asked], [" 0", []]);
+  assertMatch(keyboard.lastLine, /\? QoS \( 0\) . {2}0$/);
+});
+
+Deno.test("Input.prompt() validates what is typed, to the letter, when there is a default", async () => {
+  const asked: string[] = [];
+  const keyboard = new Keyboard("7", ENTER, BACKSPACE, " ", ENTER, "1", ENTER);
+  const { reader, writer } = keyboard;
+  const answer = await Input.prompt({
+    message: "QoS",
+    default: "0",
+    validate: (value) => asked.push(value) === 3,
+    reader,
+    writer,
+  });
+  assertEquals([answer, asked], ["1", ["7", " ", " 1"]]);
+  assertStringIncludes(keyboard.shown, "Invalid answer.");
+  assertMatch(keyboard.lastLine, /\? QoS \(0\) . 1$/);
+});
+
+Deno.test("Input.prompt() takes the default when what was refused is removed", async () => {
+  const { reader, writer } = new Keyboard("7", ENTER, BACKSPACE, ENTER);
+  const answer = await Input.prompt({
+    message: "QoS",
+    default: "0",
+    validate: () => false,
+    reader,
+    writer,
+  });
+  assertEquals(answer, "0");
+});
+
 Deno.test("Input.prompt() completes the suggestion when Tab or the right arrow is pressed", async () => {
   for (const key of [TAB, RIGHT]) {
     const keyboard = new Keyboard("H", key, ENTER);
@@ -804,6 +849,23 @@ Deno.test("Input.prompt() says why and goes on when validate refuses", async () 
   });
   assertEquals(answer, "y");
   assertStringIncludes(keyboard.shown, 'Not "x"');
+});
+
+Deno.test("Input.prompt() keeps what was refused, and why until a key is pressed", async () => {
+  const keyboard = new Keyboard("a", ENTER, "b", ENTER, ENTER);
+  const { reader, writer } = keyboard;
+  const reasons = ["", "Too short"];
+  const answer = await Input.prompt({
+    message: "Topic",
+    hint: "such as a/b",
+    validate: () => reasons.shift() ?? true,
+    reader,
+    writer,
+  });
+  assertEquals(answer, "ab");
+  // An empty reason is one all the same: the hint stays in its place.
+  assertFalse(keyboard.shown.includes("Invalid answer."));
+  assertEquals(keyboard.shown.split("Too short").length, 2);
 });
 
 Deno.test("Input.prompt() goes on when the answer is too short or too long", async () => {

@@ -10,13 +10,18 @@ standard output, `{"ok": true}` or `{"failure": "why"}`, when it is done:
     {"send": "keys"}        type
     {"resize": [100, 30]}   make the screen as many columns and rows large
     {"signal": "SIGTERM"}   send the program a signal
+    {"drain": true}         wait until the program has read what was typed
+    {"reset": true}         set the modes as they were before, as a shell does
+    {"hide": true}          wait until the terminal shows no key
+
+A variable of "env" in the task is set for the program.
 
 At the end of the script it waits for the program's end, and prints what was
-shown at each size of the screen, the exit code (negative for a signal), and
-whether the terminal's modes are as they were before:
+shown at each size of the screen, the exit code (negative for a signal), whether
+the terminal's modes are as they were before, and the keys that nobody has read:
 
     {"shown": [{"columns": 80, "rows": 24, "text": "..."}],
-     "code": 0, "modes": true}
+     "code": 0, "modes": true, "unread": ""}
 """
 
 import codecs
@@ -25,12 +30,14 @@ import json
 import os
 import pty
 import re
+import select
 import signal
 import struct
 import subprocess
 import sys
 import termios
 import threading
+import time
 import uuid
 
 PATIENCE = 15  # seconds for anything to happen
@@ -48,7 +55,7 @@ class Failure(Exception):
 
 
 class Terminal:
-    def __init__(self, command, columns, rows):
+    def __init__(self, command, columns, rows, env):
         self.master, self.slave = pty.openpty()
         self.modes = termios.tcgetattr(self.master)
         self.changed = threading.Condition()
@@ -58,7 +65,7 @@ class Terminal:
         self.resize(columns, rows)
         self.child = subprocess.Popen(
             command,
-            env=ENVIRONMENT,
+            env={**ENVIRONMENT, **env},
             stdin=self.slave,
             stdout=self.slave,
             stderr=self.slave,
@@ -123,6 +130,34 @@ class Terminal:
     def signal(self, name):
         self.child.send_signal(getattr(signal, name))
 
+    def drain(self, _):
+        self.poll(lambda: not self.is_readable(), "a reader")
+
+    def reset(self, _):
+        termios.tcsetattr(self.slave, termios.TCSANOW, self.modes)
+
+    def hide(self, _):
+        self.poll(lambda: not termios.tcgetattr(self.slave)[3] & termios.ECHO, "a hidden key")
+
+    def is_readable(self):
+        # This, unlike FIONREAD, waits for what was typed to reach the other end.
+        return bool(select.select([self.slave], [], [], 0)[0])
+
+    def poll(self, condition, what):
+        until = time.monotonic() + PATIENCE
+        while not condition():
+            if time.monotonic() > until or self.child.poll() is not None:
+                raise Failure("%s did not come: %r" % (what, self.visible()[-500:]))
+            time.sleep(0.005)
+
+    def unread(self):
+        """What whoever reads next would get; lines without an end too."""
+        modes = termios.tcgetattr(self.slave)
+        modes[3] &= ~(termios.ICANON | termios.ECHO)
+        termios.tcsetattr(self.slave, termios.TCSANOW, modes)
+        octets = os.read(self.slave, 65536) if self.is_readable() else b""
+        return octets.decode(errors="replace")
+
     def close(self):
         try:
             self.until(lambda: self.has_ended, "the end")
@@ -131,7 +166,12 @@ class Terminal:
             raise
         self.child.wait()
         modes = termios.tcgetattr(self.master) == self.modes
-        return {"shown": self.shown, "code": self.child.returncode, "modes": modes}
+        return {
+            "shown": self.shown,
+            "code": self.child.returncode,
+            "modes": modes,
+            "unread": self.unread(),
+        }
 
 
 def say(answer):

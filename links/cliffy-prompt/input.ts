@@ -273,11 +273,9 @@ class Question {
       this.#answer = preset;
     } else {
       const verdict = await (validate ?? this.#checkLength)(value);
-      if (verdict === true) {
-        this.#answer = transform ? transform(value) : value.trim();
-      } else {
-        this.#error = verdict || "Invalid answer.";
-      }
+      if (verdict === false) this.#error = "Invalid answer.";
+      else if (typeof verdict === "string") this.#error = verdict;
+      else this.#answer = transform ? transform(value) : value.trim();
     }
     if (this.#answer !== undefined) this.#state = "answered";
   }
@@ -357,8 +355,8 @@ class Question {
   }
 
   #errorLine(): string | undefined {
-    return this.#error &&
-      this.#indent + red(`${bold(`${FIGURES.cross} `)}${this.#error}`);
+    if (!this.#error) return undefined;
+    return this.#indent + red(`${bold(`${FIGURES.cross} `)}${this.#error}`);
   }
 
   #columns(): number {

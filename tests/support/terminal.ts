@@ -10,7 +10,17 @@ import { hasModules, startScript } from "./python.ts";
 import { Screen } from "./screen.ts";
 
 /** Whether there are terminals to be had here. */
-export const HAS_TERMINALS: boolean = hasModules("pty", "termios", "fcntl");
+const HAS_TERMINALS = hasModules("pty", "termios", "fcntl");
+
+/** The leftovers of a program that leaves none. */
+export const TIDY: readonly string[] = [];
+
+/** A test that needs terminals. */
+export function testAtTerminal(name: string, fn: () => Promise<void>): void {
+  const ignore = !HAS_TERMINALS;
+  const why = ignore ? " (skipped: there is no Python 3 with terminals)" : "";
+  Deno.test({ name: name + why, ignore, fn });
+}
 
 /** How a program at a terminal ended. */
 export interface Ending {
@@ -28,6 +38,8 @@ export interface TerminalOptions {
   readonly columns?: number;
   /** How high it is. Default 24. */
   readonly rows?: number;
+  /** Variables on top of those of a terminal. */
+  readonly env?: Readonly<Record<string, string>>;
 }
 
 /** Keys that are no characters. */
@@ -42,6 +54,7 @@ export const KEY = {
   backspace: "\x7f",
   enter: "\r",
   tab: "\t",
+  escape: "\x1b",
   ctrlA: "\x01",
   ctrlC: "\x03",
   ctrlD: "\x04",
@@ -51,17 +64,19 @@ export const KEY = {
 /** A terminal with a program at work. */
 export class Terminal implements AsyncDisposable {
   readonly #script: Running;
+  #output = "";
 
   /** Starts a program there. */
   constructor(
     name: ProgramName,
     args: readonly string[],
-    { columns = 80, rows = 24 }: TerminalOptions = {},
+    { columns = 80, rows = 24, env = {} }: TerminalOptions = {},
   ) {
     const task = {
       command: [Deno.execPath(), ...programArgs(name, args)],
       columns,
       rows,
+      env,
     };
     this.#script = startScript("terminal.py", [JSON.stringify(task)]);
   }
@@ -86,10 +101,39 @@ export class Terminal implements AsyncDisposable {
     await this.#do({ signal });
   }
 
+  /** Waits for a question, and types a line. */
+  async answer(question: string, line: string): Promise<void> {
+    await this.expect(question);
+    await this.type(line, KEY.enter);
+    // The line as it stays: up to here it may be drawn again.
+    await this.expect(`${line.slice(-10)}\r\n`);
+  }
+
+  /** Waits until the program has read all that was typed. */
+  async drain(): Promise<void> {
+    await this.#do({ drain: true });
+  }
+
+  /** Sets the modes that it had before the program, as a shell does. */
+  async reset(): Promise<void> {
+    await this.#do({ reset: true });
+  }
+
+  /** Waits until no key is shown. */
+  async hide(): Promise<void> {
+    await this.#do({ hide: true });
+  }
+
+  /** All that was written to it, colors and all, once the program has ended. */
+  get output(): string {
+    return this.#output;
+  }
+
   /** Waits for the program's end. */
   async end(): Promise<Ending> {
     await this.#script.endInput();
-    const { shown, code, modes } = await this.#answer() as Result;
+    const { shown, code, modes, unread } = await this.#answer() as Result;
+    this.#output = shown.map(({ text }) => text).join("");
     const screen = new Screen(shown[0]!.columns, shown[0]!.rows);
     for (const { columns, rows, text } of shown) {
       screen.resize(columns, rows);
@@ -98,6 +142,7 @@ export class Terminal implements AsyncDisposable {
     const { lines, cursor, isCursorShown } = screen;
     const leftovers = [
       ...modes ? [] : ["the terminal's modes"],
+      ...unread === "" ? [] : [`keys for the next: ${JSON.stringify(unread)}`],
       ...isCursorShown ? [] : ["a hidden cursor"],
       ...cursor.x === 0 && cursor.y === lines.length
         ? []
@@ -131,4 +176,5 @@ interface Result {
   }[];
   readonly code: number;
   readonly modes: boolean;
+  readonly unread: string;
 }
