@@ -374,8 +374,16 @@ function requireDatagrams(): void {
   );
 }
 
+/** The longest that a person reads of what is wrong, in characters. */
+const MAX_COMPLAINT = 600;
+
 function complain(program: Program, error: unknown): void {
-  const text = messageOf(error).replace(/\s*\n\s*/g, " ");
+  let text = messageOf(error).replace(/\s*\n\s*/g, " ");
+  if (text.length > MAX_COMPLAINT) {
+    // What is wrong stands before what was given, and why behind it.
+    const half = MAX_COMPLAINT / 2;
+    text = `${text.slice(0, half)} … ${text.slice(-half)}`;
+  }
   const hint = error instanceof UsageError
     ? `; see ${program.name} --help`
     : "";

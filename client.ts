@@ -14,6 +14,7 @@ import {
   deviceOptionsFrom,
   octetsOf,
   type PublishOptions,
+  searchOptionsFrom,
   type SubscribeOptions,
 } from "./client_options.ts";
 import type { DeviceTopic } from "./commands.ts";
@@ -155,7 +156,7 @@ export class Client extends Template<DeviceEvent> {
    */
   protected constructor(setup: ClientSetup) {
     const { broker, transport, multicast, options } = setup;
-    const { clientId, radius = 0, searchMs = 5_000 } = options;
+    const { clientId } = options;
     const maxQueue = requireQueue(options.maxQueue ?? 10_000);
     const seed = options.seed ?? Math.random() * 2 ** 32;
     const random = seededRandom(seed);
@@ -165,10 +166,12 @@ export class Client extends Template<DeviceEvent> {
     const device = new Device({
       ...deviceOptionsFrom(options),
       ...broker && { gateway: broker },
-      ...multicast && { search: { radius, searchMs } },
+      ...multicast && { search: searchOptionsFrom(options) },
       clientId: id,
       random,
-      hasRoom: (message) => inbox.hasRoom(message),
+      // What comes at the end nobody takes: a kept session has it next time.
+      hasRoom: (message) =>
+        this.#ending === undefined && inbox.hasRoom(message),
     });
     super(device, transport, options);
     this.clientId = id;
@@ -235,7 +238,9 @@ export class Client extends Template<DeviceEvent> {
       hostname: isV6 ? "::" : "0.0.0.0",
     });
     try {
-      return await ready(socket, await Multicast.join(socket, group), broker);
+      // Who searches is answered alone, even if it does not hear the group.
+      const joined = await Multicast.join(socket, group, true);
+      return await ready(socket, joined, broker);
     } catch (error) {
       socket.close();
       throw error;
@@ -351,6 +356,7 @@ export class Client extends Template<DeviceEvent> {
         unsubscribe: (ended, options) => this.#unsubscribe(ended, options),
       },
     );
+    subscription.admit(options.admit ?? Infinity);
     // Before it is granted: some brokers send what is retained at once.
     const asked = subscription.topics.map((topic) =>
       this.#ask(

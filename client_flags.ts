@@ -134,6 +134,12 @@ export function connectOptionsFrom(flags: Flags): ConnectOptions {
   };
 }
 
+/** The longest client id (§5.3.1), in characters. */
+const MAX_CLIENT_ID = 23;
+
+/** T_SEARCHGW: who starts a program does not start a hundred at once. */
+const SEARCH_MS = 100;
+
 /** How often a request is sent before its time is up, at least. */
 const TRIES = 4;
 
@@ -153,7 +159,7 @@ export async function clientOptionsFrom(
   prefix: string,
 ): Promise<ClientOptions> {
   const { hostname, ...options } = connectOptionsFrom(flags);
-  const clientId = flags.text("id");
+  const clientId = clientIdFrom(flags);
   const isKept = flags.has("disable-clean-session");
   if (isKept && clientId === undefined) {
     throw new UsageError(
@@ -167,17 +173,25 @@ export async function clientOptionsFrom(
   return {
     ...options,
     ...(multicast === undefined || flags.isGiven("host")) && { hostname },
-    ...multicast !== undefined && { multicast },
+    ...multicast !== undefined && { multicast, searchMs: SEARCH_MS },
     ...will !== undefined && { will },
     ...predefined !== undefined && { predefined },
     ...seed !== undefined && { seed },
     clientId: clientId ?? chanceId(prefix, seed),
     cleanSession: !isKept,
-    // A person waits, and is alone.
-    searchMs: options.timeoutMs / 10,
     keepAlive: flags.integer("keepalive", 0, 65_535) ?? 60,
     retryMs: Math.min(MAX_RETRY_MS, Math.max(1, options.timeoutMs / TRIES)),
   };
+}
+
+function clientIdFrom(flags: Flags): string | undefined {
+  const id = flags.text("id");
+  if (id === undefined || (id !== "" && [...id].length <= MAX_CLIENT_ID)) {
+    return id;
+  }
+  throw new UsageError(
+    `Flag "--id" takes 1 to ${MAX_CLIENT_ID} characters, not "${id}"`,
+  );
 }
 
 /** A topic as a flag names it. */

@@ -107,6 +107,11 @@ export interface SubscribeOptions extends RequestOptions {
   readonly qos?: DeliveryQos;
   /** Messages that may wait, 1 or more. Default: the client's `maxQueue`. */
   readonly maxQueue?: number;
+  /**
+   * Messages that may come, 0 or more, until `Subscription.admit` says otherwise.
+   * Default: any number.
+   */
+  readonly admit?: number;
 }
 
 /** What a client counted. */
@@ -156,6 +161,16 @@ export function deviceOptionsFrom(
     window,
     ...timeoutMs !== undefined && { giveUpMs: timeoutMs },
     ...will && { will: { ...will, payload: octetsOf(will.payload) } },
+  };
+}
+
+/** How a client's options have it look for gateways. */
+export function searchOptionsFrom(
+  { radius, searchMs }: ClientOptions,
+): NonNullable<DeviceOptions["search"]> {
+  return {
+    ...radius !== undefined && { radius },
+    ...searchMs !== undefined && { searchMs },
   };
 }
 

@@ -172,7 +172,9 @@ export function requireFilter(topic: DeviceTopic): void {
   // §6.7: a short name has no wildcards.
   if (typeof topic !== "string") requireTopic(topic);
   else if (parseTopicFilter(topic) === undefined) {
-    throw new LocalProtocolError(`Cannot take "${topic}" as a topic's filter`);
+    throw new LocalProtocolError(
+      `Cannot take "${topic}" as a topic's filter: it is empty, too long, or + and # share a level, or # is not the last`,
+    );
   }
   const reference = referenceOf(topic);
   requireWritable({ type: "UNSUBSCRIBE", msgId: 0, topic: reference });

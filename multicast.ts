@@ -82,11 +82,17 @@ export class Multicast implements AsyncDisposable {
   /**
    * Joins a group.
    *
-   * @param sender the broker's own socket
+   * @param sender the broker's or the client's own socket
    * @param group where clients look for gateways
+   * @param mayBeDeaf whether it will do to speak there, where the port is another
+   * program's alone: that of a broker on the same machine
    * @throws {Error} when the system will not have it
    */
-  static async join(sender: UdpTransport, group: Peer): Promise<Multicast> {
+  static async join(
+    sender: UdpTransport,
+    group: Peer,
+    mayBeDeaf = false,
+  ): Promise<Multicast> {
     const { hostname, port } = sender.address;
     const isV6 = group.hostname.includes(":");
     if (isV6 !== hostname.includes(":")) {
@@ -99,11 +105,17 @@ export class Multicast implements AsyncDisposable {
     if (hostname === everywhere && port === group.port) {
       return new Multicast(group, sender, membership, undefined);
     }
-    const listener = await UdpTransport.bind({
-      hostname: everywhere,
-      port: group.port,
-      isShared: true,
-    });
+    let listener: UdpTransport;
+    try {
+      listener = await UdpTransport.bind({
+        hostname: everywhere,
+        port: group.port,
+        isShared: true,
+      });
+    } catch (error) {
+      if (!mayBeDeaf || !(error instanceof Deno.errors.AddrInUse)) throw error;
+      return new Multicast(group, sender, membership, undefined);
+    }
     try {
       await listener.join(group.hostname);
     } catch (error) {

@@ -202,11 +202,11 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
     return await publishClassic(flags, interruption);
   }
   const { signal } = interruption;
-  const topic = topicOf(flags);
-  const payloads = topic === undefined ? undefined : await payloadsOf(flags);
-  const qos = qosOf(flags, topic);
-  const options = { qos, retain: flags.has("retain"), signal };
   const clientOptions = await clientOptionsFrom(flags, "pub");
+  const topic = topicOf(flags, clientOptions.predefined);
+  const qos = qosOf(flags, topic);
+  const payloads = topic === undefined ? undefined : await payloadsOf(flags);
+  const options = { qos, retain: flags.has("retain"), signal };
   try {
     // §6.8: QoS −1 needs no connection, and so makes none.
     await using publisher = await Publisher.open(clientOptions);
@@ -214,7 +214,7 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
     if (topic === undefined) {
       return isInteractive()
         ? await askAndPublish(publisher, interruption)
-        : await readAndPublish(publisher, options);
+        : await readAndPublish(publisher, flags, options);
     }
     using progress = payloads!.areTyped
       ? undefined
@@ -223,7 +223,9 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
       ...options,
       onPublished: () => progress?.tick(),
     });
-    return EXIT.done;
+    // At QoS 0 a refusal comes behind, but before the answer to DISCONNECT.
+    await publisher.close();
+    return publisher.stats().rejected > 0 ? EXIT.failed : EXIT.done;
   } catch (error) {
     if (!(error instanceof NoAnswerError)) throw error;
     throw new Error(startHint(error), { cause: error });
@@ -242,14 +244,21 @@ async function connect(
   await tellWhile(where, connected);
 }
 
-function topicOf(flags: Flags): DeviceTopic | undefined {
+function topicOf(
+  flags: Flags,
+  predefined: ClientOptions["predefined"],
+): DeviceTopic | undefined {
   const name = flags.text("topic");
   const id = flags.text("topic-id");
-  const given = SOURCES.find((source) => flags.isGiven(source));
+  const given = [...SOURCES, "repeat", "repeat-delay"].find((flag) =>
+    flags.isGiven(flag)
+  );
   if (name !== undefined && id !== undefined) {
     throw new UsageError('Flags "--topic" and "--topic-id" exclude each other');
   }
   if (name !== undefined) {
+    const known = [...predefined ?? []].find(([, it]) => it === name);
+    if (known !== undefined) return { predefined: known[0] };
     return flags.text("qos") === "-1" && !flags.has("short-topic")
       ? shortOrNone(name)
       : topicFrom(flags, name);
@@ -263,7 +272,7 @@ function topicOf(flags: Flags): DeviceTopic | undefined {
 function shortOrNone(name: string): DeviceTopic {
   if (new TextEncoder().encode(name).length === 2) return { short: name };
   throw new UsageError(
-    `QoS -1 takes a pre-defined topic id (-T ID) or a topic of two octets, not "${name}"`,
+    `QoS -1 takes a pre-defined topic (-T ID) or one of two octets, not "${name}"`,
   );
 }
 
@@ -308,7 +317,11 @@ async function payloadsOf(flags: Flags): Promise<Payloads> {
     const stream = file === undefined ? Deno.stdin.readable : openFile(file);
     const what = file === undefined ? "standard input" : `"${file}"`;
     const areTyped = file === undefined && Deno.stdin.isTerminal();
-    return { total: undefined, areTyped, all: () => fullLinesOf(stream, what) };
+    return {
+      total: undefined,
+      areTyped,
+      all: (signal) => fullLinesOf(stream, what, signal),
+    };
   }
   const payload = await payloadOf(flags);
   return {
@@ -327,8 +340,9 @@ async function payloadsOf(flags: Flags): Promise<Payloads> {
 async function* fullLinesOf(
   stream: ReadableStream<Uint8Array>,
   what: string,
+  signal: AbortSignal,
 ): AsyncGenerator<Uint8Array> {
-  for await (const lines of linesOf(stream, what)) {
+  for await (const lines of linesOf(stream, what, signal)) {
     for (const line of lines) if (line.length > 0) yield line;
   }
 }
@@ -435,16 +449,21 @@ async function askForMessage(
 /** From a pipe: reads a topic and a payload by turns, until `exit_`. */
 async function readAndPublish(
   publisher: Publisher,
+  flags: Flags,
   options: PublishOptions,
 ): Promise<number> {
-  const lines = inputLines();
+  const lines = inputLines(options.signal);
   let code: number = EXIT.done;
   for (let topic; (topic = (await lines.next()).value) !== undefined;) {
     if (topic === EXIT_ANSWER) break;
     const { value: payload } = await lines.next();
     if (payload === undefined) break;
     try {
-      await publisher.publish(topic, payload, options);
+      await publisher.publish(
+        flags.has("short-topic") ? { short: topic } : topic,
+        payload,
+        options,
+      );
     } catch (error) {
       if (!isOwnFault(error)) throw error;
       code = EXIT.failed; // but the others may do

@@ -20,7 +20,7 @@ import {
   topicFrom,
   topicIdFrom,
 } from "./client_flags.ts";
-import type { ClientOptions } from "./client_options.ts";
+import type { ClientOptions, ClientStats } from "./client_options.ts";
 import type { DeviceTopic } from "./commands.ts";
 import type { DeviceState, ReceivedMessage } from "./device_event.ts";
 import { type Format, parseFormat } from "./format.ts";
@@ -33,6 +33,7 @@ import {
   EXIT,
   inputLines,
   isInteractive,
+  pause,
   print,
   printData,
   printError,
@@ -177,7 +178,7 @@ const PROGRAM: Program = {
     {
       name: "exit-subscribed",
       short: "E",
-      help: "end once all subscriptions are acknowledged, as with -c -i",
+      help: "end once subscribed; with -i and -c the broker keeps what comes",
     },
     {
       name: "no-retained",
@@ -235,20 +236,28 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
   const watch = new Watch();
   const { onState } = watch;
   const options = { ...await clientOptionsFrom(flags, "sub"), onState };
+  const subscriber = await Subscriber.open(options);
   try {
-    await using subscriber = await Subscriber.open(options);
     if (topics.length > 0) return await printAll(subscriber, topics, task);
     return isInteractive()
       ? await askAndPrint(subscriber, { interruption, task, watch })
-      : await readAndPrint(subscriber, task);
+      : await readAndPrint(subscriber, flags, task);
   } catch (error) {
     if (task.timeout?.aborted && error === task.timeout.reason) {
       return EXIT.timedOut;
     }
     if (!(error instanceof NoAnswerError)) throw error;
     throw new Error(startHint(error), { cause: error });
+  } finally {
+    const closing = subscriber.close();
+    // Whose time is over waits no longer for a broker that may be gone.
+    const isLate = task.timeout?.aborted === true;
+    await (isLate ? Promise.race([closing, pause(GRACE_MS)]) : closing);
   }
 }
+
+/** How long a subscriber whose time is over takes to disconnect, at most. */
+const GRACE_MS = 500;
 
 /** What is to be done with the messages. */
 interface Task {
@@ -308,9 +317,11 @@ async function printAll(
   topics: readonly DeviceTopic[],
   task: Task,
 ): Promise<number> {
-  const { qos, signal, sleepS, endsSubscribed } = task;
+  const { qos, signal, sleepS, endsSubscribed, count, skipsRetained } = task;
+  // What is acknowledged and not printed a kept session would lose.
+  const admit = endsSubscribed ? 0 : skipsRetained ? Infinity : count;
   await subscriber.connect({ signal });
-  const messages = await subscriber.subscribe(topics, { qos, signal });
+  const messages = await subscriber.subscribe(topics, { qos, signal, admit });
   if (endsSubscribed) return EXIT.done;
   if (sleepS !== undefined) await subscriber.sleep(sleepS, { signal });
   return await printMessages(subscriber, messages, task, printMessage);
@@ -337,7 +348,10 @@ async function printMessages(
     if (!signal.aborted) throw error;
     return timeout?.aborted ? EXIT.timedOut : EXIT.interrupted;
   } finally {
-    await tellLosses(subscriber);
+    const counting = subscriber.overflowed();
+    // At once, and waited for elsewhere: what comes now is not printed any more.
+    void subscriber.close();
+    if (printed < count) tellLosses(subscriber.stats(), await counting);
   }
 }
 
@@ -350,9 +364,7 @@ function printMessage(message: ReceivedMessage, task: Task): boolean {
 }
 
 /** What was lost on the last of its way is told; what was before, nobody knows. */
-async function tellLosses(subscriber: Subscriber): Promise<void> {
-  const { dropped } = subscriber.stats();
-  const overflowed = await subscriber.overflowed();
+function tellLosses({ dropped }: ClientStats, overflowed: number): void {
   if (dropped > 0) {
     printError(`subscriber: ${dropped} messages came too fast to be kept\n`);
   }
@@ -454,12 +466,13 @@ function readable(payload: Uint8Array): string {
 /** From a pipe: reads filters, a line each, up to `exit_` or the end. */
 async function readAndPrint(
   subscriber: Subscriber,
+  flags: Flags,
   task: Task,
 ): Promise<number> {
-  const topics: string[] = [];
-  for await (const line of inputLines()) {
+  const topics: DeviceTopic[] = [];
+  for await (const line of inputLines(task.signal)) {
     if (line === EXIT_ANSWER) break;
-    if (line !== "") topics.push(line);
+    if (line !== "") topics.push(topicFrom(flags, line));
   }
   if (topics.length > 0) return await printAll(subscriber, topics, task);
   throw new UsageError("Nothing to subscribe to: give -t FILTER");

@@ -69,6 +69,7 @@ export class Subscription
   #qos: DeliveryQos;
   #last: ReceivedMessage | undefined;
   #lost = 0;
+  #admitted = Infinity;
   #isEnded = false;
   #reason: unknown;
 
@@ -109,7 +110,7 @@ export class Subscription
 
   /** Whether nothing more can wait. */
   get isFull(): boolean {
-    return this.length >= this.#limit;
+    return this.#admitted <= 0 || this.length >= this.#limit;
   }
 
   /** Whether nothing more will come. */
@@ -134,6 +135,17 @@ export class Subscription
     for (let message; (message = await this.#next()) !== undefined;) {
       yield message;
     }
+  }
+
+  /**
+   * Lets so many messages come from now on, and then none, as if there were no
+   * room: what nobody will take is left to the broker, which keeps it for the
+   * next connection of a kept session.
+   *
+   * @param count how many, 0 or more
+   */
+  admit(count: number): void {
+    this.#admitted = count;
   }
 
   /**
@@ -164,12 +176,14 @@ export class Subscription
   push(message: ReceivedMessage): boolean {
     if (message === this.#last) return true; // it matches several of the topics
     this.#last = message;
-    const taker = this.#takers.shift();
-    if (taker !== undefined) taker.resolve(message);
-    else if (this.isFull && message.qos === 0) {
+    if (this.isFull && message.qos === 0) {
       this.#lost++;
       return false;
-    } else this.#queue.push(message);
+    }
+    this.#admitted--;
+    const taker = this.#takers.shift();
+    if (taker !== undefined) taker.resolve(message);
+    else this.#queue.push(message);
     return true;
   }
 

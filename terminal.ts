@@ -237,7 +237,9 @@ const MAX_LINE = 1_000_000;
  * The lines of a stream, without their ends, as many at a time as have come.
  *
  * @param what the stream is, for the error
+ * @param signal ends it
  * @throws {Error} when a line is longer than any datagram
+ * @throws the signal's reason when that aborts
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
@@ -254,9 +256,10 @@ const MAX_LINE = 1_000_000;
 export async function* linesOf(
   stream: ReadableStream<Uint8Array>,
   what: string,
+  signal?: AbortSignal,
 ): AsyncGenerator<Uint8Array[]> {
   let rest = new Uint8Array(0);
-  for await (const chunk of stream) {
+  for await (const chunk of chunksOf(stream, signal)) {
     const bytes = rest.length === 0 ? chunk : concat(rest, chunk);
     const lines: Uint8Array[] = [];
     let start = 0;
@@ -279,6 +282,24 @@ export async function* linesOf(
   if (rest.length > 0) yield [rest];
 }
 
+/** What a stream gives, until it ends or the signal aborts. */
+async function* chunksOf(
+  stream: ReadableStream<Uint8Array>,
+  signal: AbortSignal | undefined,
+): AsyncGenerator<Uint8Array> {
+  const reader = stream.getReader();
+  // Whoever reads then has the end at once, though nothing has come.
+  const cancel = () => void reader.cancel().catch(() => {});
+  signal?.addEventListener("abort", cancel);
+  try {
+    for (let part; !(part = await reader.read()).done;) yield part.value;
+    signal?.throwIfAborted();
+  } finally {
+    signal?.removeEventListener("abort", cancel);
+    cancel();
+  }
+}
+
 function concat(one: Uint8Array, other: Uint8Array) {
   const both = new Uint8Array(one.length + other.length);
   both.set(one);
@@ -289,11 +310,16 @@ function concat(one: Uint8Array, other: Uint8Array) {
 /**
  * The lines of standard input, without their ends.
  *
+ * @param signal ends it
  * @throws {Error} when it is no UTF-8, or when a line is longer than any datagram
+ * @throws the signal's reason when that aborts
  */
-export async function* inputLines(): AsyncGenerator<string> {
+export async function* inputLines(
+  signal?: AbortSignal,
+): AsyncGenerator<string> {
   const decoder = new TextDecoder("utf-8", { fatal: true });
-  for await (const lines of linesOf(Deno.stdin.readable, "standard input")) {
+  const { readable } = Deno.stdin;
+  for await (const lines of linesOf(readable, "standard input", signal)) {
     for (const line of lines) {
       let text: string;
       try {
@@ -348,6 +374,8 @@ export function swallowKeys(interruption: Interruption): void {
  */
 export function openFile(file: string): ReadableStream<Uint8Array> {
   try {
+    // A directory can be opened, and not be read.
+    if (Deno.statSync(file).isDirectory) throw new Deno.errors.IsADirectory();
     return Deno.openSync(file).readable;
   } catch (cause) {
     throw unreadable(file, cause);

@@ -224,13 +224,23 @@ export class UdpTransport implements Transport {
     return { ...this.#counts };
   }
 
-  async overflowed(): Promise<number> {
+  overflowed(): Promise<number> {
+    return Promise.resolve(this.#countOverflowed());
+  }
+
+  #countOverflowed(): number {
     if (Deno.build.os !== "linux" || this.#closed) return 0;
     const file = `/proc/net/udp${this.#isIpv6 ? "6" : ""}`;
     const read = { name: "read", path: file } as const;
     if (Deno.permissions.querySync(read).state !== "granted") return 0;
     const port = this.address.port.toString(16).toUpperCase().padStart(4, "0");
-    const table = await Deno.readTextFile(file).catch(() => "");
+    // Before this returns: the socket may be closed in the next moment.
+    let table: string;
+    try {
+      table = Deno.readTextFileSync(file);
+    } catch {
+      return 0;
+    }
     // Each socket has a line: number, ADDRESS:PORT, …, and its drops at the end.
     const line = table.split("\n").find((line) =>
       line.trim().split(/\s+/)[1]?.endsWith(`:${port}`)

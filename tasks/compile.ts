@@ -43,14 +43,14 @@ export const PROGRAMS: readonly Program[] = [
   {
     name: "publisher",
     entry: "publisher.ts",
-    // --file may be any file.
+    // --file and --predefined may be any file.
     permissions: [...CLIENT_PERMISSIONS, "--allow-read"],
     include: [],
   },
   {
     name: "subscriber",
     entry: "subscriber.ts",
-    permissions: CLIENT_PERMISSIONS,
+    permissions: [...CLIENT_PERMISSIONS, "--allow-read"], // --predefined
     include: [],
   },
 ];

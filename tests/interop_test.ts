@@ -266,7 +266,7 @@ class ClassicBroker implements AsyncDisposable {
   }
 
   get flags(): readonly string[] {
-    return ["-p", String(this.port)];
+    return ["--protocol", "classic", "-p", String(this.port)];
   }
 
   /** Waits for the next subscribe. */

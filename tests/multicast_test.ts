@@ -4,28 +4,9 @@ import { Log } from "../log.ts";
 import { peerOf } from "../message.ts";
 import { groupFrom, Multicast } from "../multicast.ts";
 import { UdpTransport } from "../transport.ts";
+import { GROUP, HAS_MULTICAST } from "./support/multicast.ts";
 
-const GROUP = "225.1.1.1";
-
-/** Whether this machine lets a datagram to a group through to itself. */
-async function hasMulticast(): Promise<boolean> {
-  await using listener = await UdpTransport.bind({ hostname: "0.0.0.0" });
-  await using sender = await UdpTransport.bind({ hostname: "0.0.0.0" });
-  try {
-    await listener.join(GROUP);
-  } catch {
-    return false;
-  }
-  const arrived = Promise.withResolvers<boolean>();
-  listener.receive(() => arrived.resolve(true));
-  const tooLong = setTimeout(() => arrived.resolve(false), 500);
-  sender.send(peerOf(GROUP, listener.address.port), Uint8Array.of(0));
-  const has = await arrived.promise;
-  clearTimeout(tooLong);
-  return has;
-}
-
-const ignore = !await hasMulticast();
+const ignore = !HAS_MULTICAST;
 
 /** An end that hears what is said in the group, and may say something. */
 class Listener implements AsyncDisposable {

@@ -12,30 +12,70 @@ import { Transcript } from "./transcript.ts";
 /** How long a history may take, in milliseconds, before it counts as missing. */
 const PATIENCE_MS = 30_000;
 
+/** A datagram that came. */
+interface Received {
+  readonly peer: string;
+  readonly text: string;
+}
+
 /** A broker at a free port. */
 export class LoggedBroker implements AsyncDisposable {
   /** The broker. */
   readonly broker: Broker;
   /** Its log, down to each datagram. */
   readonly log: Transcript;
+  readonly #datagrams: readonly Received[];
 
-  private constructor(broker: Broker, log: Transcript) {
+  private constructor(
+    broker: Broker,
+    log: Transcript,
+    datagrams: readonly Received[],
+  ) {
     this.broker = broker;
     this.log = log;
+    this.#datagrams = datagrams;
   }
 
   /** Starts one. */
   static async listen(options: BrokerOptions = {}): Promise<LoggedBroker> {
     const transcript = new Transcript();
-    const write = (line: string) => transcript.add(line + "\n");
+    const datagrams: Received[] = [];
+    const write = (line: string) => {
+      const [, peer, text] = /^\S+ debug (\S+) > (.*)$/.exec(line) ?? [];
+      if (peer !== undefined) datagrams.push({ peer, text: text! });
+      transcript.add(line + "\n");
+    };
     const log = new Log({ level: "debug", write });
     const broker = await Broker.listen({ ...options, port: 0, log });
-    return new LoggedBroker(broker, transcript);
+    return new LoggedBroker(broker, transcript, datagrams);
+  }
+
+  /** Its UDP port. */
+  get port(): number {
+    return this.broker.port;
   }
 
   /** The flags that lead a client to it. */
   get flags(): readonly string[] {
-    return ["-p", String(this.broker.port)];
+    return ["-p", String(this.port)];
+  }
+
+  /** The flags that lead a client of the classic protocol to it. */
+  get classicFlags(): readonly string[] {
+    return ["--protocol", "classic", ...this.flags];
+  }
+
+  /**
+   * What a client of MQTT-SN has sent so far, a line for each datagram, without
+   * their msgIds, which are chance.
+   */
+  sentBy(clientId: string): string[] {
+    const name = `clientId=${JSON.stringify(clientId)}`;
+    const peers = this.#datagrams.filter(({ text }) =>
+      text.startsWith("CONNECT ") && text.endsWith(name)
+    ).map(({ peer }) => peer);
+    return this.#datagrams.filter(({ peer }) => peers.includes(peer))
+      .map(({ text }) => text.replace(/ msgId=\d+/, ""));
   }
 
   /** Waits until somebody has subscribed to a topic since this was last asked. */

@@ -6,6 +6,7 @@
  */
 
 import { fileURLToPath } from "node:url";
+import { assertEquals, assertFalse, assertMatch } from "@std/assert";
 import { Transcript } from "./transcript.ts";
 
 /** The project's directory. */
@@ -13,6 +14,9 @@ export const ROOT: string = fileURLToPath(new URL("../..", import.meta.url));
 
 /** The three programs. */
 export type ProgramName = "broker" | "publisher" | "subscriber";
+
+/** No address, and no name that anybody has to be asked about. */
+export const UNKNOWN_HOSTS = ["no..host", "256.1.1.1", ":"] as const;
 
 /** How a process is started. */
 export interface StartOptions {
@@ -29,6 +33,9 @@ export interface Outcome {
   /** What it wrote to standard error. */
   readonly stderr: string;
 }
+
+/** One that did what was asked, and said nothing. */
+export const DONE: Outcome = { code: 0, stdout: "", stderr: "" };
 
 /** How long a process may live, in milliseconds, before it counts as stuck. */
 const PATIENCE_MS = 60_000;
@@ -170,5 +177,98 @@ export class SilentPort implements Disposable {
   /** Gives it back. */
   [Symbol.dispose](): void {
     this.#socket.close();
+  }
+}
+
+/** Runs programs to their ends, a few at a time. */
+export async function runEach(
+  calls: readonly (readonly [ProgramName, readonly string[]])[],
+  options: { readonly input?: string } = {},
+): Promise<Outcome[]> {
+  const outcomes: Outcome[] = [];
+  const rest = calls.entries();
+  const work = async () => {
+    for (const [i, [name, args]] of rest) {
+      outcomes[i] = await run(name, args, options);
+    }
+  };
+  await Promise.all([work(), work(), work(), work()]);
+  return outcomes;
+}
+
+/** Checks that a program failed, and said why in exactly one line. */
+export function assertFailed(
+  { code, stdout, stderr }: Outcome,
+  name: ProgramName,
+  message: string | RegExp,
+  expected: { readonly stdout: string } = { stdout: "" },
+): void {
+  assertFalse(/\n./.test(stderr), stderr);
+  if (typeof message === "string") {
+    assertEquals(stderr, `${name}: ${message}\n`);
+  } else {
+    assertMatch(stderr, new RegExp(`^${name}: ${message.source}\n$`));
+  }
+  assertEquals({ code, stdout }, { code: 1, ...expected });
+}
+
+/** Runs programs whose command lines are wrong: each says so in a line. */
+export async function assertUsageErrors(
+  calls: readonly (readonly [ProgramName, readonly string[], string])[],
+): Promise<void> {
+  const outcomes = await runEach(calls.map(([name, args]) => [name, args]));
+  for (const [i, outcome] of outcomes.entries()) {
+    const [name, args, message] = calls[i]!;
+    const stderr = `${name}: ${message}; see ${name} --help\n`;
+    assertEquals(outcome, { code: 1, stdout: "", stderr }, args.join(" "));
+  }
+}
+
+/** The flags that a usage text lists, each as it stands there. */
+export function flagsListed(usage: string): string[] {
+  const listed = usage.matchAll(/^ {2,6}(-.+?) {2,}\S/gm);
+  return [...listed].map(([, flag]) => flag!);
+}
+
+/** A test of what signals do. */
+export function testSignals(name: string, fn: () => Promise<void>): void {
+  const ignore = Deno.build.os === "windows";
+  const why = ignore ? " (skipped: Windows sends no such signals)" : "";
+  Deno.test({ name: name + why, ignore, fn });
+}
+
+/** What is said where a flag wants a port of its range. */
+export function portRange(min: number): string {
+  return `a whole number from ${min} to 65535`;
+}
+
+/** What is said of a port where nobody answers. */
+export function noBroker({ port }: SilentPort, timeoutS = 0.3): string {
+  return `No broker answered at 127.0.0.1:${port} within ${timeoutS} s; ` +
+    `start one with: deno run -A broker.ts --port ${port}`;
+}
+
+/** A file that goes when it is disposed of. */
+export class TempFile implements AsyncDisposable {
+  /** Where it is. */
+  readonly path: string;
+
+  private constructor(path: string) {
+    this.path = path;
+  }
+
+  /** Makes one. */
+  static async with(content: string | Uint8Array): Promise<TempFile> {
+    const file = new TempFile(await Deno.makeTempFile());
+    const bytes = typeof content === "string"
+      ? new TextEncoder().encode(content)
+      : content;
+    await Deno.writeFile(file.path, bytes);
+    return file;
+  }
+
+  /** Removes it. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await Deno.remove(this.path);
   }
 }

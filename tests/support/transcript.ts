@@ -21,6 +21,11 @@ export class Transcript {
     return transcript;
   }
 
+  /** All of it, so far. */
+  get text(): string {
+    return this.#text;
+  }
+
   /** Takes down some more. */
   add(text: string): void {
     this.#text += text;
