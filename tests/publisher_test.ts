@@ -775,6 +775,17 @@ Deno.test("the publisher ends when its input does", async () => {
   assertEquals(hearer.published, 3);
 });
 
+Deno.test("the publisher says so and ends with 1 when the broker refuses at QoS 0", async () => {
+  await using broker = await LoggedBroker.listen();
+  const args = [...broker.flags, "-t", "$SYS/x", "-m", "1"];
+  const { code, stderr } = await run("publisher", args);
+  assertEquals(code, 1);
+  assertStringIncludes(
+    stderr,
+    'The broker refuses to take a message at QoS 0 to "$SYS/x"',
+  );
+});
+
 Deno.test("the publisher goes on, and ends with 1, when one message from a pipe is refused", async () => {
   await using hearer = await Hearer.of("#");
   const args = [...hearer.flags, "-q", "1"];
