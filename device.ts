@@ -376,7 +376,8 @@ export class Device implements Machine<DeviceEvent> {
     const command: PublishCommand = {
       type: "publish",
       topic,
-      payload,
+      // What is sent at once, and not again, needs no octets of its own.
+      payload: qos > 0 ? payload.slice() : payload,
       qos,
       retain,
       msgId: 0,
@@ -384,8 +385,8 @@ export class Device implements Machine<DeviceEvent> {
       rejections: 0,
     };
     const token = this.#give(now, command);
-    // What has not gone out yet needs octets of its own.
-    if (this.#lanes.publish.length > 0) command.payload = payload.slice();
+    const isWaiting = this.#lanes.publish.length > 0;
+    if (qos === 0 && isWaiting) command.payload = payload.slice();
     return token;
   }
 

@@ -335,19 +335,23 @@ async function printMessages(
   show: (message: ReceivedMessage, task: Task) => boolean,
 ): Promise<number> {
   const { count, skipsRetained, signal, timeout } = task;
+  // One listener for all of them: it would cost as much as the rest for each.
+  const stop = () => messages.end(signal.reason);
+  signal.addEventListener("abort", stop, { once: true });
+  if (signal.aborted) stop();
   let printed = 0;
   try {
-    while (printed < count) {
-      const message = await messages.take({ signal });
+    for await (const message of messages) {
       if (skipsRetained && message.retain) continue;
       if (!show(message, task)) return EXIT.done;
-      printed++;
+      if (++printed === count) return EXIT.done;
     }
     return EXIT.done;
   } catch (error) {
     if (!signal.aborted) throw error;
     return timeout?.aborted ? EXIT.timedOut : EXIT.interrupted;
   } finally {
+    signal.removeEventListener("abort", stop);
     const counting = subscriber.overflowed();
     // At once, and waited for elsewhere: what comes now is not printed any more.
     void subscriber.close();

@@ -110,7 +110,7 @@ export class Subscription
 
   /** Whether nothing more can wait. */
   get isFull(): boolean {
-    return this.#admitted <= 0 || this.length >= this.#limit;
+    return this.#isEnded || this.#admitted <= 0 || this.length >= this.#limit;
   }
 
   /** Whether nothing more will come. */

@@ -37,8 +37,8 @@ export interface UplinkOptions {
 export interface Request {
   /** What was asked. */
   readonly packet: MqttSnPacket;
-  /** What is sent again. */
-  again: Uint8Array;
+  /** What is sent again, once it is needed. */
+  again: Uint8Array | undefined;
   /** When it is sent again, or given up. */
   retryAt: Millis;
   /** The wait that ends then, in milliseconds. */
@@ -92,10 +92,7 @@ export class Uplink {
     this.#sendBytes(now, bytes);
     return {
       packet,
-      // §5.3.4, §5.4.15: nothing else has a DUP flag.
-      again: packet.type === "PUBLISH" || packet.type === "SUBSCRIBE"
-        ? encodePacket({ ...packet, dup: true })
-        : bytes,
+      again: undefined,
       retryAt: now + retryMs,
       waitMs: retryMs,
       triesLeft: retries,
@@ -127,6 +124,7 @@ export class Uplink {
     request.triesLeft--;
     request.waitMs *= this.#patience.backoff;
     request.retryAt = now + request.waitMs;
+    request.again ??= encodePacket(repeated(request.packet));
     this.#sendBytes(now, request.again);
     return true;
   }
@@ -135,4 +133,11 @@ export class Uplink {
     this.sentAt = now;
     if (this.gateway !== undefined) this.#effects.send(this.gateway, bytes);
   }
+}
+
+/** §5.3.4, §5.4.15: with its DUP flag set, if it has one. */
+function repeated(packet: MqttSnPacket): MqttSnPacket {
+  return packet.type === "PUBLISH" || packet.type === "SUBSCRIBE"
+    ? { ...packet, dup: true }
+    : packet;
 }

@@ -94,7 +94,17 @@ async function main(flags: Flags): Promise<number> {
   const lines = flags.integer("lines", 100, 1_000_000) ?? 100_000;
   const directory = await Deno.makeTempDir();
   const broker = new Deno.Command(Deno.execPath(), {
-    args: ["run", "-A", "broker.ts", "--port", "0", "--log-level", "none"],
+    args: [
+      "run",
+      "-A",
+      "broker.ts",
+      "--port",
+      "0",
+      "--log-level",
+      "none",
+      "--max-queue",
+      "100000",
+    ],
     cwd: ROOT,
     stdout: "piped",
   }).spawn();

@@ -43,7 +43,7 @@ const NOTHING_TO_PUBLISH =
 // The class
 
 Deno.test("Publisher.publishAll() publishes in order what a source gives", async () => {
-  await using broker = await LoggedBroker.listen();
+  await using broker = await LoggedBroker.listen({});
   await using client = await Client.connect({ port: broker.port });
   const messages = await client.subscribe("a", { qos: 1 });
   await using publisher = await Publisher.connect({ port: broker.port });
@@ -63,7 +63,7 @@ Deno.test("Publisher.publishAll() publishes in order what a source gives", async
 });
 
 Deno.test("Publisher.publishAll() rejects at the first that is refused", async () => {
-  await using broker = await LoggedBroker.listen();
+  await using broker = await LoggedBroker.listen({});
   await using publisher = await Publisher.connect({ port: broker.port });
   let ticks = 0;
   await assertRejects(
@@ -251,7 +251,7 @@ for (const [ways, expected] of CONVERSATIONS) {
 }
 
 Deno.test("the publisher takes a client id when -i or --id says which", async () => {
-  await using broker = await LoggedBroker.listen();
+  await using broker = await LoggedBroker.listen({});
   const args = [...broker.flags, "-t", "a", "-m", "1"];
   for (
     const flags of [["-i", "lamp 1"], ["--id", "é"], ["--id=" + "x".repeat(23)]]
@@ -264,7 +264,7 @@ Deno.test("the publisher takes a client id when -i or --id says which", async ()
 });
 
 Deno.test("the publisher takes a client id by chance when it is not told one", async () => {
-  await using broker = await LoggedBroker.listen();
+  await using broker = await LoggedBroker.listen({});
   const args = [...broker.flags, "-t", "a", "-m", "1"];
   const seeds = [[], [], ["--seed", "7"], ["--seed=7"]];
   // One after the other: two by one id would be taken for one that moves.
@@ -278,7 +278,7 @@ Deno.test("the publisher takes a client id by chance when it is not told one", a
 });
 
 Deno.test("the publisher logs each datagram when --debug is given", async () => {
-  await using broker = await LoggedBroker.listen();
+  await using broker = await LoggedBroker.listen({});
   for (const flag of ["-d", "--debug"]) {
     const args = [...broker.flags, "-i", "dev", "-t", "a", "-m", "1", flag];
     const { code, stdout, stderr } = await run("publisher", args);
@@ -304,7 +304,7 @@ Deno.test("the publisher logs each datagram when --debug is given", async () => 
 });
 
 Deno.test("the publisher takes its port from PORT when no flag says which", async () => {
-  await using broker = await LoggedBroker.listen();
+  await using broker = await LoggedBroker.listen({});
   const args = ["-t", "a", "-m", "1"];
   const env = { PORT: String(broker.port) };
   assertEquals(await run("publisher", args, { env }), DONE);
@@ -439,7 +439,7 @@ Deno.test("the publisher publishes the longest message that fits, and says so in
 });
 
 Deno.test("the publisher says so in a line when it cannot read a file", async () => {
-  await using broker = await LoggedBroker.listen();
+  await using broker = await LoggedBroker.listen({});
   const to = [...broker.flags, "-t", "a"];
   const calls: [string[], string][] = [
     [["-f", "no-such"], 'Cannot read "no-such": there is no such file'],
@@ -510,7 +510,7 @@ Deno.test("the publisher loses no line when there are many", async () => {
 });
 
 Deno.test("the publisher has the broker retain a message, and clear it, when --retain is given", async () => {
-  await using broker = await LoggedBroker.listen();
+  await using broker = await LoggedBroker.listen({});
   const args = [...broker.flags, "-t", "a", "-q", "1"];
   assertEquals(await run("publisher", [...args, "-r", "-m", "1"]), DONE);
   assertEquals(await run("publisher", [...args, "-m", "2"]), DONE);
@@ -538,7 +538,7 @@ Deno.test("the publisher has its will published when it is lost", async () => {
 });
 
 Deno.test("the publisher goes on with its session when -c is given", async () => {
-  await using broker = await LoggedBroker.listen();
+  await using broker = await LoggedBroker.listen({});
   const args = [...broker.flags, "-i", "dev", "-c", "-t", "a", "-m", "1"];
   assertEquals(await run("publisher", args), DONE);
   assertEquals(broker.broker.stats().mqttsn.clients.total, 1);
@@ -664,7 +664,7 @@ Deno.test("the publisher says what is wrong in a line when its flags are", async
 });
 
 Deno.test("the publisher says what is wrong in a line when what it is to publish is", async () => {
-  await using broker = await LoggedBroker.listen();
+  await using broker = await LoggedBroker.listen({});
   const name = (topic: string) =>
     `Cannot take "${topic}" as a topic's name: it is empty, too long, or has a wildcard`;
   const long = "x".repeat(70_000);
@@ -776,14 +776,11 @@ Deno.test("the publisher ends when its input does", async () => {
 });
 
 Deno.test("the publisher says so and ends with 1 when the broker refuses at QoS 0", async () => {
-  await using broker = await LoggedBroker.listen();
+  await using broker = await LoggedBroker.listen({});
   const args = [...broker.flags, "-t", "$SYS/x", "-m", "1"];
   const { code, stderr } = await run("publisher", args);
   assertEquals(code, 1);
-  assertStringIncludes(
-    stderr,
-    'The broker refuses to take a message at QoS 0 to "$SYS/x"',
-  );
+  assertMatch(stderr, /refuses to take a message at QoS 0 to "\$SYS\/x"/);
 });
 
 Deno.test("the publisher goes on, and ends with 1, when one message from a pipe is refused", async () => {
@@ -816,7 +813,7 @@ Deno.test("the publisher publishes each pair of lines from a pipe when it comes"
 });
 
 Deno.test("the publisher takes topics of two octets from a pipe when --short-topic is given", async () => {
-  await using broker = await LoggedBroker.listen();
+  await using broker = await LoggedBroker.listen({});
   const args = [...broker.flags, "-i", "dev", "--short-topic"];
   const outcome = await run("publisher", args, { input: "ab\n1\nabc\n2\n" });
   assertFailed(
@@ -832,7 +829,7 @@ Deno.test("the publisher takes topics of two octets from a pipe when --short-top
 });
 
 Deno.test("the publisher says so in a line when what it reads is no text", async () => {
-  await using broker = await LoggedBroker.listen();
+  await using broker = await LoggedBroker.listen({});
   assertFailed(
     await run("publisher", broker.flags, { input: Uint8Array.of(0xff, 0x0a) }),
     "publisher",
@@ -854,7 +851,7 @@ Deno.test("the publisher says so in a line when what it reads is no text", async
 testSignals(
   "the publisher disconnects, and ends with 130, when it gets SIGINT or SIGTERM",
   async () => {
-    await using broker = await LoggedBroker.listen();
+    await using broker = await LoggedBroker.listen({});
     const will = ["--will-topic", "gone"];
     const to = [...broker.flags, ...will, "-t", "a"];
     const delayed = ["-m", "1", "--repeat", "2", "--repeat-delay", "1000"];

@@ -217,7 +217,7 @@ Deno.test("Each awakening has its retries, with the same waits", () => {
   const times = bench.run(20_000 + 70_000 + 20_000 + 30_000).map((line) =>
     Number(line.split(" ")[0])
   );
-  assertEquals(times, [20_000, 30_000, 50_000, 110_000, 120_000, 140_000]);
+  assertEquals(times, [18_000, 28_000, 48_000, 106_000, 116_000, 136_000]);
 });
 
 Deno.test("Prompts for a will begin the waits of CONNECT anew", () => {
