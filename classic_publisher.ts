@@ -15,6 +15,7 @@ import type { Interruption } from "./template.ts";
 import {
   ask,
   EXIT,
+  EXIT_ANSWER,
   inputLines,
   isInteractive,
   pause,
@@ -25,8 +26,6 @@ import {
 
 const TOPIC_PROMPT = "Enter topic to publish or exit_ to terminate";
 const DATA_PROMPT = "Enter data to publish";
-const EXIT_TOPIC = "exit_";
-
 /**
  * Publishes as the flags say, or asks what and where when they name no topic.
  *
@@ -132,7 +131,7 @@ async function askAndPublish(
     const topic = await ask(TOPIC_PROMPT, interruption, {
       suggestions: [...used].reverse(),
     });
-    if (topic === undefined || topic.trim() === EXIT_TOPIC) break;
+    if (topic === undefined || topic.trim() === EXIT_ANSWER) break;
     const data = await ask(DATA_PROMPT, interruption);
     if (data === undefined) break;
     const answer = await publishOnce(publisher, topic, data, signal);
@@ -159,7 +158,7 @@ async function readAndPublish(
   let asked = 0;
   let answered = 0;
   for (let topic; (topic = await next(TOPIC_PROMPT)) !== undefined;) {
-    if (topic === EXIT_TOPIC) break;
+    if (topic === EXIT_ANSWER) break;
     const data = await next(DATA_PROMPT);
     if (data === undefined) break;
     asked++;

@@ -18,6 +18,7 @@ import type { Interruption } from "./template.ts";
 import {
   ask,
   EXIT,
+  EXIT_ANSWER,
   inputLines,
   isInteractive,
   pause,
@@ -27,8 +28,6 @@ import {
 } from "./terminal.ts";
 
 const TOPIC_PROMPT = "Enter topic to subscribe or exit_ to terminate";
-const EXIT_TOPIC = "exit_";
-
 /**
  * Prints what is published to the topics that the flags name, or asks which when
  * they name none.
@@ -169,7 +168,7 @@ async function askAndSubscribe(
     const topic = await ask(TOPIC_PROMPT, interruption, {
       suggestions: [...used].reverse(),
     });
-    if (topic === undefined || topic.trim() === EXIT_TOPIC) break;
+    if (topic === undefined || topic.trim() === EXIT_ANSWER) break;
     used.delete(topic.trim());
     if (topic.trim() !== "") used.add(topic.trim());
     const history = await tellWhile(
@@ -191,7 +190,7 @@ async function readAndSubscribe(
   while (true) {
     print(`${TOPIC_PROMPT} : `);
     const { value: topic } = await lines.next();
-    if (topic === undefined || topic === EXIT_TOPIC) return EXIT.done;
+    if (topic === undefined || topic === EXIT_ANSWER) return EXIT.done;
     const history = subscribeIfThere(subscriber, topic, options, signal);
     print(`${await historyOrRefusal(history)}\n`);
   }

@@ -17,13 +17,14 @@ import {
   searchOptionsFrom,
   type SubscribeOptions,
 } from "./client_options.ts";
-import type { DeviceTopic } from "./commands.ts";
+import { type DeviceTopic, requireFilter } from "./commands.ts";
 import { Device } from "./device.ts";
 import type { DeviceEvent, DeviceState } from "./device_event.ts";
 import { Inbox } from "./inbox.ts";
 import {
   DEFAULT_PORT,
   type DeliveryQos,
+  LocalProtocolError,
   NoAnswerError,
   type Peer,
   RemoteProtocolError,
@@ -92,14 +93,26 @@ export interface ClientSetup {
   readonly multicast: Multicast | undefined;
   /** The options as given. */
   readonly options: ClientOptions;
+  /**
+   * Whether it leaves what a kept session brings to another run, until it
+   * subscribes to something itself. Default false.
+   */
+  readonly claimsNothing?: boolean;
 }
 
 type EndEvent = Extract<DeviceEvent, { token: number }>;
+
+/** The requests that one signal may end. */
+interface Watched {
+  readonly tokens: Set<number>;
+  readonly abort: () => void;
+}
 
 interface Pending {
   /** What was asked, for a person. */
   readonly what: string;
   readonly askedAt: Millis;
+  readonly signal: AbortSignal | undefined;
   resolve(qos: Qos): void;
   reject(reason: unknown): void;
 }
@@ -142,6 +155,8 @@ export class Client extends Template<DeviceEvent> {
   readonly #maxQueue: number;
   readonly #pending = new Map<number, Pending>();
   readonly #inbox: Inbox;
+  /** The signals that may end requests, and which. */
+  readonly #watched = new Map<AbortSignal, Watched>();
   /** How a command ended last. */
   #lastEnd: EndEvent | undefined;
   #held = 0;
@@ -162,7 +177,8 @@ export class Client extends Template<DeviceEvent> {
     const random = seededRandom(seed);
     const id = clientId ??
       `mock-mqtt-${Math.floor(random() * 36 ** 8).toString(36)}`;
-    const inbox = new Inbox(options.cleanSession === false, maxQueue);
+    const isKept = options.cleanSession === false;
+    const inbox = new Inbox(isKept, maxQueue, setup.claimsNothing !== true);
     const device = new Device({
       ...deviceOptionsFrom(options),
       ...broker && { gateway: broker },
@@ -222,6 +238,11 @@ export class Client extends Template<DeviceEvent> {
   ): Promise<Made> {
     const { hostname, port = DEFAULT_PORT, multicast, transport } = options;
     const isSearching = multicast !== undefined;
+    if (isSearching && transport !== undefined) {
+      throw new TypeError(
+        "Cannot search in a multicast group over a transport of one's own",
+      );
+    }
     const group = isSearching ? groupFrom(multicast, port) : undefined;
     const broker = isSearching && hostname === undefined
       ? undefined
@@ -259,6 +280,11 @@ export class Client extends Template<DeviceEvent> {
         throw error;
       }
     }
+  }
+
+  /** Whether `close` was called. */
+  override get isClosed(): boolean {
+    return this.#ending !== undefined || super.isClosed;
   }
 
   /** What its connection is. */
@@ -314,6 +340,7 @@ export class Client extends Template<DeviceEvent> {
    * not fit a datagram
    * @throws {RefusedError} when the broker refuses
    * @throws {NoAnswerError} when it does not answer in time
+   * @throws {RangeError} when the QoS is none
    * @throws the signal's reason when that aborts: it may have arrived
    */
   async publish(
@@ -321,6 +348,7 @@ export class Client extends Template<DeviceEvent> {
     payload: string | Uint8Array = "",
     options: PublishOptions = {},
   ): Promise<void> {
+    requireQos(options.qos ?? 0, -1);
     const bytes = octetsOf(payload);
     await this.#ask(
       "publish",
@@ -337,49 +365,62 @@ export class Client extends Template<DeviceEvent> {
    *
    * @param topics a name or a filter, a pre-defined id, or a short name; or some
    * @returns what will come for them; retained messages come first
-   * @throws {LocalProtocolError} when a topic is not valid
-   * @throws {RefusedError} when the broker refuses one; then none is left
+   * @throws {LocalProtocolError} when a topic is not valid, or there is none
+   * @throws {RefusedError} when the broker refuses one; the others are ended
    * @throws {NoAnswerError} when it does not answer in time
-   * @throws {RangeError} when `maxQueue` is less than 1
+   * @throws {RangeError} when the QoS is none, or `maxQueue` is less than 1
    * @throws the signal's reason when that aborts
    */
   async subscribe(
     topics: DeviceTopic | readonly DeviceTopic[],
     options: SubscribeOptions = {},
   ): Promise<Subscription> {
-    const { qos = 0, maxQueue = this.#maxQueue } = options;
+    const { qos = 0, maxQueue = this.#maxQueue, signal } = options;
+    requireQos(qos, 0);
+    signal?.throwIfAborted();
     const subscription = new Subscription(
       isSeveral(topics) ? topics : [topics],
       qos,
       requireQueue(maxQueue),
       {
         unsubscribe: (ended, options) => this.#unsubscribe(ended, options),
+        dispose: (ended) => this.#dispose(ended),
       },
     );
     subscription.admit(options.admit ?? Infinity);
+    if (subscription.topics.length === 0) {
+      throw new LocalProtocolError("Cannot subscribe: there is no topic");
+    }
+    // All before the first is asked for.
+    for (const topic of subscription.topics) requireFilter(topic);
+    const refused = new Set<DeviceTopic>();
     // Before it is granted: some brokers send what is retained at once.
     const asked = subscription.topics.map((topic) =>
       this.#ask(
         "subscribe",
         (now) => {
-          const token = this.#device.subscribe(now, topic, qos);
+          // The broker knows one QoS for a topic: the highest that is wanted.
+          const wanted = this.#inbox.to(topic).map(({ wanted }) => wanted);
+          const highest = Math.max(qos, ...wanted) as DeliveryQos;
+          const token = this.#device.subscribe(now, topic, highest);
           this.#inbox.add(subscription, topic);
           return token;
         },
         options,
-      )
+      ).catch((error) => {
+        if (error instanceof RefusedError) refused.add(topic);
+        throw error;
+      })
     );
-    const ends = await Promise.allSettled(asked);
-    for (const [i, end] of ends.entries()) {
-      if (end.status === "fulfilled") {
-        subscription.grant(end.value as DeliveryQos);
-        continue;
+    try {
+      for (const granted of await Promise.all(asked)) {
+        subscription.grant(granted as DeliveryQos);
       }
-      this.#inbox.remove(subscription, subscription.topics[i]!);
-      await this.#unsubscribe(subscription, {}).catch(() => {});
-      throw end.reason;
+      return subscription;
+    } catch (error) {
+      this.#forsake(subscription, refused);
+      throw error;
     }
-    return subscription;
   }
 
   /**
@@ -395,12 +436,14 @@ export class Client extends Template<DeviceEvent> {
     topic: DeviceTopic,
     options: RequestOptions = {},
   ): Promise<void> {
+    // Not those that are made while the broker is asked.
+    const ended = this.#inbox.to(topic);
     await this.#ask(
       "unsubscribe",
       (now) => this.#device.unsubscribe(now, topic),
       options,
     );
-    for (const subscription of this.#inbox.to(topic)) {
+    for (const subscription of ended) {
       this.#inbox.remove(subscription, topic);
     }
   }
@@ -485,8 +528,8 @@ export class Client extends Template<DeviceEvent> {
   }
 
   /**
-   * Waits for what is under way, as long as it may take five seconds, then
-   * disconnects, and ends.
+   * Waits for what is under way and for the broker's answer to DISCONNECT, five
+   * seconds at most, and ends. So close clients before their broker.
    */
   override close(): Promise<void> {
     return this.#ending ??= this.#close();
@@ -554,7 +597,7 @@ export class Client extends Template<DeviceEvent> {
       }
       case "state":
         this.log.debug(() => `Now ${event.state}`);
-        return this.#options.onState?.(event.state);
+        return this.#tell(event.state);
       case "gateway":
         return this.log.debug(() => `Found a gateway at ${event.gateway.key}`);
       case "stray":
@@ -564,6 +607,15 @@ export class Client extends Template<DeviceEvent> {
         );
       default:
         event satisfies never;
+    }
+  }
+
+  /** What fails there is not ours, and keeps nothing from being done. */
+  #tell(state: DeviceState): void {
+    try {
+      this.#options.onState?.(state);
+    } catch (error) {
+      this.log.error(`Failed in onState: ${messageOf(error)}`);
     }
   }
 
@@ -600,28 +652,44 @@ export class Client extends Template<DeviceEvent> {
       return Promise.resolve(end.qos);
     }
     return new Promise((resolve, reject) => {
-      const pending: Pending = { what, askedAt, resolve, reject };
+      const pending: Pending = { what, askedAt, signal, resolve, reject };
       if (end?.token === token) return this.#settle(pending, end);
       this.#pending.set(token, pending);
-      if (signal === undefined) return;
-      const abort = () => {
-        this.#pending.delete(token);
-        this.perform((now) => this.#device.cancel(now, token));
-        reject(signal.reason);
-      };
-      signal.addEventListener("abort", abort, { once: true });
-      pending.resolve = (qos) => {
-        signal.removeEventListener("abort", abort);
-        resolve(qos);
-      };
-      pending.reject = (reason) => {
-        signal.removeEventListener("abort", abort);
-        reject(reason);
-      };
+      if (signal !== undefined) this.#watch(signal, token);
     });
   }
 
+  /**
+   * Ends a request when its signal aborts. Many may share one, which has one
+   * listener for them all, as a listener is compared with each that there is.
+   */
+  #watch(signal: AbortSignal, token: number): void {
+    const watched = this.#watched.get(signal);
+    if (watched !== undefined) return void watched.tokens.add(token);
+    const tokens = new Set([token]);
+    const abort = () => {
+      this.#watched.delete(signal);
+      for (const token of tokens) {
+        const pending = this.#pending.get(token);
+        this.#pending.delete(token);
+        this.perform((now) => this.#device.cancel(now, token));
+        pending?.reject(signal.reason);
+      }
+    };
+    if (signal.aborted) return abort();
+    this.#watched.set(signal, { tokens, abort });
+    signal.addEventListener("abort", abort, { once: true });
+  }
+
+  #unwatch(signal: AbortSignal, token: number): void {
+    const watched = this.#watched.get(signal);
+    if (!watched?.tokens.delete(token) || watched.tokens.size > 0) return;
+    signal.removeEventListener("abort", watched.abort);
+    this.#watched.delete(signal);
+  }
+
   #settle(pending: Pending, end: EndEvent): void {
+    if (pending.signal !== undefined) this.#unwatch(pending.signal, end.token);
     switch (end.type) {
       case "done":
         return pending.resolve(end.qos);
@@ -650,10 +718,42 @@ export class Client extends Template<DeviceEvent> {
     }));
   }
 
+  /**
+   * Lets a subscription that failed end. Nobody waits for the broker's part: it
+   * may be what does not answer.
+   */
+  #forsake(
+    subscription: Subscription,
+    refused: ReadonlySet<DeviceTopic>,
+  ): void {
+    for (const topic of subscription.topics) {
+      const isShared = this.#inbox.to(topic).some((other) =>
+        other !== subscription
+      );
+      this.#inbox.remove(subscription, topic);
+      // What was given up may be granted yet.
+      if (!isShared && !refused.has(topic)) {
+        this.unsubscribe(topic).catch(() => {});
+      }
+    }
+  }
+
+  /** Ends a subscription, whether the broker answers or not. */
+  async #dispose(subscription: Subscription): Promise<void> {
+    const signal = AbortSignal.timeout(CLOSE_MS);
+    await this.#unsubscribe(subscription, { signal }).catch(() => {});
+    for (const topic of subscription.topics) {
+      this.#inbox.remove(subscription, topic);
+    }
+  }
+
   async #close(): Promise<void> {
     await this.#sayGoodbye();
     const reason = closedError();
-    for (const pending of this.#pending.values()) pending.reject(reason);
+    for (const [token, { signal, reject }] of this.#pending) {
+      if (signal !== undefined) this.#unwatch(signal, token);
+      reject(reason);
+    }
     this.#pending.clear();
     this.#inbox.end();
     await super.close();
@@ -661,10 +761,12 @@ export class Client extends Template<DeviceEvent> {
 
   /** DISCONNECT behind all that is under way, if somebody listens. */
   async #sayGoodbye(): Promise<void> {
-    if (this.isClosed) return;
+    if (super.isClosed) return;
     if (this.state === "disconnected" && this.#device.pending === 0) return;
+    const isConnecting = this.state === "connecting" &&
+      this.#pending.values().every(({ what }) => what === "connect");
     const isPointless = this.state === "lost" || this.state === "searching" ||
-      this.state === "connecting";
+      isConnecting;
     if (!isPointless) {
       const gone = this.#give(
         "disconnect",
@@ -693,6 +795,13 @@ function requireQueue(maxQueue: number): number {
   if (Number.isInteger(maxQueue) && maxQueue > 0) return maxQueue;
   throw new RangeError(
     `Cannot take "${maxQueue}" as maxQueue: it is a whole number from 1`,
+  );
+}
+
+function requireQos(qos: Qos, least: Qos): void {
+  if (Number.isInteger(qos) && qos >= least && qos <= 2) return;
+  throw new RangeError(
+    `Cannot take "${qos}" as the QoS: it is a whole number from ${least} to 2`,
   );
 }
 

@@ -142,6 +142,11 @@ export function deviceOptionsFrom(
   options: ClientOptions,
 ): Omit<DeviceOptions, "clientId" | "random"> {
   const { timeoutMs, will, retryMs = 1_000, window = 128 } = options;
+  if (timeoutMs !== undefined && !(timeoutMs >= 1)) {
+    throw new RangeError(
+      `Cannot take "${timeoutMs}" as timeoutMs: it is 1 or more`,
+    );
+  }
   const given: Record<string, unknown> = {};
   for (
     const name of [

@@ -123,10 +123,13 @@ export function referenceOf(topic: DeviceTopic): TopicReference {
   return { topicIdType, topicId: topicIdOf(topic) };
 }
 
-/** A topic as the key of a table: no two of different kinds are the same. */
+/**
+ * A topic as the key of a table. A short name is the same topic as that name; an
+ * id is none, as what it stands for may not be known.
+ */
 export function topicKeyOf(topic: DeviceTopic): string {
   if (typeof topic === "string") return `=${topic}`;
-  return "predefined" in topic ? `#${topic.predefined}` : `~${topic.short}`;
+  return "predefined" in topic ? `#${topic.predefined}` : `=${topic.short}`;
 }
 
 /** Whether a topic is a name, by which an id is known, and no filter. */

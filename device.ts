@@ -208,6 +208,11 @@ export class Device implements Machine<DeviceEvent> {
         "Cannot make a client: it has no gateway, and searches for none",
       );
     }
+    if (clientId === "") {
+      throw new LocalProtocolError(
+        "Cannot make a client without a client id: it has 1 to 23 characters",
+      );
+    }
     if (will !== undefined) requireWill(will);
     this.#will = {
       topic: will && willTopicOf(will),
@@ -222,6 +227,7 @@ export class Device implements Machine<DeviceEvent> {
     this.#topics = new KnownTopics(predefined);
     const flow = new Flow(window);
     this.#publishing = new Publishing({
+      effects: this.#effects,
       lanes: this.#lanes,
       uplink: this.#uplink,
       topics: this.#topics,

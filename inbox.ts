@@ -24,6 +24,7 @@ type Group = Set<Subscription>;
 export class Inbox {
   readonly #isKept: boolean;
   readonly #limit: number;
+  #mayWait: boolean;
   readonly #groups = new Map<string, Group>();
   readonly #byFilter = new SubscriptionTrie<Group, true>();
   #unclaimed: ReceivedMessage[] = [];
@@ -35,10 +36,12 @@ export class Inbox {
    *
    * @param isKept whether what is for none of them may be of a kept session
    * @param limit how much of that waits, 1 or more
+   * @param mayWait whether any of that may wait before anybody has subscribed
    */
-  constructor(isKept: boolean, limit: number) {
+  constructor(isKept: boolean, limit: number, mayWait = true) {
     this.#isKept = isKept;
     this.#limit = limit;
+    this.#mayWait = mayWait;
   }
 
   /** Messages that came. */
@@ -71,6 +74,7 @@ export class Inbox {
       if (filter !== undefined) this.#byFilter.set(filter, group, true);
     }
     group.add(subscription);
+    this.#mayWait = true;
     const unclaimed = this.#unclaimed;
     this.#unclaimed = [];
     for (const message of unclaimed) {
@@ -110,7 +114,7 @@ export class Inbox {
       if (subscription.isFull) hasRoom = false;
     });
     if (isClaimed || !this.#isKept) return hasRoom;
-    return this.#unclaimed.length < this.#limit;
+    return this.#mayWait && this.#unclaimed.length < this.#limit;
   }
 
   /** Hands out a message that has come. */

@@ -224,11 +224,6 @@ export class Lanes {
     this.#effects.trace({ type: "refused", token: job.token, returnCode });
   }
 
-  /** Something happened to what is no command any more. */
-  tell(event: DeviceEvent): void {
-    this.#effects.trace(event);
-  }
-
   /** Has nothing of a kind asked for T_WAIT. */
   hold(now: Millis, lane: Lane): void {
     lane.holdUntil = now + this.#waitMs;

@@ -34,6 +34,7 @@ import {
   ask,
   type AskOptions,
   EXIT,
+  EXIT_ANSWER,
   inputLines,
   isInteractive,
   linesOf,
@@ -92,7 +93,11 @@ export class Publisher extends Client {
    * @throws as {@linkcode Client.open} does
    */
   static override async open(options: ClientOptions = {}): Promise<Publisher> {
-    return await Client.make(options, (setup) => new Publisher(setup));
+    return await Client.make(
+      options,
+      // What came for a subscriber of the same id is not a publisher's.
+      (setup) => new Publisher({ ...setup, claimsNothing: true }),
+    );
   }
 
   /**
@@ -353,9 +358,6 @@ async function payloadOf(flags: Flags): Promise<string | Uint8Array> {
   if (!flags.has("stdin-file")) return flags.text("message") ?? "";
   return new Uint8Array(await new Response(Deno.stdin.readable).arrayBuffer());
 }
-
-/** Ends the questions, as an answer to any. */
-const EXIT_ANSWER = "exit_";
 
 /** At a terminal: asks for one message after the other. */
 async function askAndPublish(

@@ -13,14 +13,18 @@ import {
   topicIdOf,
   topicIdTypeOf,
 } from "./commands.ts";
+import type { DeviceEvent } from "./device_event.ts";
 import type { Flow } from "./flow.ts";
 import type { KnownTopics } from "./known_topics.ts";
 import type { Lane, Lanes } from "./lanes.ts";
+import type { EffectQueue } from "./machine.ts";
 import { type Publish, RETURN_CODE, type TopicAck } from "./packet.ts";
 import type { Uplink } from "./uplink.ts";
 
 /** What it takes to publish. */
 export interface PublishingParts {
+  /** Takes what happens. */
+  readonly effects: EffectQueue<DeviceEvent>;
   /** What is to be done. */
   readonly lanes: Lanes;
   /** The way to the gateway. */
@@ -35,6 +39,7 @@ export interface PublishingParts {
 
 /** What a client publishes. */
 export class Publishing {
+  readonly #effects: EffectQueue<DeviceEvent>;
   readonly #lanes: Lanes;
   readonly #uplink: Uplink;
   readonly #topics: KnownTopics;
@@ -43,6 +48,7 @@ export class Publishing {
 
   /** Publishes nothing yet. */
   constructor(parts: PublishingParts) {
+    this.#effects = parts.effects;
     this.#lanes = parts.lanes;
     this.#uplink = parts.uplink;
     this.#topics = parts.topics;
@@ -123,7 +129,7 @@ export class Publishing {
     if (!isAsked && msgId !== 0) return;
     if (!isAsked) {
       const topicName = this.#topics.nameOfId(topicId);
-      this.#lanes.tell({ type: "rejected", topicName, returnCode });
+      this.#effects.trace({ type: "rejected", topicName, returnCode });
     }
     if (returnCode === RETURN_CODE.congestion) {
       if (isAsked) return this.#lanes.refuse(now, publish, returnCode);

@@ -31,6 +31,7 @@ import type { Interruption, RequestOptions } from "./template.ts";
 import {
   ask,
   EXIT,
+  EXIT_ANSWER,
   inputLines,
   isInteractive,
   pause,
@@ -93,6 +94,7 @@ export class Subscriber extends Client
     const request = signal === undefined ? {} : { signal };
     const subscriber = await Subscriber.open(options);
     await subscriber.connectOrClose(request);
+    if (topics.length === 0) return subscriber;
     try {
       subscriber.#messages = await subscriber.subscribe(topics, {
         qos,
@@ -200,12 +202,13 @@ const PROGRAM: Program = {
       short: "F",
       value: "FORMAT",
       help:
-        "print it so: %t topic, %p payload, %x in hex, %l length, %q QoS, %r retained, %j JSON, %I time",
+        "print it so: %t topic, %p payload, %x %X in hex, %l length, %q QoS, %r retained, %m MsgId, %j %J JSON, %I %U time, @ strftime",
     },
     {
       name: "sleep",
       value: "S",
-      help: "sleep, and wake each S seconds to fetch what has come",
+      help:
+        "sleep, and wake within each S seconds to fetch what has come; best with -c -i",
     },
     ...IDENTITY_FLAGS,
   ],
@@ -317,9 +320,9 @@ async function printAll(
   topics: readonly DeviceTopic[],
   task: Task,
 ): Promise<number> {
-  const { qos, signal, sleepS, endsSubscribed, count, skipsRetained } = task;
+  const { qos, signal, sleepS, endsSubscribed, count } = task;
   // What is acknowledged and not printed a kept session would lose.
-  const admit = endsSubscribed ? 0 : skipsRetained ? Infinity : count;
+  const admit = endsSubscribed ? 0 : count;
   await subscriber.connect({ signal });
   const messages = await subscriber.subscribe(topics, { qos, signal, admit });
   if (endsSubscribed) return EXIT.done;
@@ -342,7 +345,10 @@ async function printMessages(
   let printed = 0;
   try {
     for await (const message of messages) {
-      if (skipsRetained && message.retain) continue;
+      if (skipsRetained && message.retain) {
+        messages.admit(messages.admitted + 1); // it does not count
+        continue;
+      }
       if (!show(message, task)) return EXIT.done;
       if (++printed === count) return EXIT.done;
     }
@@ -378,9 +384,6 @@ function tellLosses({ dropped }: ClientStats, overflowed: number): void {
     );
   }
 }
-
-/** Ends the question, as its answer. */
-const EXIT_ANSWER = "exit_";
 
 /** At a terminal: asks for a filter, then shows what comes. */
 async function askAndPrint(

@@ -24,6 +24,8 @@ export interface SubscriptionOwner {
     subscription: Subscription,
     options: RequestOptions,
   ): Promise<void>;
+  /** The same, but as long as that may take five seconds: then without it. */
+  dispose(subscription: Subscription): Promise<void>;
 }
 
 /** Somebody who waits for the next message. */
@@ -61,6 +63,8 @@ export class Subscription
   implements AsyncIterable<ReceivedMessage>, AsyncDisposable {
   /** What it is subscribed to. */
   readonly topics: readonly DeviceTopic[];
+  /** The QoS that was asked for. For the client. */
+  readonly wanted: DeliveryQos;
   readonly #owner: SubscriptionOwner;
   readonly #limit: number;
   #queue: (ReceivedMessage | undefined)[] = [];
@@ -88,6 +92,7 @@ export class Subscription
     owner: SubscriptionOwner,
   ) {
     this.topics = topics;
+    this.wanted = qos;
     this.#qos = qos;
     this.#limit = limit;
     this.#owner = owner;
@@ -108,9 +113,19 @@ export class Subscription
     return this.#lost;
   }
 
-  /** Whether nothing more can wait. */
+  /** Messages that may still come, by {@linkcode Subscription.admit}. */
+  get admitted(): number {
+    return this.#admitted;
+  }
+
+  /** Whether nothing more is to be acknowledged. */
   get isFull(): boolean {
-    return this.#isEnded || this.#admitted <= 0 || this.length >= this.#limit;
+    return this.#admitted <= 0 || this.#isCrowded;
+  }
+
+  /** Whether there is no place for another one, whatever is admitted. */
+  get #isCrowded(): boolean {
+    return this.#isEnded || this.length >= this.#limit;
   }
 
   /** Whether nothing more will come. */
@@ -138,9 +153,9 @@ export class Subscription
   }
 
   /**
-   * Lets so many messages come from now on, and then none, as if there were no
-   * room: what nobody will take is left to the broker, which keeps it for the
-   * next connection of a kept session.
+   * Lets so many messages at QoS 1 and 2 come from now on, and then none, as if
+   * there were no room: what nobody will take is left to the broker, which keeps
+   * it for the next connection of a kept session.
    *
    * @param count how many, 0 or more
    */
@@ -158,9 +173,12 @@ export class Subscription
     return this.#owner.unsubscribe(this, options);
   }
 
-  /** Unsubscribes, at the end of an `await using` block. */
+  /**
+   * Unsubscribes, at the end of an `await using` block; ends by itself when the
+   * broker has not answered for five seconds.
+   */
   [Symbol.asyncDispose](): Promise<void> {
-    return this.#isEnded ? Promise.resolve() : this.unsubscribe();
+    return this.#isEnded ? Promise.resolve() : this.#owner.dispose(this);
   }
 
   /** Notes what was granted. For the client. */
@@ -176,7 +194,7 @@ export class Subscription
   push(message: ReceivedMessage): boolean {
     if (message === this.#last) return true; // it matches several of the topics
     this.#last = message;
-    if (this.isFull && message.qos === 0) {
+    if (this.#isCrowded && message.qos === 0) {
       this.#lost++;
       return false;
     }
@@ -199,6 +217,8 @@ export class Subscription
   }
 
   #next(signal?: AbortSignal): Promise<ReceivedMessage | undefined> {
+    // Also while something waits: whoever cannot keep up could not stop else.
+    if (signal?.aborted) return Promise.reject(signal.reason);
     const message = this.#queue[this.#head];
     if (message !== undefined) {
       this.#queue[this.#head++] = undefined;
@@ -213,7 +233,6 @@ export class Subscription
         ? Promise.resolve(undefined)
         : Promise.reject(this.#reason);
     }
-    if (signal?.aborted) return Promise.reject(signal.reason);
     return new Promise((resolve, reject) => {
       const taker = { resolve, reject };
       if (signal === undefined) return void this.#takers.push(taker);

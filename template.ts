@@ -44,7 +44,7 @@ let areTimersLoaded = false;
 /**
  * A program: a machine at work on a transport.
  *
- * `Broker` and `ClassicClient` extend it. It starts to receive when it is made, and
+ * `Broker`, `Client` and `ClassicClient` extend it. It starts to receive when it is made, and
  * ends with `close`, or at the end of an `await using` block.
  */
 export abstract class Template<Event> implements AsyncDisposable {
@@ -153,7 +153,7 @@ export abstract class Template<Event> implements AsyncDisposable {
 
   /** Gives the machine a command, and carries out what follows from it. */
   protected perform(command: (now: Millis) => void): void {
-    if (this.isClosed) return;
+    if (this.#closing !== undefined) return;
     command(this.#clock.now());
     this.#settle();
   }
@@ -234,7 +234,8 @@ export abstract class Template<Event> implements AsyncDisposable {
    * and costs less than another timer for each deadline that has moved.
    */
   #arm(at: Millis | undefined): void {
-    if (at === undefined || at >= this.#timerAt || this.isClosed) return;
+    if (at === undefined || at >= this.#timerAt) return;
+    if (this.#closing !== undefined) return;
     if (this.#timer !== undefined) clearTimeout(this.#timer);
     this.#timerAt = at;
     const wait = Math.max(0, at - this.#clock.now());

@@ -30,6 +30,9 @@ export function exit(code: number): never {
   Deno.exit(code);
 }
 
+/** What a person types, or a pipe says, to end the questions. */
+export const EXIT_ANSWER = "exit_";
+
 /** Waits for a while, in milliseconds, or until the signal aborts. */
 export function pause(ms: number, signal?: AbortSignal): Promise<void> {
   if (signal?.aborted) return Promise.resolve();

@@ -463,6 +463,10 @@ class MemoryTransport implements Transport {
   }
 
   send(peer: Peer, bytes: Uint8Array): void {
+    if (!this.#isOpen) {
+      this.#counts.sendErrors++;
+      return;
+    }
     this.#counts.sent++;
     queueMicrotask(() => this.#ends.get(peer.key)?.take(this.address, bytes));
   }
@@ -479,8 +483,13 @@ class MemoryTransport implements Transport {
     return { ...this.#counts };
   }
 
+  /** Its address may be another's by now. */
+  get #isOpen(): boolean {
+    return this.#ends.get(this.address.key) === this;
+  }
+
   close(): void {
-    this.#ends.delete(this.address.key);
+    if (this.#isOpen) this.#ends.delete(this.address.key);
     this.#closed.resolve();
   }
 

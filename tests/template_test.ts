@@ -1,10 +1,13 @@
 import { assert, assertEquals, assertFalse, assertRejects } from "@std/assert";
-import type { Millis } from "../clock.ts";
+import { type Clock, ManualClock, type Millis } from "../clock.ts";
 import { Log } from "../log.ts";
 import { type Effect, EffectQueue, type Machine } from "../machine.ts";
 import type { Peer } from "../message.ts";
 import { Interruption, messageOf, Template } from "../template.ts";
 import { MemoryNetwork, type Transport } from "../transport.ts";
+
+// Off unless asked for.
+Deno.test.sanitizer({ ops: true, resources: true });
 
 /** Sends back what it is sent, in two parts, and wakes when it is told to. */
 class Echo implements Machine<string> {
@@ -146,6 +149,171 @@ Deno.test("Template closes when its transport breaks, and says why", async () =>
   const program = new EchoProgram(new Echo(), broken, log);
   await program.closed;
   assertEquals(lines, ["error Cannot receive at all"]);
+});
+
+/** What a program was made to ask of the system, and a signal that a test aborts. */
+class Timers implements Disposable {
+  readonly asked: string[] = [];
+  readonly #setTimeout = globalThis.setTimeout;
+  readonly #timeout = AbortSignal.timeout;
+  readonly #controller = new AbortController();
+  #listeners = 0;
+
+  constructor() {
+    const { signal } = this.#controller;
+    const { addEventListener, removeEventListener } = signal;
+    signal.addEventListener = (...args: unknown[]) => {
+      this.#listeners++;
+      Reflect.apply(addEventListener, signal, args);
+    };
+    signal.removeEventListener = (...args: unknown[]) => {
+      this.#listeners--;
+      Reflect.apply(removeEventListener, signal, args);
+    };
+    AbortSignal.timeout = (ms) => {
+      this.asked.push(`signal ${ms}`);
+      return signal;
+    };
+    globalThis.setTimeout = ((handler: () => void, ms: number) => {
+      this.asked.push(`timer ${ms}`);
+      return this.#setTimeout(handler, 1e9);
+    }) as typeof setTimeout;
+  }
+
+  /** Who listens to the signal. */
+  get listeners(): number {
+    return this.#listeners;
+  }
+
+  /** Aborts the signal. */
+  elapse(): void {
+    this.#controller.abort();
+  }
+
+  [Symbol.dispose](): void {
+    globalThis.setTimeout = this.#setTimeout;
+    AbortSignal.timeout = this.#timeout;
+  }
+}
+
+let modules = 0;
+
+/** A program in a process that has had no timer yet. */
+async function setUpFresh(clock?: Clock) {
+  const fresh: typeof import("../template.ts") = await import(
+    import.meta.resolve(`../template.ts?fresh=${modules++}`)
+  );
+  class Program extends fresh.Template<string> {
+    readonly woke = Promise.withResolvers<void>();
+
+    constructor(readonly echo: Echo) {
+      super(echo, new MemoryNetwork().bind(), clock && { clock });
+    }
+
+    protected override handleEvent(): void {
+      this.woke.resolve();
+    }
+
+    wakeAt(at: Millis | undefined): void {
+      this.perform(() => this.echo.wakeAt = at);
+    }
+
+    take(bytes: Uint8Array): void {
+      this.handleDatagram(this.address, bytes);
+    }
+  }
+  return new Program(new Echo());
+}
+
+Deno.test("Template arms its first timer late, for the earliest deadline that there was", async () => {
+  using timers = new Timers();
+  const clock = new ManualClock();
+  await using program = await setUpFresh(clock);
+  assertEquals(timers.asked, []);
+  program.wakeAt(1_000);
+  program.wakeAt(500);
+  program.wakeAt(700);
+  assertEquals(timers.asked, ["signal 20"]);
+  clock.advance(30);
+  timers.elapse();
+  assertEquals(timers.asked, ["signal 20", "timer 470"]);
+  // From now on timers cost nothing. One that rings too early is harmless.
+  program.wakeAt(900);
+  program.wakeAt(400);
+  assertEquals(timers.asked, ["signal 20", "timer 470", "timer 370"]);
+});
+
+Deno.test("Template arms its timer at once for what is due soon", async () => {
+  using timers = new Timers();
+  await using program = await setUpFresh(new ManualClock());
+  program.wakeAt(20);
+  assertEquals(timers.asked, ["timer 20"]);
+  program.wakeAt(1_000);
+  assertEquals(timers.asked, ["timer 20"]);
+});
+
+Deno.test("Template keeps a deadline that comes before the timer was to be armed", async () => {
+  using timers = new Timers();
+  await using program = await setUpFresh(new ManualClock());
+  program.wakeAt(1_000);
+  program.wakeAt(5);
+  assertEquals(timers.asked, ["signal 20", "timer 5"]);
+  timers.elapse();
+  assertEquals(timers.asked, ["signal 20", "timer 5", "timer 5"]);
+});
+
+Deno.test("Template.close() waits for no timer that was to be armed late", async () => {
+  using timers = new Timers();
+  const program = await setUpFresh(new ManualClock());
+  program.wakeAt(1_000);
+  assertEquals(timers.listeners, 1);
+  await program.close();
+  assertEquals(timers.listeners, 0);
+  timers.elapse();
+  assertEquals(timers.asked, ["signal 20"]);
+});
+
+Deno.test("Template arms no timer for what comes while it closes", async () => {
+  using timers = new Timers();
+  const program = await setUpFresh(new ManualClock());
+  const closing = program.close();
+  for (const at of [5, 1_000]) {
+    program.echo.wakeAt = at;
+    program.take(new Uint8Array(2));
+  }
+  await closing;
+  assertEquals(timers.asked, []);
+});
+
+Deno.test("Template wakes by a timer that was armed late", async () => {
+  await using program = await setUpFresh();
+  program.wakeAt(performance.now() + 25);
+  await program.woke.promise;
+});
+
+Deno.test("Template that is closed leaves a process nothing to wait for", async () => {
+  const code = `
+    // Whoever still listened to one of these would wait for hours.
+    const timeout = AbortSignal.timeout;
+    AbortSignal.timeout = (ms) => timeout.call(AbortSignal, ms * 1_000);
+    const { Broker, Client } = await import(${
+    JSON.stringify(import.meta.resolve("../mod.ts"))
+  });
+    await using broker = await Broker.listen({ port: 0 });
+    await using client = await Client.connect({ port: broker.port });
+    await client.publish("a", "1", { qos: 1 });
+    await client.close();
+    await broker.close();
+    // Fires only if something else keeps the process.
+    Deno.unrefTimer(setTimeout(() => Deno.exit(7), 2_000));
+    console.log("closed");
+  `;
+  const { code: exit, stdout } = await new Deno.Command(Deno.execPath(), {
+    args: ["eval", "--unstable-net", "--no-config", code],
+    stderr: "inherit",
+  }).output();
+  assertEquals(new TextDecoder().decode(stdout), "closed\n");
+  assertEquals(exit, 0);
 });
 
 Deno.test("Interruption aborts once, and says which signal it was", async () => {

@@ -2,11 +2,15 @@ import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { peerOf } from "../message.ts";
 import {
   findBroker,
+  MAX_UNSENT,
   MemoryNetwork,
   resolve,
   type Transport,
   UdpTransport,
 } from "../transport.ts";
+
+// Off unless asked for.
+Deno.test.sanitizer({ ops: true, resources: true });
 
 /** Resolves with the next datagrams that a transport receives. */
 function receive(
@@ -72,6 +76,83 @@ Deno.test("UdpTransport.receive() survives a peer that is gone", async () => {
   other.send(here.address, new Uint8Array(2));
   assertEquals(await received, [[other.address.key, 2]]);
 });
+
+Deno.test("UdpTransport.unsent counts what has not left yet, whether it will or not", async () => {
+  await using here = await UdpTransport.bind();
+  await using there = await UdpTransport.bind();
+  assertEquals(here.unsent, 0);
+  await here.flush();
+  here.send(there.address, new Uint8Array(1));
+  here.send(there.address, new Uint8Array(70_000));
+  here.send(there.address, new Uint8Array(1));
+  assertEquals(here.unsent, 3);
+  await Promise.all([here.flush(), here.flush()]);
+  assertEquals(here.unsent, 0);
+  assertEquals(here.stats().sent, 2);
+});
+
+Deno.test("UdpTransport.receive() takes nothing while too much is unsent", async () => {
+  // A system that sends nothing until it is told to.
+  const sends: (() => void)[] = [];
+  const end = Promise.withResolvers<never>();
+  let arrivals = 0;
+  const addr: Deno.NetAddr = {
+    transport: "udp",
+    hostname: "127.0.0.1",
+    port: 7,
+  };
+  const socket = {
+    addr,
+    receive: () =>
+      arrivals++ < 3 ? Promise.resolve([new Uint8Array(1), addr]) : end.promise,
+    send: () => new Promise<void>((resolve) => sends.push(resolve)),
+    close: () => end.reject(new Error("Closed")),
+  };
+  const { listenDatagram } = Deno;
+  Deno.listenDatagram = () => socket as unknown as Deno.DatagramConn;
+  const here = await UdpTransport.bind().finally(() =>
+    Deno.listenDatagram = listenDatagram
+  );
+  let taken = 0;
+  const received = here.receive((peer) => {
+    taken++;
+    for (let i = 0; i < MAX_UNSENT; i++) here.send(peer, new Uint8Array(1));
+  });
+  for (let count = 1; count <= 3; count++) {
+    await new Promise((resolve) => setImmediate(resolve));
+    assertEquals([taken, here.unsent], [count, MAX_UNSENT]);
+    for (const resolve of sends.splice(0)) resolve();
+  }
+  await here[Symbol.asyncDispose]();
+  await received;
+  assertEquals(here.unsent, 0);
+});
+
+for (const hostname of ["127.0.0.1", "::1"]) {
+  const ignore = Deno.build.os !== "linux" ||
+    (hostname === "::1" && !hasIpv6);
+  Deno.test({
+    name: `UdpTransport.overflowed() counts what found no room at ${hostname}${
+      ignore ? " (skipped: the system does not tell)" : ""
+    }`,
+    ignore,
+    async fn() {
+      await using here = await UdpTransport.bind({ hostname });
+      await using there = await UdpTransport.bind({ hostname });
+      assertEquals(await there.overflowed(), 0);
+      let sent = 0;
+      while (await there.overflowed() === 0) {
+        // More than any system has room for.
+        assert(sent++ < 100_000);
+        here.send(there.address, new Uint8Array(60_000));
+        await here.flush();
+      }
+      assertEquals(await here.overflowed(), 0);
+      there.close();
+      assertEquals(await there.overflowed(), 0);
+    },
+  });
+}
 
 Deno.test("UdpTransport.bind() says that the port is taken", async () => {
   await using here = await UdpTransport.bind();
@@ -203,7 +284,29 @@ Deno.test("MemoryNetwork keeps what arrives before receive(), and loses the rest
   for (let i = 0; i < 300; i++) here.send(there.address, new Uint8Array(1));
   here.send(peerOf("127.0.0.1", 1), new Uint8Array(1));
   await here.flush();
+  assertEquals(await there.overflowed(), 44);
   assertEquals((await receive(there, 256)).length, 256);
+  assertEquals(await there.overflowed(), 44);
+  assertEquals(here.unsent, 0);
+});
+
+Deno.test("MemoryNetwork sends nothing from an end that is closed", async () => {
+  const network = new MemoryNetwork();
+  const here = network.bind({ port: 5 });
+  await using there = network.bind();
+  const sizes: number[] = [];
+  there.receive((_peer, bytes) => sizes.push(bytes.length));
+  here.send(there.address, new Uint8Array(1));
+  here.close();
+  here.send(there.address, new Uint8Array(2));
+  // Not even when another has its address by now.
+  await using again = network.bind({ port: 5 });
+  here.send(there.address, new Uint8Array(3));
+  here.close();
+  again.send(there.address, new Uint8Array(4));
+  await again.flush();
+  assertEquals(sizes, [1, 4]);
+  assertEquals([here.stats().sent, here.stats().sendErrors], [1, 2]);
 });
 
 Deno.test("MemoryNetwork.bind() throws when the port is taken, until it is closed", async () => {
