@@ -9,7 +9,7 @@
 import { CLASSIC_REPLY } from "./classic.ts";
 import { ClassicClient, ClassicRefusedError } from "./classic_client.ts";
 import { type Flags, UsageError } from "./cli.ts";
-import { connectOptionsFrom, startHint } from "./client_flags.ts";
+import { connectOptionsFrom, lookingFor, startHint } from "./client_flags.ts";
 import { LocalProtocolError, NoAnswerError } from "./message.ts";
 import type { Interruption } from "./template.ts";
 import {
@@ -122,7 +122,7 @@ async function askAndPublish(
 ): Promise<number> {
   const { signal } = interruption;
   const isThere = await tellWhile(
-    `Looking for a broker at ${publisher.broker.key}`,
+    lookingFor(publisher.broker),
     publisher.ping({ signal }),
   );
   if (!isThere) throw publisher.noAnswer();

@@ -12,7 +12,7 @@ import {
   ClassicRefusedError,
 } from "./classic_client.ts";
 import { type Flags, UsageError } from "./cli.ts";
-import { connectOptionsFrom, startHint } from "./client_flags.ts";
+import { connectOptionsFrom, lookingFor, startHint } from "./client_flags.ts";
 import { LocalProtocolError, NoAnswerError } from "./message.ts";
 import type { Interruption } from "./template.ts";
 import {
@@ -159,7 +159,7 @@ async function askAndSubscribe(
 ): Promise<number> {
   const { signal } = interruption;
   const isThere = await tellWhile(
-    `Looking for a broker at ${subscriber.broker.key}`,
+    lookingFor(subscriber.broker),
     subscriber.ping({ signal }),
   );
   if (!isThere) throw subscriber.noAnswer();

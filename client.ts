@@ -83,7 +83,7 @@ export class RefusedError extends RemoteProtocolError {
   }
 }
 
-/** What {@linkcode Client.connect} has made ready for a constructor. */
+/** What {@linkcode Client.open} has made ready for a constructor. */
 export interface ClientSetup {
   /** The broker, `undefined` when one is searched for. */
   readonly broker: Peer | undefined;
@@ -165,7 +165,7 @@ export class Client extends Template<DeviceEvent> {
   #ending: Promise<void> | undefined;
 
   /**
-   * Makes a client of what `connect` has made ready.
+   * Makes a client of what `open` has made ready.
    *
    * @param setup all that it needs
    */
@@ -205,6 +205,7 @@ export class Client extends Template<DeviceEvent> {
    * Makes a client, and connects it.
    *
    * @throws {RangeError} when an option is out of range
+   * @throws {TypeError} when `multicast` and `transport` are both given
    * @throws {LocalProtocolError} when the client id or the will is not valid
    * @throws {RefusedError} when the broker refuses
    * @throws {NoAnswerError} when it does not answer
@@ -224,6 +225,7 @@ export class Client extends Template<DeviceEvent> {
    * later. Whatever else it is told to do makes it connect.
    *
    * @throws {RangeError} when an option is out of range
+   * @throws {TypeError} when `multicast` and `transport` are both given
    * @throws {LocalProtocolError} when the client id or the will is not valid
    * @throws {Error} when the name is unknown or no socket can be opened
    */
@@ -231,7 +233,7 @@ export class Client extends Template<DeviceEvent> {
     return await Client.make(options, (setup) => new Client(setup));
   }
 
-  /** Makes a client of a class. For the subclasses' `connect`. */
+  /** Makes a client of a class. For the subclasses' `open`. */
   protected static async make<Made extends Client>(
     options: ClientOptions,
     construct: (setup: ClientSetup) => Made,

@@ -19,6 +19,7 @@ import {
   DEFAULT_PORT,
   type DeliveryQos,
   type NoAnswerError,
+  type Peer,
 } from "./message.ts";
 import { parsePredefined } from "./topics.ts";
 
@@ -222,6 +223,13 @@ export function requireClassic(flags: Flags, names: readonly string[]): void {
     if (!flags.isGiven(name)) continue;
     throw new UsageError(`Flag "--${name}" needs --protocol mqtt-sn`);
   }
+}
+
+/** What to tell a person while nobody has answered. */
+export function lookingFor(broker: Peer | undefined): string {
+  return broker === undefined
+    ? "Searching for a gateway"
+    : `Looking for a broker at ${broker.key}`;
 }
 
 /** What to tell a person whose broker does not answer. */

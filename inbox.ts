@@ -122,7 +122,8 @@ export class Inbox {
     this.#received++;
     if (this.#offer(message)) return;
     const isFull = this.#unclaimed.length >= this.#limit;
-    if (!this.#isKept || (isFull && message.qos === 0)) this.#dropped++;
+    const mayWait = this.#isKept && this.#mayWait;
+    if (!mayWait || (isFull && message.qos === 0)) this.#dropped++;
     else this.#unclaimed.push(message);
   }
 

@@ -14,6 +14,7 @@ import {
   BROKER_FLAGS,
   clientOptionsFrom,
   IDENTITY_FLAGS,
+  lookingFor,
   protocolFrom,
   requireClassic,
   startHint,
@@ -228,9 +229,7 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
       ...options,
       onPublished: () => progress?.tick(),
     });
-    // At QoS 0 a refusal comes behind, but before the answer to DISCONNECT.
-    await publisher.close();
-    return publisher.stats().rejected > 0 ? EXIT.failed : EXIT.done;
+    return await closeAndTell(publisher);
   } catch (error) {
     if (!(error instanceof NoAnswerError)) throw error;
     throw new Error(startHint(error), { cause: error });
@@ -243,10 +242,7 @@ async function connect(
 ): Promise<void> {
   const connected = publisher.connect({ signal });
   if (!isInteractive()) return await connected;
-  const where = publisher.broker === undefined
-    ? "Searching for a gateway"
-    : `Looking for a broker at ${publisher.broker.key}`;
-  await tellWhile(where, connected);
+  await tellWhile(lookingFor(publisher.broker), connected);
 }
 
 function topicOf(
@@ -341,7 +337,7 @@ async function payloadsOf(flags: Flags): Promise<Payloads> {
   };
 }
 
-/** As mosquitto_pub: what is empty is no message. */
+/** As the manual page of mosquitto_pub has it: what is empty is no message. */
 async function* fullLinesOf(
   stream: ReadableStream<Uint8Array>,
   what: string,
@@ -472,7 +468,13 @@ async function readAndPublish(
       printError(`publisher: ${messageOf(error)}\n`);
     }
   }
-  return code;
+  return code === EXIT.done ? await closeAndTell(publisher) : code;
+}
+
+/** At QoS 0 a refusal comes behind, but before the answer to DISCONNECT. */
+async function closeAndTell(publisher: Publisher): Promise<number> {
+  await publisher.close();
+  return publisher.stats().rejected > 0 ? EXIT.failed : EXIT.done;
 }
 
 /** What is wrong with one message, and not with the next. */

@@ -14,6 +14,7 @@ import {
   BROKER_FLAGS,
   clientOptionsFrom,
   IDENTITY_FLAGS,
+  lookingFor,
   protocolFrom,
   requireClassic,
   startHint,
@@ -394,14 +395,9 @@ async function askAndPrint(
     readonly watch: Watch;
   },
 ): Promise<number> {
-  const { qos, sleepS, endsSubscribed, signal } = task;
+  const { qos, sleepS, endsSubscribed, signal, count } = task;
   const connected = subscriber.connect({ signal });
-  await tellWhile(
-    subscriber.broker === undefined
-      ? "Searching for a gateway"
-      : `Looking for a broker at ${subscriber.broker.key}`,
-    connected,
-  );
+  await tellWhile(lookingFor(subscriber.broker), connected);
   const filter = await ask("Topic filter, or exit_ to end", interruption, {
     check: (answer) =>
       parseTopicFilter(answer) === undefined
@@ -412,7 +408,8 @@ async function askAndPrint(
     return interruption.signal.aborted ? EXIT.interrupted : EXIT.done;
   }
   swallowKeys(interruption);
-  const messages = await subscriber.subscribe(filter, { qos, signal });
+  const admit = endsSubscribed ? 0 : count;
+  const messages = await subscriber.subscribe(filter, { qos, signal, admit });
   if (endsSubscribed) return EXIT.done;
   if (sleepS !== undefined) await subscriber.sleep(sleepS, { signal });
   print(styles().dim(`Subscribed at QoS ${messages.qos}; Ctrl-C ends`) + "\n");

@@ -1419,6 +1419,95 @@ Deno.test("Client.close() does not wait for ever for a silent broker", async () 
   assert((await gateway.hears("DISCONNECT")).length >= 3);
 });
 
+Deno.test("A signal that many requests share ends those that are left, by one listener", async () => {
+  await using gateway = new PlayedGateway(silentTo("PUBLISH"));
+  await using client = await gateway.connect({ retryMs: 1e6 });
+  const controller = new AbortController();
+  const { signal } = controller;
+  let listeners = 0;
+  const add = signal.addEventListener.bind(signal);
+  signal.addEventListener = (...args: Parameters<typeof add>) => {
+    listeners++;
+    add(...args);
+  };
+  await client.publish("a", "0", { signal });
+  const ends = Promise.allSettled(
+    ["1", "2", "3"].map((text) =>
+      client.publish("a", text, { qos: 1, signal })
+    ),
+  );
+  const before = listeners;
+  controller.abort(new Error("Enough"));
+  assertEquals(
+    (await ends).map((end) => end.status === "rejected" && end.reason.message),
+    ["Enough", "Enough", "Enough"],
+  );
+  assertEquals(before <= 2, true);
+  await assertRejects(
+    () => client.publish("a", "4", { signal }),
+    Error,
+    "Enough",
+  );
+});
+
+Deno.test("A signal that aborts while a request is made ends it", async () => {
+  await using gateway = new PlayedGateway(silentTo("CONNECT"));
+  const controller = new AbortController();
+  const client = await gateway.open({
+    retryMs: 1e6,
+    onState: () => controller.abort(new Error("Enough")),
+  });
+  await assertRejects(
+    () => client.connect({ signal: controller.signal }),
+    Error,
+    "Enough",
+  );
+  await client.close();
+});
+
+Deno.test("A second subscription to a topic does not lower what the first was granted", async () => {
+  await using broker = await Broker.listen({ port: 0 });
+  await using client = await Client.connect({ port: broker.port });
+  const first = await client.subscribe("a", { qos: 2 });
+  await client.subscribe("a", { qos: 0 });
+  await client.publish("a", "1", { qos: 2 });
+  assertEquals((await first.take()).qos, 2);
+});
+
+Deno.test("A subscription is disposed of although the broker is silent", async () => {
+  await using gateway = new PlayedGateway(
+    silentTo("UNSUBSCRIBE", "DISCONNECT"),
+  );
+  const client = await gateway.connect({ retryMs: 1e6 });
+  const messages = await client.subscribe("a");
+  {
+    using limit = new Limit();
+    const disposed = messages[Symbol.asyncDispose]();
+    await gateway.hears("UNSUBSCRIBE");
+    limit.reach();
+    await disposed;
+  }
+  assertEquals(messages.isEnded, true);
+  using limit = new Limit();
+  const closed = client.close();
+  limit.reach();
+  await closed;
+});
+
+Deno.test("Client.open() says which option is wrong", async () => {
+  await assertRejects(
+    () => Client.open({ timeoutMs: 0 }),
+    RangeError,
+    'Cannot take "0" as timeoutMs',
+  );
+  await assertRejects(() => Client.open({ clientId: "" }), LocalProtocolError);
+  const transport = new MemoryNetwork().bind();
+  await assertRejects(
+    () => Client.open({ multicast: "225.1.1.1:1883", transport }),
+    TypeError,
+  );
+});
+
 Deno.test("Client.close() of one that never connected, or has no broker, is over at once", async () => {
   using limit = new Limit();
   await using gateway = new PlayedGateway(silentTo("CONNECT"));

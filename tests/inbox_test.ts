@@ -177,6 +177,17 @@ Deno.test("Inbox.remove() tells names from ids, not from short names", () => {
   assertEquals(subscriptions.map(({ length }) => length), [0, 0, 0, 1]);
 });
 
+Deno.test("Inbox that claims nothing leaves a kept session's messages until somebody subscribes", () => {
+  const inbox = new Inbox(true, 10, false);
+  assertEquals(inbox.hasRoom(message("a", { qos: 1 })), false);
+  inbox.deliver(message("a"));
+  assertEquals([inbox.unclaimed, inbox.dropped], [0, 1]);
+  subscribe(inbox, ["b"]);
+  assertEquals(inbox.hasRoom(message("a", { qos: 1 })), true);
+  inbox.deliver(message("a", { qos: 1 }));
+  assertEquals(inbox.unclaimed, 1);
+});
+
 Deno.test("Inbox.end() ends all, however many topics they have", () => {
   const inbox = new Inbox(false, 10);
   const subscriptions = [

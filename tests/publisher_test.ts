@@ -781,6 +781,8 @@ Deno.test("the publisher says so and ends with 1 when the broker refuses at QoS 
   const { code, stderr } = await run("publisher", args);
   assertEquals(code, 1);
   assertMatch(stderr, /refuses to take a message at QoS 0 to "\$SYS\/x"/);
+  const input = "$SYS/x\n1\n";
+  assertEquals((await run("publisher", broker.flags, { input })).code, 1);
 });
 
 Deno.test("the publisher goes on, and ends with 1, when one message from a pipe is refused", async () => {

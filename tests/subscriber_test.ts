@@ -432,6 +432,32 @@ Deno.test("the subscriber counts what it prints only when --no-retained is given
   assertEquals(await subscriber.outcome(), { ...DONE, stdout: "new\n" });
 });
 
+Deno.test("the subscriber leaves what it does not print to the next run when --no-retained and --count are given", async () => {
+  await using broker = await LoggedBroker.listen({ retryMs: 50 });
+  await publish(broker, [["a", "old"]], { retain: true });
+  const kept = [...broker.flags, "-i", "box", "-c", "-q", "1", "-t", "a"];
+  await run("subscriber", [...kept, "-E"]);
+  const texts = ["1", "2", "3", "4", "5", "6"];
+  await publish(broker, texts.map((text) => ["a", text]), { qos: 1 });
+  const lines: string[] = [];
+  for (const _ of texts) {
+    const { stdout } = await run("subscriber", [...kept, "-R", "-C", "1"]);
+    lines.push(stdout.trim());
+  }
+  assertEquals(lines, texts);
+});
+
+Deno.test("the publisher leaves what a kept session brings to its subscriber", async () => {
+  await using broker = await LoggedBroker.listen({ retryMs: 50 });
+  const kept = [...broker.flags, "-i", "box", "-c", "-q", "1"];
+  await run("subscriber", [...kept, "-t", "a", "-E"]);
+  await publish(broker, [["a", "1"]], { qos: 1 });
+  const { code } = await run("publisher", [...kept, "-t", "b", "-m", "x"]);
+  assertEquals(code, 0);
+  const { stdout } = await run("subscriber", [...kept, "-t", "a", "-C", "1"]);
+  assertEquals(stdout, "1\n");
+});
+
 Deno.test("the subscriber gives up with 27 when --wait is over", async () => {
   await using broker = await LoggedBroker.listen();
   await publish(broker, [["a", "1"]], { retain: true });
