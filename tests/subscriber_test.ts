@@ -441,7 +441,14 @@ Deno.test("the subscriber leaves what it does not print to the next run when --n
   await publish(broker, texts.map((text) => ["a", text]), { qos: 1 });
   const lines: string[] = [];
   for (const _ of texts) {
-    const { stdout } = await run("subscriber", [...kept, "-R", "-C", "1"]);
+    const { stdout } = await run("subscriber", [
+      ...kept,
+      "-R",
+      "-C",
+      "1",
+      "-W",
+      "20",
+    ]);
     lines.push(stdout.trim());
   }
   assertEquals(lines, texts);
@@ -454,8 +461,8 @@ Deno.test("the publisher leaves what a kept session brings to its subscriber", a
   await publish(broker, [["a", "1"]], { qos: 1 });
   const { code } = await run("publisher", [...kept, "-t", "b", "-m", "x"]);
   assertEquals(code, 0);
-  const { stdout } = await run("subscriber", [...kept, "-t", "a", "-C", "1"]);
-  assertEquals(stdout, "1\n");
+  const args = [...kept, "-t", "a", "-C", "1", "-W", "20"];
+  assertEquals(await run("subscriber", args), { ...DONE, stdout: "1\n" });
 });
 
 Deno.test("the subscriber gives up with 27 when --wait is over", async () => {
