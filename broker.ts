@@ -24,6 +24,7 @@ import { isFramed } from "./mqttsn.ts";
 import { groupFrom, Multicast } from "./multicast.ts";
 import { describeDatagram } from "./packet_text.ts";
 import type { RouterOptions } from "./options.ts";
+import type { StoreChange } from "./records.ts";
 import { Router } from "./router.ts";
 import type { RouterStats } from "./system.ts";
 import {
@@ -82,7 +83,7 @@ export interface BrokerStats extends RouterStats {
  * assertEquals(broker.stats().published, 1);
  * ```
  */
-export class Broker extends Template<RouterEvent> {
+export class Broker extends Template<RouterEvent, StoreChange> {
   readonly #router: Router;
   readonly #multicast: Multicast | undefined;
 

@@ -31,6 +31,7 @@ import {
   type Peer,
 } from "./message.ts";
 import type { Outlet } from "./outlet.ts";
+import type { Persistence } from "./persistence.ts";
 import { decodeUtf8Loosely, utf8Length } from "./utf8.ts";
 import { type Subscription, WaitingList } from "./waiting.ts";
 
@@ -103,6 +104,7 @@ const REFUSALS: Readonly<Record<ClassicRefusal, Uint8Array>> = {
 /** The classic side of a broker. */
 export class ClassicBroker {
   readonly #limits: ClassicLimits;
+  readonly #persistence: Persistence;
   readonly #outlet: Outlet;
   readonly #host: ClassicHost;
   readonly #allowances: Allowances;
@@ -136,9 +138,16 @@ export class ClassicBroker {
    * @param limits how much it holds and sends
    * @param outlet the way out
    * @param host the broker's core
+   * @param persistence where histories outlive the process
    */
-  constructor(limits: ClassicLimits, outlet: Outlet, host: ClassicHost) {
+  constructor(
+    limits: ClassicLimits,
+    outlet: Outlet,
+    host: ClassicHost,
+    persistence: Persistence,
+  ) {
     this.#limits = limits;
+    this.#persistence = persistence;
     this.#outlet = outlet;
     this.#host = host;
     this.#allowances = new Allowances(this.#limits);
@@ -152,6 +161,7 @@ export class ClassicBroker {
         this.#forgotten[reason] += count;
         this.#outlet.trace({ type: "forget", topicName, reason, count });
       },
+      persistence,
     );
   }
 
@@ -166,6 +176,9 @@ export class ClassicBroker {
     }
 
     const { length } = bytes;
+    if (this.#isUnable(request)) {
+      return this.#refuse(now, peer, "failed", length);
+    }
     switch (request.type) {
       case "publish":
         return this.#publish(now, peer, request.topicName, request.data);
@@ -192,6 +205,29 @@ export class ClassicBroker {
     this.#histories.append(topicName, text, octets);
     this.#encoded = undefined;
     this.#serve(now, topicName);
+  }
+
+  /**
+   * Refuses what was accepted and cannot be kept.
+   *
+   * @param bytes the reply that was to be sent
+   * @returns whether there was anything to refuse
+   */
+  handleUncommitted(now: Millis, peer: Peer, bytes: Uint8Array): boolean {
+    if (bytes !== ACCEPTED) return false;
+    this.#refuse(now, peer, "failed", bytes.length);
+    return true;
+  }
+
+  /** Takes a datum that was kept. */
+  restore(topicName: ClassicTopic, text: string, seq: number): void {
+    this.#histories.restore(topicName, text, seq);
+  }
+
+  /** Whether the store does not let it do what is asked. */
+  #isUnable({ type }: ClassicRequest): boolean {
+    if (type === "publish") return !this.#persistence.mayPromise;
+    return type === "subscribe" && this.#persistence.state === "loading";
   }
 
   /** Sends what was held back and may go by now. */
@@ -243,7 +279,7 @@ export class ClassicBroker {
     this.#counts.published++;
     this.#outlet.trace({ type: "publish", peer, topicName, octets });
     // The acknowledgement goes first: the publisher may be waiting itself.
-    this.#outlet.send(peer, ACCEPTED);
+    this.#outlet.send(peer, ACCEPTED, true);
 
     this.#serve(now, topicName);
     this.#host.publishClassic(now, topicName, data);

@@ -17,7 +17,8 @@ import { earliest, type Millis } from "./clock.ts";
 import { Deadlines } from "./deadlines.ts";
 import type { Refusal } from "./events.ts";
 import type { Exchange } from "./exchange.ts";
-import { isLoopback, type Peer } from "./message.ts";
+import { nodePeerOf } from "./forwarder.ts";
+import { isLoopback, type Peer, peerOf } from "./message.ts";
 import type { OutboxHost } from "./outbox.ts";
 import type { Outlet } from "./outlet.ts";
 import {
@@ -29,8 +30,10 @@ import {
   type WillMsgPacket,
   type WillTopicPacket,
 } from "./packet.ts";
+import { type Persistence, SessionKeeper } from "./persistence.ts";
 import { type Prompt, Prompts } from "./prompts.ts";
 import { LATE_MS } from "./received.ts";
+import type { PeerRecord, SessionRecord } from "./records.ts";
 import {
   costOfWill,
   type Scheduler,
@@ -56,10 +59,10 @@ export interface ConnectionOptions extends SessionLimits {
   /** Clients connected from one address beyond this machine; 1 or more. */
   readonly maxClientsPerSource: number;
   /**
-   * How long a client may be away, in milliseconds, before its session goes for
-   * a new client where the table is full.
+   * How long a client may be away before its session goes, in milliseconds;
+   * `undefined` for as long as its place is not needed, and then for a day.
    */
-  readonly sessionExpiryMs: Millis;
+  readonly sessionExpiryMs: Millis | undefined;
   /** Whether rules that are usually overlooked are held. */
   readonly strict: boolean;
   /** Whether a client without a client id is given one. */
@@ -100,7 +103,7 @@ export interface ConnectionStats {
   readonly unanswered: number;
   /** Prompts that were not answered in time. */
   readonly promptsExpired: number;
-  /** Sessions that went for a new client as theirs was away for too long. */
+  /** Sessions that went as their client was away for too long. */
   readonly expired: number;
   /** Requests that came twice and were answered again, nothing else. */
   readonly repeated: number;
@@ -120,6 +123,9 @@ const MAX_CLIENT_ID = 256;
 /** The longest that the specification knows, in characters (§5.3.1). */
 const STRICT_CLIENT_ID = 23;
 
+/** How long a client may be away whose place is needed, unless told otherwise. */
+const AWAY_MS = 86_400_000;
+
 /** How often in T_retry a client that asks again is sent its messages again. */
 const REMINDERS = 10;
 
@@ -138,6 +144,9 @@ export class Connections implements Scheduler {
   readonly #bySource = new Map<string, number>();
   readonly #prompts: Prompts;
   readonly #deadlines = new Deadlines<Session>();
+  readonly #persistence: Persistence;
+  /** The number of the last session that was kept. */
+  #lastNumber = 0;
   readonly #lostBy = { silence: 0, "retries exhausted": 0, displaced: 0 };
   readonly #counts = {
     connected: 0,
@@ -157,6 +166,7 @@ export class Connections implements Scheduler {
    * @param exchange where sessions have their subscriptions
    * @param sender sends messages to clients
    * @param host the gateway
+   * @param persistence where sessions are kept
    */
   constructor(
     options: ConnectionOptions,
@@ -164,8 +174,10 @@ export class Connections implements Scheduler {
     exchange: Exchange,
     sender: OutboxHost<Session>,
     host: ConnectionHost,
+    persistence: Persistence,
   ) {
     this.#options = options;
+    this.#persistence = persistence;
     this.#outlet = outlet;
     this.#exchange = exchange;
     this.#sender = sender;
@@ -198,12 +210,16 @@ export class Connections implements Scheduler {
 
   /** When something is due next, `undefined` for never. */
   nextTimeout(): Millis | undefined {
-    return earliest(this.#deadlines.next, this.#prompts.nextTimeout());
+    return earliest(
+      this.#nextExpiry(),
+      earliest(this.#deadlines.next, this.#prompts.nextTimeout()),
+    );
   }
 
   /** Does what is due by `now`. */
   handleTimeout(now: Millis): void {
     this.#prompts.handleTimeout(now);
+    while ((this.#nextExpiry() ?? Infinity) <= now) this.#expire();
     for (let due; (due = this.#deadlines.take(now)) !== undefined;) {
       this.#handleSessionTimeout(now, due);
     }
@@ -306,11 +322,14 @@ export class Connections implements Scheduler {
   ): void {
     const peer = session.peer!;
     this.#prompts.end(peer);
-    this.#outlet.sendPacket(peer, { type: "DISCONNECT", duration: undefined });
-    if (duration !== undefined && duration > 0) {
+    const isSleep = duration !== undefined && duration > 0;
+    const answer = { type: "DISCONNECT", duration: undefined } as const;
+    this.#outlet.sendPacket(peer, answer, isSleep);
+    if (isSleep) {
       session.outbox.close();
       this.#apply(session, "DISCONNECT with Duration");
       session.supervise(now, this.#toleratedMs(duration));
+      this.#keep(session);
       return this.schedule(session);
     }
     this.#apply(session, "DISCONNECT");
@@ -412,6 +431,10 @@ export class Connections implements Scheduler {
     if (strict && [...clientId].length > STRICT_CLIENT_ID) return "clientId";
     if (duration === 0 && requireKeepAlive) return "keepAlive";
     const session = this.#byClient.get(clientId);
+    if (!this.#persistence.mayPromise) {
+      // Nor can it be promised that what was kept is forgotten.
+      if (!packet.cleanSession || session?.keeper !== undefined) return "store";
+    }
     const hasPlace = session !== undefined || !this.#isFull() ||
       this.#expired(now) !== undefined;
     return hasPlace && !this.#isCrowded(peer, session) ? undefined : "clients";
@@ -421,10 +444,28 @@ export class Connections implements Scheduler {
     return this.#byClient.size >= this.#options.maxClients;
   }
 
+  /** When the session that has been away for longest goes by itself. */
+  #nextExpiry(): Millis | undefined {
+    const { sessionExpiryMs } = this.#options;
+    if (sessionExpiryMs === undefined) return undefined;
+    for (const { leftAt } of this.#away) return leftAt + sessionExpiryMs;
+    return undefined;
+  }
+
+  /** Lets the session go that has been away for longest. */
+  #expire(): void {
+    for (const session of this.#away) {
+      const { clientId } = session;
+      this.#counts.expired++;
+      this.#outlet.trace({ type: "expire", clientId });
+      return this.#remove(session);
+    }
+  }
+
   /** The session that may go for a new client, `undefined` for none. */
   #expired(now: Millis): Session | undefined {
     const [oldest] = this.#away;
-    const { sessionExpiryMs } = this.#options;
+    const { sessionExpiryMs = AWAY_MS } = this.#options;
     return oldest !== undefined && now - oldest.leftAt >= sessionExpiryMs
       ? oldest
       : undefined;
@@ -521,6 +562,7 @@ export class Connections implements Scheduler {
       duration,
     });
     this.#sendConnack(peer, RETURN_CODE.accepted);
+    this.#keep(session);
     session.outbox.open(now);
     this.schedule(session);
     // Who had the address cannot be there any more.
@@ -543,15 +585,50 @@ export class Connections implements Scheduler {
   }
 
   #begin(now: Millis, clientId: string): Session {
-    const expired = this.#isFull() ? this.#expired(now) : undefined;
-    if (expired !== undefined) {
-      this.#counts.expired++;
-      this.#remove(expired);
-    }
+    if (this.#isFull() && this.#expired(now) !== undefined) this.#expire();
+    return this.#add(clientId);
+  }
+
+  #add(clientId: string): Session {
     const session = new Session(clientId, this.#options, this.#sender, this);
     this.#byClient.set(clientId, session);
     this.#maximum = Math.max(this.#maximum, this.#byClient.size);
     return session;
+  }
+
+  /** Tells what became of a session, if it is to outlive the process. */
+  #keep(session: Session): void {
+    if (session.keeper !== undefined) return session.tell();
+    if (!this.#persistence.isOn || !session.isToBeKept) return;
+    session.keep(new SessionKeeper(this.#persistence, ++this.#lastNumber));
+  }
+
+  /**
+   * Takes a session that was kept, whatever the limits. Its parts follow.
+   *
+   * @param will its will, if it has one
+   */
+  restore(
+    now: Millis,
+    record: SessionRecord,
+    will: Will | undefined,
+  ): Session {
+    const { session: number, clientId, peer } = record;
+    this.#lastNumber = Math.max(this.#lastNumber, number);
+    const session = this.#add(clientId);
+    const keeper = new SessionKeeper(this.#persistence, number);
+    session.restore(now, record, keeper, will);
+    if (!session.isConnected || peer === undefined) this.#away.add(session);
+    else this.#attach(session, peerFrom(peer));
+    return session;
+  }
+
+  /** Goes on with those who were connected, once all of them have been restored. */
+  handleRestored(now: Millis): void {
+    for (const session of this.#byClient.values()) {
+      if (session.state === "active") session.outbox.open(now);
+      this.schedule(session);
+    }
   }
 
   /** A client goes on from another address, as NAT may have it. */
@@ -563,6 +640,7 @@ export class Connections implements Scheduler {
     this.#byPeer.delete(from.key);
     this.#attach(session, peer);
     this.#counts.moved++;
+    this.#keep(session);
     const { clientId } = session;
     this.#outlet.trace({ type: "move", clientId, from, peer });
     // What was under way went to where it is no more.
@@ -572,6 +650,8 @@ export class Connections implements Scheduler {
   }
 
   #handleSessionTimeout(now: Millis, session: Session): void {
+    session.outbox.expire(now);
+    if (!session.isConnected && session.isBlank) return this.#remove(session);
     if (session.isSilent(now)) return this.#lose(now, session, "silence");
     if (!session.outbox.handleTimeout(now)) {
       if (session.state !== "awake") {
@@ -606,9 +686,12 @@ export class Connections implements Scheduler {
     if (session.isClean || session.isBlank) return this.#remove(session);
     session.leftAt = now;
     this.#away.add(session);
+    this.#keep(session);
+    this.schedule(session);
   }
 
   #remove(session: Session): void {
+    this.#deadlines.delete(session);
     this.#forget(session);
     this.#away.delete(session);
     this.#byClient.delete(session.clientId);
@@ -641,6 +724,7 @@ export class Connections implements Scheduler {
   }
 
   #forget(session: Session): void {
+    session.unkeep();
     for (const filter of session.subscriptions.keys()) {
       this.#exchange.unsubscribe(filter, session);
     }
@@ -673,6 +757,14 @@ export class Connections implements Scheduler {
     const { tolerance } = this.#options;
     return Math.round(duration * 1_000 * (duration > 60 ? tolerance : 1.5));
   }
+}
+
+/** Where a client was when that was kept. */
+function peerFrom({ hostname, port, wirelessNodeId }: PeerRecord): Peer {
+  const peer = peerOf(hostname, port);
+  return wirelessNodeId === undefined
+    ? peer
+    : nodePeerOf(peer, { wirelessNodeId });
 }
 
 /** Whether two CONNECTs ask for the same thing for the same client. */

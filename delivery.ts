@@ -36,6 +36,7 @@ const LOSSES: Readonly<Record<LossReason, true>> = {
   topicRefused: true,
   messageRefused: true,
   topicIds: true,
+  expired: true,
 };
 
 /** Sends to the clients of one gateway. */
@@ -71,7 +72,14 @@ export class Delivery implements OutboxHost<Session> {
       this.#delivered++;
       this.#deliveredOctets += publish.message.payload.length;
     }
-    this.#outlet.sendMessage(peer, "PUBLISH", this.#write(publish));
+    // At QoS 2 it must be known again under its msgId, whatever happens.
+    const isPromise = publish.qos === 2;
+    this.#outlet.sendMessage(
+      peer,
+      "PUBLISH",
+      this.#write(publish),
+      isPromise,
+    );
     return true;
   }
 

@@ -60,6 +60,10 @@ export function describeEvent(event: RouterEvent): string {
       return `Published the will of "${event.clientId}" to "${event.topicName}"`;
     case "lose":
       return `"${event.clientId}" does not get a message of "${event.topicName}": ${event.reason}`;
+    case "expire":
+      return `Forgot the session of "${event.clientId}": it was away for too long`;
+    case "store":
+      return `The store is ${event.state}`;
     default:
       return event satisfies never;
   }

@@ -11,6 +11,7 @@ import type { ForgetReason } from "./history.ts";
 import type { Peer } from "./message.ts";
 import type { LossReason } from "./outbox.ts";
 import { RETURN_CODE } from "./packet.ts";
+import type { StoreState } from "./persistence.ts";
 import type { SessionEvent } from "./session.ts";
 
 /** Why a datagram or a classic subscription got no answer, and what that means. */
@@ -37,6 +38,10 @@ export const DROP_REASONS = {
   unexpected: "nobody asked for it",
   /** A PUBLISH without connection that cannot be published. */
   qosMinusOne: "it cannot be published without a connection",
+  /** What was kept is being loaded. */
+  loading: "what was kept is still being loaded",
+  /** What it asks for cannot be kept at present. */
+  store: "what it asks for cannot be kept at present",
   /** It breaks a rule that is usually overlooked. */
   strict: "it breaks a rule, and the rules are held strictly",
 } as const;
@@ -76,6 +81,10 @@ export const REFUSALS = {
   memory: [RETURN_CODE.congestion, "there is no memory left for it"],
   /** Nothing further can be retained. */
   retained: [RETURN_CODE.congestion, "there is no room to retain it"],
+  /** What was kept is being loaded. */
+  loading: [RETURN_CODE.congestion, "what was kept is still being loaded"],
+  /** What it asks for cannot be kept at present. */
+  store: [RETURN_CODE.congestion, "what it asks for cannot be kept at present"],
   /** The client has too many QoS 2 messages that it does not release. */
   unreleased: [RETURN_CODE.congestion, "too many PUBREL are outstanding"],
 } as const satisfies Record<string, readonly [number, string]>;
@@ -98,7 +107,9 @@ export type RouterEvent =
   | MoveEvent
   | RegisterEvent
   | WillEvent
-  | LoseEvent;
+  | LoseEvent
+  | ExpireEvent
+  | StoreEvent;
 
 /** A publish was accepted. */
 export interface PublishEvent {
@@ -258,4 +269,20 @@ export interface LoseEvent {
   readonly topicName: string;
   /** Why. */
   readonly reason: LossReason;
+}
+
+/** A client was away for too long, and its session is forgotten. */
+export interface ExpireEvent {
+  /** Which event this is. */
+  readonly type: "expire";
+  /** Who. */
+  readonly clientId: string;
+}
+
+/** It is different with the store. */
+export interface StoreEvent {
+  /** Which event this is. */
+  readonly type: "store";
+  /** How it is now. */
+  readonly state: StoreState;
 }

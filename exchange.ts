@@ -18,12 +18,13 @@ import type {
   TopicFilter,
   TopicName,
 } from "./message.ts";
+import type { Kept, Persistence } from "./persistence.ts";
 import { RetainedMessages } from "./retained.ts";
 import { isSystem } from "./topics.ts";
 import { SubscriptionTrie } from "./trie.ts";
 
 /** Whoever can subscribe. */
-export interface Subscriber {
+export interface Subscriber extends Partial<Kept> {
   /** Which message it is to get next; set by {@linkcode Exchange}. */
   matchedBy: number;
   /** The highest QoS granted among the filters that match that message. */
@@ -54,7 +55,9 @@ export type AdmissionRefusal =
   /** No further message can be retained. */
   | "retained"
   /** A subscriber has no room for it. */
-  | "queue";
+  | "queue"
+  /** It would have to be kept, and cannot be at present. */
+  | "store";
 
 /**
  * The exchange of one broker.
@@ -88,6 +91,7 @@ export type AdmissionRefusal =
 export class Exchange {
   readonly #limits: ExchangeLimits;
   readonly #trie = new SubscriptionTrie<Subscriber, DeliveryQos>();
+  readonly #persistence: Persistence | undefined;
   readonly #retained: RetainedMessages;
   /** The broker's own: they are few, and take no place from anybody. */
   readonly #system = new RetainedMessages({
@@ -102,9 +106,11 @@ export class Exchange {
    * Starts without subscriptions or messages.
    *
    * @param limits how much is retained, and what a full queue means
+   * @param persistence where retained messages are kept
    */
-  constructor(limits: ExchangeLimits) {
+  constructor(limits: ExchangeLimits, persistence?: Persistence) {
     this.#limits = limits;
+    this.#persistence = persistence;
     this.#retained = new RetainedMessages(limits);
   }
 
@@ -149,6 +155,9 @@ export class Exchange {
    * @returns why it is refused, `undefined` when it is accepted
    */
   admit(message: Message): AdmissionRefusal | undefined {
+    if (this.#persistence?.mayPromise === false && this.#isToBeKept(message)) {
+      return "store";
+    }
     if (message.qos > 0 && this.#limits.overflow === "refuse") {
       let others = 0;
       for (const subscriber of this.#match(message.topicName)) {
@@ -157,14 +166,52 @@ export class Exchange {
       }
     }
     if (!message.retain) return undefined;
-    const retained = isSystem(message.topicName)
-      ? this.#system
-      : this.#retained;
-    if (message.payload.length === 0) {
-      retained.delete(message.topicName);
-      return undefined;
+    return this.retain(message) ? undefined : "retained";
+  }
+
+  /**
+   * Retains a message in the place of its topic's last one; an empty payload ends
+   * that.
+   *
+   * @returns `false` when there is no room
+   */
+  retain(message: Message): boolean {
+    const { topicName, payload, qos } = message;
+    if (isSystem(topicName)) {
+      if (payload.length > 0) return this.#system.set(message);
+      this.#system.delete(topicName);
+      return true;
     }
-    return retained.set(message) ? undefined : "retained";
+    if (payload.length === 0) {
+      if (!this.#retained.delete(topicName)) return true;
+      this.#persistence?.persist({ type: "retainedEnd", topicName });
+      return true;
+    }
+    if (!this.#retained.set(message)) return false;
+    const { payload: kept } = message; // its own by now
+    this.#persistence?.persist({
+      type: "retained",
+      topicName,
+      payload: kept,
+      qos,
+    });
+    return true;
+  }
+
+  /** Takes a retained message that was kept, whatever the limits. */
+  restore(message: Message): void {
+    this.#retained.restore(message);
+  }
+
+  /** Whether somebody is promised that a message outlives the process. */
+  #isToBeKept(message: Message): boolean {
+    const { topicName, qos, retain } = message;
+    if (isSystem(topicName)) return false;
+    if (retain) return true;
+    if (qos === 0) return false;
+    return this.#match(topicName).some(({ keeper, matchedQos }) =>
+      keeper !== undefined && matchedQos > 0
+    );
   }
 
   /**

@@ -21,21 +21,24 @@ import { Discovery, type DiscoveryOptions } from "./discovery.ts";
 import type { Exchange } from "./exchange.ts";
 import { isNodePeer, nodePeerOf } from "./forwarder.ts";
 import { MalformedPacketError, type Peer, peerOf } from "./message.ts";
-import { decodePacket } from "./mqttsn.ts";
+import { decodePacket, encodePacket } from "./mqttsn.ts";
 import { type Outlet, zeros } from "./outlet.ts";
 import {
   type MqttSnPacket,
   MSG_TYPE,
   type MsgType,
+  RETURN_CODE,
   type SearchGw,
 } from "./packet.ts";
+import type { Persistence } from "./persistence.ts";
 import {
   type PublicationHost,
   type PublicationOptions,
   Publications,
   type PublicationStats,
 } from "./publications.ts";
-import type { Session } from "./session.ts";
+import type { SessionRecord } from "./records.ts";
+import type { Session, Will } from "./session.ts";
 import {
   type SubscriptionHost,
   type SubscriptionOptions,
@@ -93,6 +96,7 @@ export class Gateway {
   readonly #publications: Publications;
   readonly #delivery: Delivery;
   readonly #discovery: Discovery;
+  readonly #persistence: Persistence;
   readonly #disconnects: Allowances;
   readonly #broadcasts = new Allowances({
     allowance: BROADCAST_BURST,
@@ -110,14 +114,17 @@ export class Gateway {
    * @param outlet the way out
    * @param exchange where messages meet subscriptions
    * @param host the broker's core
+   * @param persistence where sessions are kept
    */
   constructor(
     options: GatewayOptions,
     outlet: Outlet,
     exchange: Exchange,
     host: GatewayHost,
+    persistence: Persistence,
   ) {
     this.#outlet = outlet;
+    this.#persistence = persistence;
     this.#isStrict = options.strict;
     this.#framing = { lenient: options.ignoreTail };
     this.#disconnects = new Allowances({
@@ -128,7 +135,13 @@ export class Gateway {
     });
     this.#discovery = new Discovery(options);
     this.#subscriptions = new Subscriptions(options, outlet, exchange, host);
-    this.#publications = new Publications(options, outlet, exchange, host);
+    this.#publications = new Publications(
+      options,
+      outlet,
+      exchange,
+      host,
+      persistence,
+    );
     this.#delivery = new Delivery(options.maxPacket, outlet, exchange);
     this.#connections = new Connections(
       options,
@@ -136,6 +149,7 @@ export class Gateway {
       exchange,
       this.#delivery,
       this.#publications,
+      persistence,
     );
   }
 
@@ -146,15 +160,17 @@ export class Gateway {
 
   /** When something is due next, `undefined` for never. */
   nextTimeout(): Millis | undefined {
-    return earliest(
-      this.#discovery.nextTimeout(),
-      this.#connections.nextTimeout(),
-    );
+    const discovery = this.#discovery.nextTimeout();
+    return this.#persistence.state === "loading"
+      ? discovery
+      : earliest(discovery, this.#connections.nextTimeout());
   }
 
   /** Does what is due by `now`. */
   handleTimeout(now: Millis): void {
-    this.#connections.handleTimeout(now);
+    if (this.#persistence.state !== "loading") {
+      this.#connections.handleTimeout(now);
+    }
     const advertise = this.#discovery.handleTimeout(now);
     if (advertise !== undefined) this.#outlet.broadcast(advertise, 0);
   }
@@ -169,6 +185,9 @@ export class Gateway {
       return this.#outlet.drop(peer, "malformed", error.message);
     }
     this.#received[packet.type]++;
+    if (this.#persistence.state === "loading") {
+      return this.#handleWhileLoading(now, peer, packet, bytes.length);
+    }
     // Whatever it is: its sender is alive.
     const session = this.#connections.hear(now, peer, packet.type);
     if (session === undefined) this.#handleStranger(now, peer, packet);
@@ -190,6 +209,112 @@ export class Gateway {
     };
   }
 
+  /** Takes a session that was kept; see {@linkcode Connections.restore}. */
+  restore(
+    now: Millis,
+    record: SessionRecord,
+    will: Will | undefined,
+  ): Session {
+    return this.#connections.restore(now, record, will);
+  }
+
+  /** Goes on with those who were connected, as all has been restored. */
+  handleRestored(now: Millis): void {
+    this.#connections.handleRestored(now);
+  }
+
+  /**
+   * Takes back what was to be sent and promises what cannot be kept: an
+   * acknowledgement becomes a refusal, all else is not sent. What it acknowledged
+   * has happened here nevertheless; so it is taken for a copy if it comes again.
+   */
+  handleUncommitted(peer: Peer, bytes: Uint8Array): void {
+    const packet = decodePacket(bytes);
+    switch (packet.type) {
+      case "ENCAPSULATED":
+        return this.handleUncommitted(nodePeerOf(peer, packet), packet.message);
+      case "CONNACK":
+      case "REGACK":
+      case "PUBACK":
+      case "SUBACK":
+      case "WILLTOPICRESP":
+      case "WILLMSGRESP": {
+        const returnCode = this.#outlet.refuse(peer, "store");
+        return this.#outlet.sendPacket(peer, { ...packet, returnCode });
+      }
+      case "PUBREC": {
+        const { msgId } = packet;
+        this.#connections.at(peer)?.received.refuse(msgId);
+        const returnCode = this.#outlet.refuse(peer, "store");
+        return this.#outlet.sendPacket(peer, {
+          type: "PUBACK",
+          topicId: 0,
+          msgId,
+          returnCode,
+        });
+      }
+    }
+    this.#outlet.drop(peer, "store");
+  }
+
+  /** A message that comes before it is known who is connected. */
+  #handleWhileLoading(
+    now: Millis,
+    peer: Peer,
+    packet: MqttSnPacket,
+    asked: number,
+  ): void {
+    switch (packet.type) {
+      case "ENCAPSULATED":
+      case "SEARCHGW":
+      case "ADVERTISE":
+        return this.#handleAnybody(now, peer, packet, undefined);
+    }
+    const answer = refusalOf(packet);
+    // Nobody is known, and so nobody is sent more octets than came from there.
+    if (answer === undefined || encodePacket(answer).length > asked) {
+      return this.#outlet.drop(peer, "loading");
+    }
+    this.#outlet.refuse(peer, "loading");
+    this.#outlet.sendPacket(peer, answer);
+  }
+
+  /**
+   * Refuses what a client asks for if that would have to be kept and cannot be;
+   * what cannot be refused is left for it to ask again.
+   *
+   * @returns whether it was
+   */
+  #isRefusedByStore(
+    peer: Peer,
+    { keeper }: Session,
+    packet: MqttSnPacket,
+  ): boolean {
+    if (this.#persistence.mayPromise) return false;
+    switch (packet.type) {
+      case "DISCONNECT":
+        if ((packet.duration ?? 0) === 0) return false;
+        break; // who sleeps is kept
+      case "REGISTER":
+      case "SUBSCRIBE":
+      case "UNSUBSCRIBE":
+      case "PUBREL":
+      case "WILLTOPICUPD":
+      case "WILLMSGUPD":
+        if (keeper === undefined) return false;
+        break;
+      default:
+        return false; // CONNECT and PUBLISH depend on more
+    }
+    const answer = refusalOf(packet);
+    if (answer === undefined) this.#outlet.drop(peer, "store");
+    else {
+      this.#outlet.refuse(peer, "store");
+      this.#outlet.sendPacket(peer, answer);
+    }
+    return true;
+  }
+
   /** A message of a client that is connected. */
   #handleClient(
     now: Millis,
@@ -197,6 +322,7 @@ export class Gateway {
     session: Session,
     packet: MqttSnPacket,
   ): void {
+    if (this.#isRefusedByStore(peer, session, packet)) return;
     switch (packet.type) {
       case "PUBLISH":
         if (packet.qos === -1) break; // as from anyone
@@ -355,5 +481,33 @@ export class Gateway {
     if (!this.#isStrict || msgId !== 0) return false;
     this.#outlet.drop(peer, "strict", `A msgId of 0 in ${type}`);
     return true;
+  }
+}
+
+/** What tells congestion to who sent a message, `undefined` where nothing does. */
+function refusalOf(packet: MqttSnPacket): MqttSnPacket | undefined {
+  const returnCode = RETURN_CODE.congestion;
+  switch (packet.type) {
+    case "CONNECT":
+      return { type: "CONNACK", returnCode };
+    case "REGISTER": {
+      const { msgId } = packet;
+      return { type: "REGACK", topicId: 0, msgId, returnCode };
+    }
+    case "PUBLISH": {
+      const { topicId, msgId, qos } = packet;
+      if (qos <= 0) return undefined;
+      return { type: "PUBACK", topicId, msgId, returnCode };
+    }
+    case "SUBSCRIBE": {
+      const { msgId } = packet;
+      return { type: "SUBACK", qos: 0, topicId: 0, msgId, returnCode };
+    }
+    case "WILLTOPICUPD":
+      return { type: "WILLTOPICRESP", returnCode };
+    case "WILLMSGUPD":
+      return { type: "WILLMSGRESP", returnCode };
+    default:
+      return undefined;
   }
 }

@@ -10,6 +10,7 @@
  */
 
 import { type ClassicTopic, MAX_DATAGRAM } from "./message.ts";
+import type { Persistence } from "./persistence.ts";
 import { utf8Length } from "./utf8.ts";
 
 /** How much is kept. */
@@ -50,10 +51,12 @@ interface History {
 interface Datum {
   readonly text: string;
   readonly octets: number;
+  /** Counts up, over all topics. */
+  readonly seq: number;
 }
 
 /** Stands where a datum was, so that its text can go. */
-const FORGOTTEN: Datum = { text: "", octets: 0 };
+const FORGOTTEN: Datum = { text: "", octets: 0, seq: 0 };
 
 /** What the engine needs around a text, roughly: a small datum costs more. */
 const OVERHEAD = 96;
@@ -77,19 +80,27 @@ const OVERHEAD = 96;
 export class Histories {
   readonly #limits: HistoryLimits;
   readonly #onForget: ForgetListener;
+  readonly #persistence: Persistence | undefined;
   /** In the order of their last publish, so that the first is the first to go. */
   readonly #histories = new Map<ClassicTopic, History>();
   #memory = 0;
+  #lastSeq = 0;
 
   /**
    * Starts without any history.
    *
    * @param limits how much is kept
    * @param onForget is told what is forgotten
+   * @param persistence where what is not forgotten outlives the process
    */
-  constructor(limits: HistoryLimits, onForget: ForgetListener) {
+  constructor(
+    limits: HistoryLimits,
+    onForget: ForgetListener,
+    persistence?: Persistence,
+  ) {
     this.#limits = limits;
     this.#onForget = onForget;
+    this.#persistence = persistence;
   }
 
   /** Topics that have a history. */
@@ -138,6 +149,20 @@ export class Histories {
     if (octets > MAX_DATAGRAM) {
       throw new RangeError(`Cannot keep a datum of ${octets} octets`);
     }
+    const seq = ++this.#lastSeq;
+    this.#persistence?.persistLoosely({ type: "datum", seq, topicName, text });
+    this.#add(topicName, { text, octets, seq });
+    return octets;
+  }
+
+  /** Takes a datum that was kept; they come in the order of their numbers. */
+  restore(topicName: ClassicTopic, text: string, seq: number): void {
+    this.#lastSeq = seq;
+    this.#add(topicName, { text, octets: utf8Length(text), seq });
+  }
+
+  #add(topicName: ClassicTopic, datum: Datum): void {
+    const { octets } = datum;
     const history = this.#histories.get(topicName) ??
       { data: [], first: 0, octets: -1 };
     // Away and back: to the end of the order in which histories are forgotten.
@@ -146,11 +171,10 @@ export class Histories {
     this.#makeRoom(cost);
     this.#histories.set(topicName, history);
 
-    history.data.push({ text, octets });
+    history.data.push(datum);
     history.octets += octets + 1;
     this.#memory += cost;
     this.#shorten(topicName, history);
-    return octets;
   }
 
   /** Forgets a history's oldest data, as many as its limits ask. */
@@ -159,12 +183,14 @@ export class Histories {
     const { data } = history;
     const before = history.first;
     let reason: ForgetReason | undefined;
+    let last = 0;
     while (history.first < data.length - 1) {
       if (data.length - history.first > most) reason = "count";
       else if (history.octets > MAX_DATAGRAM) reason = "datagram";
       else if (this.#memory > maxMemory) reason = "memory";
       else break;
-      const { octets } = data[history.first]!;
+      const { octets, seq } = data[history.first]!;
+      last = seq;
       history.octets -= octets + 1;
       this.#memory -= octets + OVERHEAD;
       data[history.first++] = FORGOTTEN;
@@ -175,6 +201,16 @@ export class Histories {
       data.splice(0, history.first);
       history.first = 0;
     }
+    this.#forget(topicName, last, reason, count);
+  }
+
+  #forget(
+    topicName: ClassicTopic,
+    seq: number,
+    reason: ForgetReason,
+    count: number,
+  ): void {
+    this.#persistence?.persistLoosely({ type: "datumEnd", topicName, seq });
     this.#onForget(topicName, reason, count);
   }
 
@@ -189,7 +225,7 @@ export class Histories {
       const count = data.length - first;
       this.#memory -= costOf(topicName) +
         octets - (count - 1) + count * OVERHEAD;
-      this.#onForget(topicName, "memory", count);
+      this.#forget(topicName, data.at(-1)!.seq, "memory", count);
     }
   }
 }

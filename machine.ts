@@ -7,7 +7,8 @@
  * The order of calls: any `handle*` (or a command of the machine's own), then
  * `pollEffect` until it answers `undefined`, then `nextTimeout` to arm the one
  * timer. Effects are carried out in the order in which they are polled: it is
- * part of the contract.
+ * part of the contract. What is to be persisted comes first, and a promise may
+ * leave only when that has been.
  *
  * @module
  */
@@ -26,6 +27,11 @@ export interface SendEffect {
   readonly peer: Peer;
   /** The whole datagram. */
   readonly bytes: Uint8Array;
+  /**
+   * Whether it tells its peer to rely on something: it must not leave before all
+   * that was persisted until then has been.
+   */
+  readonly isPromise: boolean;
 }
 
 /**
@@ -41,6 +47,17 @@ export interface BroadcastEffect {
   readonly radius: number;
 }
 
+/**
+ * Something has changed that is to outlive the process. All that changed in one
+ * call of the machine comes before all else that follows from that call.
+ */
+export interface PersistEffect<Change> {
+  /** Which effect this is. */
+  readonly type: "persist";
+  /** What has changed. */
+  readonly change: Change;
+}
+
 /** Something happened that a log, a counter or a waiting caller wants to know. */
 export interface TraceEffect<Event> {
   /** Which effect this is. */
@@ -49,11 +66,25 @@ export interface TraceEffect<Event> {
   readonly event: Event;
 }
 
-/** What a machine asks of its shell. */
-export type Effect<Event> = SendEffect | BroadcastEffect | TraceEffect<Event>;
+/**
+ * What a machine asks of its shell.
+ *
+ * @typeParam Event what it tells
+ * @typeParam Change what it persists; nothing unless it says so
+ */
+export type Effect<Event, Change = never> =
+  | SendEffect
+  | BroadcastEffect
+  | TraceEffect<Event>
+  | ([Change] extends [never] ? never : PersistEffect<Change>);
 
-/** A protocol machine, without input or output of its own. */
-export interface Machine<Event> {
+/**
+ * A protocol machine, without input or output of its own.
+ *
+ * @typeParam Event what it tells
+ * @typeParam Change what it persists; nothing unless it says so
+ */
+export interface Machine<Event, Change = never> {
   /**
    * Takes one datagram. The octets are only read during the call: the caller
    * may reuse their buffer afterwards. Never throws, whatever the octets.
@@ -64,7 +95,7 @@ export interface Machine<Event> {
   /** The earliest moment at which something is due, `undefined` for none. */
   nextTimeout(): Millis | undefined;
   /** The next effect in order, `undefined` when there is none left. */
-  pollEffect(): Effect<Event> | undefined;
+  pollEffect(): Effect<Event, Change> | undefined;
 }
 
 /**
@@ -81,13 +112,24 @@ export interface Machine<Event> {
  * assertEquals(effects.poll(), undefined);
  * ```
  */
-export class EffectQueue<Event> {
-  #effects: Effect<Event>[] = [];
+export class EffectQueue<Event, Change = never> {
+  readonly #changes: PersistEffect<Change>[] = [];
+  #nextChange = 0;
+  readonly #effects: (SendEffect | BroadcastEffect | TraceEffect<Event>)[] = [];
   #next = 0;
 
-  /** Adds a datagram to send. */
-  send(peer: Peer, bytes: Uint8Array): void {
-    this.#effects.push({ type: "send", peer, bytes });
+  /** Adds a change to persist: it goes before all that is no change. */
+  persist(change: Change): void {
+    this.#changes.push({ type: "persist", change });
+  }
+
+  /**
+   * Adds a datagram to send.
+   *
+   * @param isPromise whether its peer relies on what was persisted until now
+   */
+  send(peer: Peer, bytes: Uint8Array, isPromise = false): void {
+    this.#effects.push({ type: "send", peer, bytes, isPromise });
   }
 
   /** Adds a datagram to broadcast. */
@@ -100,8 +142,14 @@ export class EffectQueue<Event> {
     this.#effects.push({ type: "trace", event });
   }
 
-  /** Takes the oldest effect out, `undefined` when there is none. */
-  poll(): Effect<Event> | undefined {
+  /** Takes the next effect out, `undefined` when there is none. */
+  poll(): Effect<Event, Change> | undefined {
+    if (this.#changes.length > 0) {
+      const change = this.#changes[this.#nextChange++];
+      if (change !== undefined) return change as Effect<Event, Change>;
+      this.#changes.length = 0;
+      this.#nextChange = 0;
+    }
     const effect = this.#effects[this.#next];
     if (effect === undefined) {
       this.#effects.length = 0;

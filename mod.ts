@@ -52,6 +52,7 @@ export {
   type Effect,
   EffectQueue,
   type Machine,
+  type PersistEffect,
   type SendEffect,
   type TraceEffect,
 } from "./machine.ts";
@@ -119,6 +120,28 @@ export {
   parseTopicName,
 } from "./topics.ts";
 export { describeDatagram, describePacket } from "./packet_text.ts";
+export type {
+  DatumEnd,
+  DatumRecord,
+  InFlightRecord,
+  PeerRecord,
+  QueuedEnd,
+  QueuedRecord,
+  ReceivedEnd,
+  ReceivedRecord,
+  RetainedEnd,
+  RetainedRecord,
+  SessionEnd,
+  SessionRecord,
+  StoreChange,
+  StoreRecord,
+  SubscriptionEnd,
+  SubscriptionRecord,
+  TopicIdEnd,
+  TopicIdRecord,
+  WillRecord,
+} from "./records.ts";
+export type { StoreState } from "./persistence.ts";
 export type { ForgetReason } from "./history.ts";
 export type { LossReason } from "./outbox.ts";
 export {
@@ -134,6 +157,7 @@ export {
   DROP_REASONS,
   type DropEvent,
   type DropReason,
+  type ExpireEvent,
   type ForgetEvent,
   type HoldEvent,
   type LoseEvent,
@@ -145,6 +169,7 @@ export {
   type RegisterEvent,
   type RouterEvent,
   type SessionStateEvent,
+  type StoreEvent,
   type SubscribeEvent,
   type UnsubscribeEvent,
   type WillEvent,

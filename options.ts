@@ -45,11 +45,17 @@ export interface RouterOptions {
   /** Those connected from one address beyond this machine. Default 1,000. */
   readonly maxClientsPerSource?: number;
   /**
-   * Seconds that a client may be away before its kept session goes for a new
-   * client, where there are as many as there may be; 0 or more. Default 86,400, a
-   * day.
+   * Seconds that a client may be away before its kept session is forgotten; 0 or
+   * more. Default: it is kept until its place is needed for a new client, and it
+   * was away for a day.
    */
   readonly sessionExpiry?: number;
+  /**
+   * Seconds that a message may wait for a client before it is forgotten; 1 or
+   * more. Default: for ever. What is under way already, and what is retained, is
+   * not forgotten.
+   */
+  readonly messageExpiry?: number;
   /** Messages that wait for one client; 1 or more. Default 1,000. */
   readonly maxQueue?: number;
   /** Subscriptions of one client; 1 or more. Default 1,000. */
@@ -115,6 +121,11 @@ export interface RouterOptions {
   readonly allowMove?: boolean;
   /** Whether octets behind an MQTT-SN message are ignored. Default false. */
   readonly ignoreTail?: boolean;
+  /**
+   * Whether there is a store: what must outlive the process is told by effects,
+   * and nothing is promised before `handleRestored` was called. Default false.
+   */
+  readonly isDurable?: boolean;
   /** What `$SYS/broker/version` says. Default `unknown`. */
   readonly version?: string;
 }
@@ -132,7 +143,8 @@ export const LIMITS = {
   maxSources: [10_000, 1, Infinity],
   maxClients: [10_000, 1, Infinity],
   maxClientsPerSource: [1_000, 1, Infinity],
-  sessionExpiry: [86_400, 0, Infinity],
+  sessionExpiry: [Infinity, 0, Infinity],
+  messageExpiry: [Infinity, 1, Infinity],
   maxQueue: [1_000, 1, Infinity],
   maxSubscriptions: [1_000, 1, Infinity],
   maxTopicIds: [10_000, 1, MAX_TOPIC_ID],
@@ -163,6 +175,10 @@ export function limitsFrom(options: RouterOptions): Limits {
     const name = key as keyof Limits;
     const [usual, least, most] = LIMITS[name];
     const value = options[name] ?? usual;
+    if (value === usual) {
+      limits[name] = value;
+      continue;
+    }
     if (!Number.isSafeInteger(value) || value < least || value > most) {
       const range = most === Infinity
         ? `${least} or more`

@@ -18,6 +18,8 @@ import type { Budget } from "./budget.ts";
 import type { Millis } from "./clock.ts";
 import type { DeliveryQos, Message, TopicFilter } from "./message.ts";
 import { RETURN_CODE, type TopicAck } from "./packet.ts";
+import type { Kept, SessionKeeper } from "./persistence.ts";
+import type { QueuedRecord } from "./records.ts";
 import type { TopicAlias, TopicEntry, TopicIds } from "./topic_ids.ts";
 
 /** Why a client does not get a message. */
@@ -33,7 +35,9 @@ export type LossReason =
   /** The client refused the message. */
   | "messageRefused"
   /** The client's table of topic ids is full. */
-  | "topicIds";
+  | "topicIds"
+  /** It has waited for longer than a message may. */
+  | "expired";
 
 /** What makes room when too much waits for a client. */
 export type Overflow =
@@ -52,6 +56,8 @@ export interface OutboxLimits {
   readonly retryMs: Millis;
   /** How often it is sent again; 0 or more. */
   readonly retries: number;
+  /** How long a message may wait, in milliseconds; `Infinity` for ever. */
+  readonly messageExpiryMs: Millis;
   /** Memory for one client's messages, in octets, estimated. */
   readonly maxQueueOctets: number;
   /** The memory that all outboxes share. */
@@ -59,9 +65,11 @@ export interface OutboxLimits {
 }
 
 /** Whose outbox it is. */
-export interface OutboxOwner {
+export interface OutboxOwner extends Kept {
   /** The client's topic ids. */
   readonly topicIds: TopicIds;
+  /** Is told that what is retained for a subscription has been delivered. */
+  handleRetainedDone(filter: TopicFilter): void;
 }
 
 /** How an outbox reaches its client, and whom it tells. */
@@ -107,6 +115,10 @@ interface Queued {
   readonly message: Message;
   readonly qos: DeliveryQos;
   readonly retain: boolean;
+  /** When it came. */
+  readonly at: Millis;
+  /** Under which number it is kept; 0 if it is not. */
+  seq: number;
   /** Whose retained message it is, if it is one. */
   readonly filter?: TopicFilter | undefined;
 }
@@ -146,7 +158,7 @@ type Wait =
     retryAt: Millis;
     triesLeft: number;
   }
-  /** A burst of retained messages has left, and others want a moment. */
+  /** Others want a moment, or what comes next cannot be kept at present. */
   | { readonly kind: "pause"; readonly retryAt: Millis };
 
 const NOTHING = { kind: "nothing" } as const;
@@ -159,6 +171,9 @@ const MAX_BURST = 100;
 
 /** And the pause until the next as many, in milliseconds. */
 const PAUSE_MS = 10;
+
+/** Until it is looked again whether what comes next can be kept. */
+const STORE_PAUSE_MS = 1_000;
 
 /** More than waited at the start that one awakening may deliver. */
 const AWAKE_MARGIN = 100;
@@ -184,6 +199,8 @@ export class Outbox<Owner extends OutboxOwner> {
   #current: InFlight | undefined;
   #wait: Wait = NOTHING;
   #lastMsgId = 0;
+  /** The number of the last message that was kept. */
+  #lastSeq = 0;
 
   /**
    * Starts empty and closed.
@@ -221,6 +238,19 @@ export class Outbox<Owner extends OutboxOwner> {
   /** When it will send again, `undefined` when nothing is awaited. */
   get retryAt(): Millis | undefined {
     return this.#wait.kind === "nothing" ? undefined : this.#wait.retryAt;
+  }
+
+  /** When the message that has waited longest has waited too long. */
+  get expiresAt(): Millis {
+    const oldest = this.#queue[0];
+    return oldest === undefined
+      ? Infinity
+      : oldest.at + this.#limits.messageExpiryMs;
+  }
+
+  /** Whether what is retained for a subscription has still to be delivered. */
+  isDelivering(filter: TopicFilter): boolean {
+    return this.#retained?.has(filter) ?? false;
   }
 
   /**
@@ -274,9 +304,23 @@ export class Outbox<Owner extends OutboxOwner> {
   ): void {
     if (qos === 0 && this.#sendAtOnce(message, retain)) return;
     if (!this.#makeRoom(message, qos)) return;
-    this.#queue.push({ message: message.keep(), qos, retain });
+    const queued: Queued = {
+      message: message.keep(),
+      qos,
+      retain,
+      at: now,
+      seq: 0,
+    };
+    this.#queue.push(queued);
     if (qos === 0) this.#atMostOnce++;
     this.#pump(now);
+    // Here and not before: what has left by now need not be kept, and what is
+    // under way has been told of with its msgId.
+    const { keeper } = this.#owner;
+    if (keeper === undefined) return;
+    const place = this.#queue.at(-1) === queued ? queued : this.#current;
+    if (place?.seq !== 0 || place.filter !== undefined) return;
+    this.#tell(keeper, place);
   }
 
   /**
@@ -296,6 +340,48 @@ export class Outbox<Owner extends OutboxOwner> {
   /** Forgets what is retained for a subscription that is no more. */
   dropRetained(filter: TopicFilter): void {
     this.#retained?.delete(filter);
+  }
+
+  /**
+   * Takes a message that was kept, whatever the limits. One that has a msgId was
+   * under way, and may have arrived.
+   */
+  restore(message: Message, record: QueuedRecord): void {
+    const { qos, retain, at, seq, msgId, isReleased } = record;
+    const queued: Queued = { message, qos, retain, at, seq };
+    this.#hold(costOf(message));
+    this.#lastSeq = Math.max(this.#lastSeq, seq);
+    if (msgId !== 0 && this.#current === undefined) {
+      this.#current = begun(queued, msgId, isReleased);
+      return;
+    }
+    this.#queue.push(queued);
+    if (qos === 0) this.#atMostOnce++;
+  }
+
+  /**
+   * Numbers what is sent from here on behind this: an answer to what was sent
+   * before the process ended shall not pass for one to what is sent now.
+   */
+  restoreMsgId(lastMsgId: number): void {
+    this.#lastMsgId = lastMsgId;
+  }
+
+  /** Tells all that is to be kept. */
+  keep(keeper: SessionKeeper): void {
+    const current = this.#current;
+    // What is retained is kept anyway, unless it is under way.
+    if (current?.filter === undefined || current.msgId !== 0) {
+      if (current !== undefined) this.#tell(keeper, current);
+    }
+    for (const queued of this.#queue) this.#tell(keeper, queued);
+  }
+
+  /** Lets go what has waited too long. */
+  expire(now: Millis): void {
+    while (this.expiresAt <= now) {
+      this.#drop(0, "expired");
+    }
   }
 
   /** Takes a REGACK; false when none is awaited under its msgId. */
@@ -353,7 +439,10 @@ export class Outbox<Owner extends OutboxOwner> {
       return true;
     }
     if (!this.#isAwaited("PUBREC", msgId)) return false;
-    this.#current!.isReleased = true;
+    if (!this.#mayPromise) return true; // the PUBLISH is sent again, and so is it
+    const current = this.#current!;
+    current.isReleased = true;
+    this.#owner.keeper?.putInFlight(current.seq, msgId, true);
     this.#wait = NOTHING;
     this.#pump(now);
     return true;
@@ -380,6 +469,11 @@ export class Outbox<Owner extends OutboxOwner> {
       this.#pump(now);
       return true;
     }
+    if (!this.#mayPromise && wait.kind !== "PUBACK") {
+      // It may not have been sent, nor may it be yet.
+      wait.retryAt = now + this.#limits.retryMs;
+      return true;
+    }
     if (wait.triesLeft === 0) {
       this.#wait = NOTHING;
       if (!this.#current!.isCongested) return false;
@@ -395,9 +489,13 @@ export class Outbox<Owner extends OutboxOwner> {
   /** Sends again at once what is unanswered: the client asks for it. */
   remind(now: Millis): void {
     const wait = this.#wait;
-    if (wait.kind !== "nothing" && wait.kind !== "pause") {
-      this.#resend(now, wait);
-    }
+    if (wait.kind === "nothing" || wait.kind === "pause") return;
+    if (this.#mayPromise || wait.kind === "PUBACK") this.#resend(now, wait);
+  }
+
+  /** Whether what is told of this client now is kept, or need not be. */
+  get #mayPromise(): boolean {
+    return this.#owner.keeper?.mayPromise ?? true;
   }
 
   #resend(now: Millis, wait: Extract<Wait, { msgId: number }>): void {
@@ -456,8 +554,11 @@ export class Outbox<Owner extends OutboxOwner> {
   #pump(now: Millis): void {
     let burst = 0;
     while (this.#isOpen && this.#left > 0 && this.#wait.kind === "nothing") {
-      const current = this.#current ??= this.#takeNext();
+      const current = this.#current ??= this.#takeNext(now);
       if (current === undefined) return;
+      if (!this.#mayPromise && this.#isPromised(current)) {
+        return this.#postpone(now);
+      }
       if (current.isReleased) {
         this.#host.sendPubrel(this.#owner, current.msgId);
         return this.#expect(now, "PUBCOMP", current.msgId);
@@ -468,6 +569,19 @@ export class Outbox<Owner extends OutboxOwner> {
       if (this.#wait.kind !== "nothing") return;
       this.#wait = { kind: "pause", retryAt: now + PAUSE_MS };
     }
+  }
+
+  /** Whether the next step of a delivery has to be kept before it is made. */
+  #isPromised({ qos, message }: InFlight): boolean {
+    const known = this.#owner.topicIds.get(message.topicName);
+    return qos === 2 ||
+      (known?.alias === undefined && !(known?.isKnown ?? false));
+  }
+
+  /** Nothing is sent until it can be kept; who is awake need not wait for it. */
+  #postpone(now: Millis): void {
+    if (this.#left !== Infinity) this.#left = 0;
+    else this.#wait = { kind: "pause", retryAt: now + STORE_PAUSE_MS };
   }
 
   /** Registers the topic, or publishes. */
@@ -481,7 +595,11 @@ export class Outbox<Owner extends OutboxOwner> {
       : known;
     if (entry === undefined) {
       // Nor would there be an id for the rest of what is retained.
-      if (current.filter !== undefined) this.dropRetained(current.filter);
+      const { filter } = current;
+      if (filter !== undefined && this.isDelivering(filter)) {
+        this.dropRetained(filter);
+        this.#owner.handleRetainedDone(filter);
+      }
       return this.#lose("topicIds");
     }
     current.entry = entry;
@@ -494,6 +612,7 @@ export class Outbox<Owner extends OutboxOwner> {
     }
     if (current.qos > 0 && current.msgId === 0) {
       current.msgId = this.#nextMsgId();
+      this.#keepInFlight(current);
     }
     const { alias, topicId } = entry;
     current.topicIdType = alias === undefined ? "normal" : alias.topicIdType;
@@ -548,44 +667,32 @@ export class Outbox<Owner extends OutboxOwner> {
     return "msgId" in wait && wait.kind === kind && wait.msgId === msgId;
   }
 
-  #takeNext(): InFlight | undefined {
-    const next = this.#takeQueued();
-    if (next === undefined) return undefined;
-    return {
-      message: next.message,
-      qos: next.qos,
-      retain: next.retain,
-      filter: next.filter,
-      msgId: 0,
-      wasSent: false,
-      isReleased: false,
-      entry: undefined,
-      topicIdType: "normal",
-      topicId: 0,
-      repairs: 0,
-      isCongested: false,
-    };
+  #takeNext(now: Millis): InFlight | undefined {
+    const next = this.#takeQueued(now);
+    return next === undefined ? undefined : begun(next, 0, false);
   }
 
-  #takeQueued(): Queued | undefined {
-    const retained = this.#takeRetained();
+  #takeQueued(now: Millis): Queued | undefined {
+    const retained = this.#takeRetained(now);
     if (retained !== undefined) return retained;
+    this.expire(now);
     const next = this.#queue.shift();
     if (next?.qos === 0) this.#atMostOnce--;
     return next;
   }
 
-  #takeRetained(): Queued | undefined {
+  #takeRetained(now: Millis): Queued | undefined {
     if (this.#retained === undefined) return undefined;
     for (const [filter, { messages, granted }] of this.#retained) {
       const { value: message } = messages.next();
       if (message === undefined) {
         this.#retained.delete(filter);
+        this.#owner.handleRetainedDone(filter);
         continue;
       }
       this.#hold(costOf(message));
       const qos = granted < message.qos ? granted : message.qos;
-      return { message, qos, retain: true, filter };
+      return { message, qos, retain: true, at: now, seq: 0, filter };
     }
     this.#retained = undefined;
     return undefined;
@@ -597,8 +704,42 @@ export class Outbox<Owner extends OutboxOwner> {
     this.#limits.queueBudget.charge(cost);
   }
 
+  /** Tells of the msgId of the delivery that is about to begin. */
+  #keepInFlight(current: InFlight): void {
+    const { keeper } = this.#owner;
+    if (keeper === undefined) return;
+    const { seq, msgId } = current;
+    if (seq === 0) this.#tell(keeper, current);
+    else keeper.putInFlight(seq, msgId, false);
+  }
+
+  /** Tells of a message, as one that was not told of before. */
+  #tell(keeper: SessionKeeper, place: Queued | InFlight): void {
+    const { message: { topicName, payload }, qos, retain, at } = place;
+    const { msgId, isReleased } = "msgId" in place ? place : NOT_BEGUN;
+    const seq = this.#lastSeq + 1;
+    const isKept = keeper.putQueued({
+      seq,
+      topicName,
+      payload,
+      qos,
+      retain,
+      at,
+      msgId,
+      isReleased,
+    });
+    place.seq = isKept ? seq : 0;
+    if (isKept) this.#lastSeq = seq;
+  }
+
+  /** Tells that a message that was told of has gone. */
+  #unkeep({ seq }: Queued): void {
+    if (seq !== 0) this.#owner.keeper?.endQueued(seq);
+  }
+
   /** The delivery under way is over. */
   #finish(): void {
+    this.#unkeep(this.#current!);
     this.#release(this.#current!.message);
     this.#current = undefined;
     this.#wait = NOTHING;
@@ -644,11 +785,18 @@ export class Outbox<Owner extends OutboxOwner> {
       const index = this.#atMostOnce > 0
         ? this.#queue.findIndex((queued) => queued.qos === 0)
         : 0;
-      const [oldest] = this.#queue.splice(index, 1);
-      if (oldest!.qos === 0) this.#atMostOnce--;
-      this.#release(oldest!.message);
-      this.#host.handleLoss(this.#owner, oldest!.message, reason);
+      this.#drop(index, reason);
     }
+  }
+
+  /** Lets one that waits go. */
+  #drop(index: number, reason: LossReason): void {
+    const [queued] = this.#queue.splice(index, 1);
+    const { message, qos } = queued!;
+    if (qos === 0) this.#atMostOnce--;
+    this.#unkeep(queued!);
+    this.#release(message);
+    this.#host.handleLoss(this.#owner, message, reason);
   }
 
   /** 1 to 65535, and not that of the delivery under way. */
@@ -658,6 +806,32 @@ export class Outbox<Owner extends OutboxOwner> {
     } while (this.#lastMsgId === this.#current?.msgId);
     return this.#lastMsgId;
   }
+}
+
+const NOT_BEGUN = { msgId: 0, isReleased: false } as const;
+
+/** A delivery of what waited; with a msgId one that was begun before. */
+function begun(
+  { message, qos, retain, at, seq, filter }: Queued,
+  msgId: number,
+  isReleased: boolean,
+): InFlight {
+  return {
+    message,
+    qos,
+    retain,
+    at,
+    seq,
+    filter,
+    msgId,
+    wasSent: msgId !== 0,
+    isReleased,
+    entry: undefined,
+    topicIdType: "normal",
+    topicId: 0,
+    repairs: 0,
+    isCongested: false,
+  };
 }
 
 function costOf({ topicName, payload }: Message): number {

@@ -17,7 +17,32 @@ import { wrapFor } from "./forwarder.ts";
 import type { EffectQueue } from "./machine.ts";
 import type { Peer } from "./message.ts";
 import { encodePacket } from "./mqttsn.ts";
-import { type MqttSnPacket, MSG_TYPE, type MsgType } from "./packet.ts";
+import {
+  type MqttSnPacket,
+  MSG_TYPE,
+  type MsgType,
+  RETURN_CODE,
+} from "./packet.ts";
+import type { StoreChange } from "./records.ts";
+
+/**
+ * The messages that tell their peer to rely on something: an id, a subscription, a
+ * message taken over, a step of QoS 2 that is not taken back. Of PUBLISH and
+ * DISCONNECT only some do: whoever sends one says so.
+ */
+const PROMISES: Partial<Readonly<Record<MsgType, true>>> = {
+  CONNACK: true,
+  REGISTER: true,
+  REGACK: true,
+  PUBACK: true,
+  PUBREC: true,
+  PUBREL: true,
+  PUBCOMP: true,
+  SUBACK: true,
+  UNSUBACK: true,
+  WILLTOPICRESP: true,
+  WILLMSGRESP: true,
+};
 
 /** What left the core, and what did not. */
 export interface OutletStats {
@@ -35,7 +60,7 @@ export interface OutletStats {
 
 /** The way out. */
 export class Outlet {
-  readonly #effects: EffectQueue<RouterEvent>;
+  readonly #effects: EffectQueue<RouterEvent, StoreChange>;
   readonly #byType = zeros<MsgType>(MSG_TYPE);
   readonly #dropped = zeros<DropReason>(DROP_REASONS);
   readonly #refused = zeros<Refusal>(REFUSALS);
@@ -47,26 +72,39 @@ export class Outlet {
    *
    * @param effects where it leads
    */
-  constructor(effects: EffectQueue<RouterEvent>) {
+  constructor(effects: EffectQueue<RouterEvent, StoreChange>) {
     this.#effects = effects;
   }
 
-  /** Sends a message of MQTT-SN to a peer, wrapped where that is needed. */
-  sendPacket(peer: Peer, packet: MqttSnPacket): void {
-    this.sendMessage(peer, packet.type, encodePacket(packet));
+  /**
+   * Sends a message of MQTT-SN to a peer, wrapped where that is needed.
+   *
+   * @param isPromise whether the peer relies on what was persisted until now
+   */
+  sendPacket(
+    peer: Peer,
+    packet: MqttSnPacket,
+    isPromise: boolean = isPromising(packet),
+  ): void {
+    this.sendMessage(peer, packet.type, encodePacket(packet), isPromise);
   }
 
   /** Sends a message of MQTT-SN that is written already. */
-  sendMessage(peer: Peer, type: MsgType, bytes: Uint8Array): void {
+  sendMessage(
+    peer: Peer,
+    type: MsgType,
+    bytes: Uint8Array,
+    isPromise: boolean,
+  ): void {
     this.#byType[type]++;
-    this.send(peer, wrapFor(peer, bytes));
+    this.send(peer, wrapFor(peer, bytes), isPromise);
   }
 
   /** Sends a datagram. */
-  send(peer: Peer, bytes: Uint8Array): void {
+  send(peer: Peer, bytes: Uint8Array, isPromise = false): void {
     this.#sent++;
     this.#sentOctets += bytes.length;
-    this.#effects.send(peer, bytes);
+    this.#effects.send(peer, bytes, isPromise);
   }
 
   /** Broadcasts a message of MQTT-SN. */
@@ -110,6 +148,12 @@ export class Outlet {
       refused: { ...this.#refused },
     };
   }
+}
+
+/** Whether a message tells its peer to rely on something: a refusal does not. */
+function isPromising(packet: MqttSnPacket): boolean {
+  return PROMISES[packet.type] === true &&
+    !("returnCode" in packet && packet.returnCode !== RETURN_CODE.accepted);
 }
 
 /** A count of nothing for each name in a table. */

@@ -23,6 +23,7 @@ import {
   type WillTopic,
   type WillTopicPacket,
 } from "./packet.ts";
+import type { Persistence } from "./persistence.ts";
 import { digestOf } from "./received.ts";
 import type { Session } from "./session.ts";
 import { isSystem, parseTopicName } from "./topics.ts";
@@ -71,6 +72,7 @@ export interface PublicationStats {
 /** What clients of one gateway publish. */
 export class Publications {
   readonly #options: PublicationOptions;
+  readonly #persistence: Persistence;
   readonly #outlet: Outlet;
   readonly #exchange: Exchange;
   readonly #host: PublicationHost;
@@ -90,14 +92,17 @@ export class Publications {
    * @param outlet the way out
    * @param exchange where messages meet subscriptions
    * @param host the broker's core
+   * @param persistence whether anything can be promised
    */
   constructor(
     options: PublicationOptions,
     outlet: Outlet,
     exchange: Exchange,
     host: PublicationHost,
+    persistence: Persistence,
   ) {
     this.#options = options;
+    this.#persistence = persistence;
     this.#outlet = outlet;
     this.#exchange = exchange;
     this.#host = host;
@@ -121,6 +126,12 @@ export class Publications {
     const digest = qos === 2 ? digestOf(packet) : 0;
     if (qos === 2 && session.received.has(now, msgId, digest)) {
       this.#counts.republished++;
+      if (session.received.isRefused(msgId)) {
+        if (!this.#persistence.mayPromise) {
+          return this.#refusePublish(peer, packet, "store");
+        }
+        session.received.accept(msgId);
+      }
       return this.#outlet.sendPacket(peer, { type: "PUBREC", msgId });
     }
     const { name: topicName, refusal } = this.#topicOf(session, packet);
@@ -133,6 +144,11 @@ export class Publications {
     }
     if (!this.#isWithinRate(now, session)) {
       return this.#refusePublish(peer, packet, "rate");
+    }
+    if (
+      qos === 2 && session.keeper !== undefined && !this.#persistence.mayPromise
+    ) {
+      return this.#refusePublish(peer, packet, "store");
     }
     const message = new Message(topicName, data, qos, retain);
     const notAdmitted = this.#exchange.admit(message);
@@ -251,6 +267,7 @@ export class Publications {
     { will }: WillTopicPacket<"WILLTOPICUPD">,
   ): void {
     const refusal = this.#setWillTopic(session, will);
+    session.tell();
     const returnCode = refusal === undefined
       ? RETURN_CODE.accepted
       : this.#outlet.refuse(peer, refusal);
@@ -288,6 +305,7 @@ export class Publications {
     const returnCode = session.setWill(will)
       ? RETURN_CODE.accepted
       : this.#outlet.refuse(peer, "memory");
+    session.tell();
     this.#outlet.sendPacket(peer, { type: "WILLMSGRESP", returnCode });
   }
 
@@ -298,7 +316,7 @@ export class Publications {
     const message = new Message(topicName, payload, qos, retain);
     this.#counts.wills++;
     this.#outlet.trace({ type: "will", clientId, topicName });
-    this.#exchange.admit(message); // there is nobody to refuse it to
+    if (retain) this.#exchange.retain(message); // there is nobody to refuse it to
     this.#host.publish(now, message);
   }
 

@@ -13,12 +13,19 @@
 
 import type { Millis } from "./clock.ts";
 import type { Publish } from "./packet.ts";
+import { type Kept, NOT_KEPT, type SessionKeeper } from "./persistence.ts";
+import type { ReceivedRecord } from "./records.ts";
 
 interface Entry {
   /** Of the message's octets. */
   readonly digest: number;
   /** Until when a copy may come; `Infinity` before PUBREL. */
   until: Millis;
+  /**
+   * Whether the client was told that the message is not taken, although it had
+   * been: then its msgId may come with another.
+   */
+  isRefused: boolean;
 }
 
 /**
@@ -51,8 +58,18 @@ const MAX_RELEASED = 256;
  */
 export class Received {
   readonly #entries = new Map<number, Entry>();
+  readonly #owner: Kept;
   /** How many of them are released, and only kept for late copies. */
   #released = 0;
+
+  /**
+   * Starts with nothing.
+   *
+   * @param owner whose messages they are
+   */
+  constructor(owner: Kept = NOT_KEPT) {
+    this.#owner = owner;
+  }
 
   /** Messages that wait for their PUBREL. */
   get unreleased(): number {
@@ -73,8 +90,28 @@ export class Received {
   has(now: Millis, msgId: number, digest: number): boolean {
     const entry = this.#entries.get(msgId);
     if (entry === undefined) return false;
-    if (entry.until === Infinity) return true;
+    if (entry.until === Infinity && !entry.isRefused) return true;
     return now < entry.until && entry.digest === digest;
+  }
+
+  /** Whether the client was told that the message under a msgId is not taken. */
+  isRefused(msgId: number): boolean {
+    return this.#entries.get(msgId)?.isRefused ?? false;
+  }
+
+  /**
+   * Notes that the client is told that the message under a msgId is not taken,
+   * although it had been. Comes the same again, it is a copy; another is new.
+   */
+  refuse(msgId: number): void {
+    const entry = this.#entries.get(msgId);
+    if (entry !== undefined) entry.isRefused = true;
+  }
+
+  /** Notes that the client is told after all that the message was taken. */
+  accept(msgId: number): void {
+    const entry = this.#entries.get(msgId);
+    if (entry !== undefined) entry.isRefused = false;
   }
 
   /** Notes a message that has come. */
@@ -82,7 +119,21 @@ export class Received {
     const last = this.#entries.get(msgId);
     if (last !== undefined && last.until !== Infinity) this.#released--;
     this.#entries.delete(msgId);
-    this.#entries.set(msgId, { digest, until: Infinity });
+    this.#entries.set(msgId, { digest, until: Infinity, isRefused: false });
+    this.#owner.keeper?.putReceived({ msgId, digest, until: undefined });
+  }
+
+  /** Takes what was kept of a message. */
+  restore({ msgId, digest, until = Infinity }: ReceivedRecord): void {
+    this.#entries.set(msgId, { digest, until, isRefused: false });
+    if (until !== Infinity) this.#released++;
+  }
+
+  /** Tells all that is to be kept. */
+  keep(keeper: SessionKeeper): void {
+    for (const [msgId, { digest, until }] of this.#entries) {
+      keeper.putReceived({ msgId, digest, until: finite(until) });
+    }
   }
 
   /**
@@ -96,8 +147,11 @@ export class Received {
     // Away and back: to the end of the order in which they are forgotten.
     this.#entries.delete(msgId);
     entry.until = now + lateMs;
+    entry.isRefused = false;
     this.#entries.set(msgId, entry);
     this.#released++;
+    const { digest, until } = entry;
+    this.#owner.keeper?.putReceived({ msgId, digest, until });
     this.#forget(now);
   }
 
@@ -108,8 +162,13 @@ export class Received {
       if (until > now && this.#released <= MAX_RELEASED) return;
       this.#entries.delete(msgId);
       this.#released--;
+      this.#owner.keeper?.endReceived(msgId);
     }
   }
+}
+
+function finite(until: Millis): Millis | undefined {
+  return until === Infinity ? undefined : until;
 }
 
 /**

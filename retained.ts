@@ -25,6 +25,11 @@ export interface RetainedLimits {
   readonly maxMemory: number;
 }
 
+const UNLIMITED: RetainedLimits = {
+  maxRetained: Infinity,
+  maxMemory: Infinity,
+};
+
 /** What the engine needs around a message, roughly. */
 const OVERHEAD = 256;
 
@@ -90,6 +95,15 @@ export class RetainedMessages {
    * @returns `false` when a limit forbids it, and nothing has changed
    */
   set(message: Message): boolean {
+    return this.#set(message, this.#limits);
+  }
+
+  /** Retains a message whatever the limits. */
+  restore(message: Message): void {
+    this.#set(message, UNLIMITED);
+  }
+
+  #set(message: Message, limits: RetainedLimits): boolean {
     const levels = message.topicName.split("/");
     let node = this.#root;
     let depth = 0;
@@ -103,7 +117,7 @@ export class RetainedMessages {
     const isNew = last === undefined;
     const octets = octetsOf(message) - (isNew ? 0 : octetsOf(last));
 
-    const { maxRetained, maxMemory } = this.#limits;
+    const { maxRetained, maxMemory } = limits;
     const memory = octets + (isNew ? OVERHEAD : 0) + missing * NODE;
     if (isNew && this.#size >= maxRetained) return false;
     if (memory > 0 && this.memory + memory > maxMemory) return false;

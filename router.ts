@@ -27,6 +27,7 @@ import { Gateway, type GatewayOptions } from "./gateway.ts";
 import { type Effect, EffectQueue, type Machine } from "./machine.ts";
 import {
   type ClassicTopic,
+  LocalProtocolError,
   MalformedPacketError,
   MAX_DATAGRAM,
   Message,
@@ -37,6 +38,9 @@ import { decodePacket, isFramed } from "./mqttsn.ts";
 import { limitsFrom, type RouterOptions, toleranceFrom } from "./options.ts";
 import { Outlet } from "./outlet.ts";
 import { MSG_TYPE } from "./packet.ts";
+import { Persistence, type StoreState } from "./persistence.ts";
+import type { StoreChange, StoreRecord } from "./records.ts";
+import { Restoring } from "./restoring.ts";
 import { type RouterStats, systemTopics } from "./system.ts";
 import {
   isReserved,
@@ -78,8 +82,9 @@ const SYSTEM_INTERVAL_MS = 1_000;
  * assertEquals(replies, ["Broker has recieved message"]);
  * ```
  */
-export class Router implements Machine<RouterEvent> {
-  readonly #effects = new EffectQueue<RouterEvent>();
+export class Router implements Machine<RouterEvent, StoreChange> {
+  readonly #effects = new EffectQueue<RouterEvent, StoreChange>();
+  readonly #persistence = new Persistence(this.#effects);
   readonly #outlet = new Outlet(this.#effects);
   readonly #exchange: Exchange;
   readonly #gateway: Gateway;
@@ -91,6 +96,8 @@ export class Router implements Machine<RouterEvent> {
   #received = 0;
   #receivedOctets = 0;
   #startedAt: Millis | undefined;
+  /** What has been restored so far, until all has. */
+  #restoring: Restoring | undefined;
   /** When the broker's own topics are due, while anyone subscribes to them. */
   #systemAt: Millis | undefined;
   /** What they said last. */
@@ -110,14 +117,19 @@ export class Router implements Machine<RouterEvent> {
     this.#framing = { lenient: ignoreTail };
     this.#queueBudget = new Budget(limits.maxMemory);
     this.#nameBudget = new Budget(limits.maxMemory * NAME_FACTOR);
-    this.#exchange = new Exchange({ ...limits, overflow });
-    this.#classic = new ClassicBroker(limits, this.#outlet, this);
+    const persistence = this.#persistence;
+    if (options.isDurable) persistence.state = "loading";
+    this.#exchange = new Exchange({ ...limits, overflow }, persistence);
+    this.#classic = new ClassicBroker(limits, this.#outlet, this, persistence);
     const gatewayOptions: GatewayOptions = {
       ...limits,
       overflow,
       ignoreTail,
       tolerance: toleranceFrom(options),
-      sessionExpiryMs: limits.sessionExpiry * 1_000,
+      sessionExpiryMs: options.sessionExpiry === undefined
+        ? undefined
+        : limits.sessionExpiry * 1_000,
+      messageExpiryMs: limits.messageExpiry * 1_000,
       maxQueueOctets: Math.ceil(limits.maxMemory / SHARE),
       maxNameOctets: Math.ceil(limits.maxMemory / SHARE),
       queueBudget: this.#queueBudget,
@@ -140,7 +152,63 @@ export class Router implements Machine<RouterEvent> {
       this.#outlet,
       this.#exchange,
       this,
+      persistence,
     );
+    this.#restoring = options.isDurable
+      ? new Restoring(this.#gateway, this.#exchange, this.#classic)
+      : undefined;
+  }
+
+  /**
+   * Takes one of the records that were kept, in the order in which a store gives
+   * them, at the start and before anything else is done.
+   *
+   * @returns whether it could be read
+   * @throws {LocalProtocolError} when nothing is to be restored, or not any more
+   */
+  restore(now: Millis, record: StoreRecord): boolean {
+    if (this.#restoring === undefined) {
+      throw new LocalProtocolError("Cannot restore: all has been restored");
+    }
+    return this.#restoring.take(now, record);
+  }
+
+  /**
+   * Goes on where the records ended: all of them have been restored.
+   *
+   * @param starts how often a broker has started on this store, this time included
+   */
+  handleRestored(now: Millis, starts: number): void {
+    this.#restoring?.end(now, starts);
+    this.#restoring = undefined;
+    this.#setStoreState("ready");
+    this.#gateway.handleRestored(now);
+  }
+
+  /**
+   * Is told whether what is persisted is being kept. While it is not, nothing is
+   * promised: who asks for something that would have to be kept is refused.
+   */
+  handleStore(isAvailable: boolean): void {
+    if (!this.#persistence.isOn || this.#restoring !== undefined) return;
+    this.#setStoreState(isAvailable ? "ready" : "refusing");
+  }
+
+  /**
+   * Takes back a promise that was to be sent and cannot be kept; a refusal may be
+   * sent in its place.
+   *
+   * @param bytes the octets of a send effect that is a promise
+   */
+  handleUncommitted(now: Millis, peer: Peer, bytes: Uint8Array): void {
+    if (this.#classic.handleUncommitted(now, peer, bytes)) return;
+    this.#gateway.handleUncommitted(peer, bytes);
+  }
+
+  #setStoreState(state: StoreState): void {
+    if (this.#persistence.state === state) return;
+    this.#persistence.state = state;
+    this.#outlet.trace({ type: "store", state });
   }
 
   /** Takes one datagram from a peer. */
@@ -177,7 +245,7 @@ export class Router implements Machine<RouterEvent> {
   }
 
   /** The next effect in order, `undefined` when there is none left. */
-  pollEffect(): Effect<RouterEvent> | undefined {
+  pollEffect(): Effect<RouterEvent, StoreChange> | undefined {
     return this.#effects.poll();
   }
 
@@ -196,6 +264,8 @@ export class Router implements Machine<RouterEvent> {
       subscribed: classic.subscribed + gateway.subscribed,
       delivered: classic.delivered + gateway.delivered,
       dropped,
+      store: this.#persistence.state,
+      unstored: this.#persistence.skipped,
       classic,
       mqttsn: {
         ...gateway,

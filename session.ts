@@ -27,8 +27,11 @@ import type {
   TopicFilter,
   TopicName,
 } from "./message.ts";
+import { isNodePeer } from "./forwarder.ts";
 import { Outbox, type OutboxHost, type OutboxLimits } from "./outbox.ts";
+import type { Kept, SessionKeeper } from "./persistence.ts";
 import { Received } from "./received.ts";
+import type { PeerRecord, SessionRecord } from "./records.ts";
 import { type TopicIdLimits, TopicIds } from "./topic_ids.ts";
 import { hasWildcard } from "./topics.ts";
 
@@ -154,7 +157,7 @@ export interface SubscribeRecord {
 }
 
 /** One client. `Gateway` has one for each client id. */
-export class Session implements Subscriber, Timed {
+export class Session implements Subscriber, Timed, Kept {
   /** Who it is. */
   readonly clientId: string;
   /** What is on its way to it. */
@@ -179,6 +182,8 @@ export class Session implements Subscriber, Timed {
   leftAt: Millis = 0;
   /** When it was heard of last. */
   heardAt: Millis = 0;
+  /** See {@linkcode Kept}. */
+  keeper: SessionKeeper | undefined;
   /** See {@linkcode Timed}. */
   dueAt: Millis = Infinity;
   /** See {@linkcode Timed}. */
@@ -236,7 +241,7 @@ export class Session implements Subscriber, Timed {
     return this.#topicIds ??= new TopicIds({
       maxTopicIds,
       nameBudget: this.#share,
-    });
+    }, this);
   }
 
   /** Memory for its topic ids, filters and will, in octets, estimated. */
@@ -267,7 +272,12 @@ export class Session implements Subscriber, Timed {
 
   /** Its QoS 2 messages. */
   get received(): Received {
-    return this.#received ??= new Received();
+    return this.#received ??= new Received(this);
+  }
+
+  /** Whether it is to outlive the process: also who sleeps is promised that. */
+  get isToBeKept(): boolean {
+    return !this.isClean || this.#state === "asleep" || this.#state === "awake";
   }
 
   /** The earliest moment at which something is due. */
@@ -275,7 +285,8 @@ export class Session implements Subscriber, Timed {
     const silenceAt = this.isSupervised
       ? this.heardAt + this.#allowedMs
       : Infinity;
-    return Math.min(silenceAt, this.outbox.retryAt ?? Infinity);
+    const { retryAt = Infinity, expiresAt } = this.outbox;
+    return Math.min(silenceAt, retryAt, expiresAt);
   }
 
   /** Whether its silence is limited in its present state. */
@@ -327,6 +338,90 @@ export class Session implements Subscriber, Timed {
     return true;
   }
 
+  /** Keeps it from now on, with all that it has. */
+  keep(keeper: SessionKeeper): void {
+    this.keeper = keeper;
+    this.tell();
+    for (const filter of this.subscriptions.keys()) this.#tellOf(filter);
+    this.#topicIds?.keep(keeper);
+    this.#received?.keep(keeper);
+    this.outbox.keep(keeper);
+  }
+
+  /** Tells what it is, but for its parts, if it is kept. */
+  tell(): void {
+    const { keeper, connect, clientId, isClean, peer, leftAt } = this;
+    if (keeper === undefined) return;
+    keeper.put({
+      clientId,
+      isClean,
+      state: this.#state === "awake" ? "asleep" : this.#state,
+      peer: peer === undefined ? undefined : recordOf(peer),
+      allowedMs: this.#allowedMs,
+      duration: connect?.duration ?? 0,
+      announcedWill: connect?.will ?? false,
+      leftAt,
+      will: this.#will,
+    });
+  }
+
+  /** Keeps it no longer, nor any of its parts. */
+  unkeep(): void {
+    this.keeper?.end();
+    this.keeper = undefined;
+  }
+
+  /**
+   * Takes what was kept of it, whatever the limits; its parts are restored one by
+   * one. A client that was connected is taken to be, and to have been heard now.
+   */
+  restore(
+    now: Millis,
+    record: SessionRecord,
+    keeper: SessionKeeper,
+    will: Will | undefined,
+  ): void {
+    const { clientId, isClean, state, allowedMs, leftAt } = record;
+    const { announcedWill, duration } = record;
+    this.keeper = keeper;
+    this.isClean = isClean;
+    this.#state = state;
+    this.leftAt = leftAt;
+    this.connect = {
+      clientId,
+      will: announcedWill,
+      cleanSession: isClean,
+      duration,
+      at: -Infinity,
+    };
+    this.hasSpoken = true;
+    this.supervise(now, allowedMs);
+    this.#share.charge(costOfWill(will));
+    this.#will = will;
+  }
+
+  /** Takes a subscription that was kept, whatever the limits. */
+  restoreSubscription(filter: TopicFilter, grant: Grant): void {
+    this.#share.charge(costOfFilter(filter));
+    (this.#subscriptions ??= new Map()).set(filter, grant);
+  }
+
+  /** Tells of a subscription, if it is kept. */
+  #tellOf(filter: TopicFilter): void {
+    const grant = this.#subscriptions?.get(filter);
+    if (grant === undefined) return;
+    this.keeper?.putSubscription({
+      topicFilter: filter,
+      qos: grant.qos,
+      isPending: this.outbox.isDelivering(filter),
+    });
+  }
+
+  /** Takes it that what is retained for a subscription has been delivered. */
+  handleRetainedDone(filter: TopicFilter): void {
+    this.#tellOf(filter);
+  }
+
   /**
    * Notes a subscription, or another grant for one.
    *
@@ -346,6 +441,7 @@ export class Session implements Subscriber, Timed {
   deleteSubscription(filter: TopicFilter): boolean {
     if (!(this.#subscriptions?.delete(filter) ?? false)) return false;
     this.#share.give(costOfFilter(filter));
+    this.keeper?.endSubscription(filter);
     return true;
   }
 
@@ -374,7 +470,9 @@ export class Session implements Subscriber, Timed {
     return this.outbox.hasRoomFor(message, others);
   }
 
-  /** Takes what is retained for one of its subscriptions, as it has room. */
+  /**
+   * Takes what is retained for a subscription that was noted, as it has room.
+   */
   deliverRetained(
     now: Millis,
     filter: TopicFilter,
@@ -382,6 +480,7 @@ export class Session implements Subscriber, Timed {
     granted: DeliveryQos,
   ): void {
     this.outbox.addRetained(now, filter, messages, granted);
+    if (this.outbox.isDelivering(filter)) this.#tellOf(filter);
     if (this.outbox.isWaiting) this.#scheduler.schedule(this);
   }
 
@@ -395,8 +494,16 @@ export class Session implements Subscriber, Timed {
     // MQTT keeps QoS 1 and 2 for who is away; a sleeper is promised all (§6.14).
     if (qos === 0 && !this.isConnected) return;
     this.outbox.add(now, message, qos, retain);
-    if (this.outbox.isWaiting) this.#scheduler.schedule(this);
+    const { isWaiting, expiresAt } = this.outbox;
+    if (isWaiting || expiresAt < this.dueAt) this.#scheduler.schedule(this);
   }
+}
+
+/** Where a client is, to be kept. */
+function recordOf(peer: Peer): PeerRecord {
+  const { hostname, port } = peer;
+  const wirelessNodeId = isNodePeer(peer) ? peer.wirelessNodeId : undefined;
+  return { hostname, port, wirelessNodeId };
 }
 
 const NO_SUBSCRIPTIONS: ReadonlyMap<TopicFilter, Grant> = new Map();

@@ -121,9 +121,7 @@ export class Subscriptions {
       : undefined;
     const entry = session.topicIds.assign(topicName, wanted);
     if (entry === undefined) return "topicIds";
-    entry.isKnown = true;
-    entry.isRefused = false;
-    entry.isRegistered = true;
+    session.topicIds.register(entry);
     return entry.topicId;
   }
 
@@ -218,9 +216,7 @@ export class Subscriptions {
     if (topicIdType === "normal") {
       const entry = topicIds.assign(topicName);
       if (entry === undefined) return "topicIds";
-      entry.isKnown = true;
-      entry.isRefused = false;
-      entry.isSubscribed = true;
+      topicIds.subscribe(entry);
       return entry.topicId;
     }
     const isShort = topicIdType === "short";

@@ -10,6 +10,7 @@ import type { ClassicStats } from "./classic_broker.ts";
 import type { DropReason, Refusal } from "./events.ts";
 import type { GatewayStats } from "./gateway.ts";
 import type { MsgType } from "./packet.ts";
+import type { StoreState } from "./persistence.ts";
 
 /** What the broker's core counted since its start, and what its tables hold. */
 export interface RouterStats {
@@ -29,6 +30,10 @@ export interface RouterStats {
   readonly delivered: number;
   /** Datagrams and classic subscriptions left unanswered, by reason. */
   readonly dropped: Readonly<Record<DropReason, number>>;
+  /** How it is with the store. */
+  readonly store: StoreState;
+  /** What nobody was promised and was left out as the store had no room. */
+  readonly unstored: number;
   /** The classic protocol's. */
   readonly classic: ClassicStats;
   /** MQTT-SN's. */
@@ -108,6 +113,8 @@ export function systemTopics(
     ["messages/retried", mqttsn.retried],
     ["messages/repeated", mqttsn.repeated],
     ["wills/published", mqttsn.wills],
+    ["store/state", stats.store],
+    ["store/skipped", stats.unstored],
     ["classic/published", classic.published],
     ["classic/subscribed", classic.subscribed],
     ["classic/delivered", classic.delivered],

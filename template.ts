@@ -8,7 +8,7 @@
 
 import type { Clock, Millis } from "./clock.ts";
 import { Log } from "./log.ts";
-import type { Machine } from "./machine.ts";
+import type { Effect, Machine } from "./machine.ts";
 import type { Peer } from "./message.ts";
 import type { Transport } from "./transport.ts";
 
@@ -47,10 +47,11 @@ let areTimersLoaded = false;
  * `Broker`, `Client` and `ClassicClient` extend it. It starts to receive when it is made, and
  * ends with `close`, or at the end of an `await using` block.
  */
-export abstract class Template<Event> implements AsyncDisposable {
+export abstract class Template<Event, Change = never>
+  implements AsyncDisposable {
   /** Where the program tells what it does. */
   readonly log: Log;
-  readonly #machine: Machine<Event>;
+  readonly #machine: Machine<Event, Change>;
   readonly #clock: Clock;
   #transport: Transport;
   #timer: ReturnType<typeof setTimeout> | undefined;
@@ -69,7 +70,7 @@ export abstract class Template<Event> implements AsyncDisposable {
    * @param transport carries its datagrams; closed along with the program
    */
   constructor(
-    machine: Machine<Event>,
+    machine: Machine<Event, Change>,
     transport: Transport,
     options: TemplateOptions = {},
   ) {
@@ -211,23 +212,35 @@ export abstract class Template<Event> implements AsyncDisposable {
   /** Carries out the machine's effects, in order, and arms the timer anew. */
   #settle(): void {
     for (let effect; (effect = this.#machine.pollEffect()) !== undefined;) {
-      switch (effect.type) {
-        case "send":
-          this.observe("sent", effect.peer, effect.bytes);
-          this.#transport.send(effect.peer, effect.bytes);
-          break;
-        case "broadcast":
-          this.broadcast(effect.bytes, effect.radius);
-          break;
-        case "trace":
-          this.handleEvent(effect.event);
-          break;
-        default:
-          effect satisfies never;
-      }
+      this.carryOut(effect);
     }
+    this.handleSettled();
     this.#arm(this.#machine.nextTimeout());
   }
+
+  /** Does what the machine asks for. Nothing is persisted, unless overridden. */
+  protected carryOut(effect: Effect<Event, Change>): void {
+    switch (effect.type) {
+      case "send":
+        this.send(effect.peer, effect.bytes);
+        break;
+      case "broadcast":
+        this.broadcast(effect.bytes, effect.radius);
+        break;
+      case "trace":
+        this.handleEvent(effect.event);
+        break;
+    }
+  }
+
+  /** Sends a datagram. */
+  protected send(peer: Peer, bytes: Uint8Array): void {
+    this.observe("sent", peer, bytes);
+    this.#transport.send(peer, bytes);
+  }
+
+  /** Learns that all effects have been carried out: nothing is done, unless overridden. */
+  protected handleSettled(): void {}
 
   /**
    * Sees to it that the machine is called by then. One call too many is harmless,

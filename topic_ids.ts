@@ -14,6 +14,8 @@
 
 import type { Budget } from "./budget.ts";
 import type { TopicName } from "./message.ts";
+import { type Kept, NOT_KEPT, type SessionKeeper } from "./persistence.ts";
+import type { TopicIdRecord } from "./records.ts";
 
 /** The highest id: 0000 and FFFF are reserved (§5.3.11). */
 export const MAX_TOPIC_ID = 0xfffe;
@@ -69,6 +71,7 @@ export interface TopicAlias {
  */
 export class TopicIds {
   readonly #limits: TopicIdLimits;
+  readonly #owner: Kept;
   readonly #byName = new Map<TopicName, TopicEntry>();
   readonly #byId = new Map<number, TopicEntry>();
   /** Counts up, so that an id is given to another name as late as can be. */
@@ -81,9 +84,11 @@ export class TopicIds {
    * Starts with no topic.
    *
    * @param limits how many, and of whose memory
+   * @param owner whose they are
    */
-  constructor(limits: TopicIdLimits) {
+  constructor(limits: TopicIdLimits, owner: Kept = NOT_KEPT) {
     this.#limits = limits;
+    this.#owner = owner;
   }
 
   /** How many topics have an entry. */
@@ -116,7 +121,26 @@ export class TopicIds {
     const topicId = this.#freeId(wanted);
     entry.topicId = topicId;
     this.#byId.set(topicId, entry);
+    this.#tell(entry);
     return entry;
+  }
+
+  /** Notes that the client has asked for a topic's id: it counts on it. */
+  register(entry: TopicEntry): void {
+    entry.isKnown = true;
+    entry.isRefused = false;
+    if (entry.isRegistered) return;
+    entry.isRegistered = true;
+    this.#tell(entry);
+  }
+
+  /** Notes that the client has subscribed to a topic by its name. */
+  subscribe(entry: TopicEntry): void {
+    entry.isKnown = true;
+    entry.isRefused = false;
+    if (entry.isSubscribed) return;
+    entry.isSubscribed = true;
+    this.#tell(entry);
   }
 
   /**
@@ -129,7 +153,40 @@ export class TopicIds {
     if (entry === undefined) return false;
     entry.alias = alias;
     entry.isRefused = false;
+    this.#tell(entry);
     return true;
+  }
+
+  /**
+   * Takes what was kept of a topic, whatever the limits. What the client has
+   * been told may be less: it is told again.
+   */
+  restore(
+    topicName: TopicName,
+    { topicId, aliasType, aliasId, isRegistered, isSubscribed }: TopicIdRecord,
+  ): void {
+    const alias = aliasType === undefined
+      ? undefined
+      : { topicIdType: aliasType, topicId: aliasId };
+    const entry: TopicEntry = {
+      topicName,
+      topicId,
+      isKnown: false,
+      isRefused: false,
+      alias,
+      isRegistered,
+      isSubscribed,
+    };
+    this.#limits.nameBudget.charge(costOf(topicName));
+    this.#byName.set(topicName, entry);
+    if (topicId === 0) return;
+    this.#byId.set(topicId, entry);
+    this.#lastId = Math.max(this.#lastId, topicId);
+  }
+
+  /** Tells all that is to be kept. */
+  keep(keeper: SessionKeeper): void {
+    for (const entry of this.#byName.values()) keeper.putTopicId(rowOf(entry));
   }
 
   /** Notes that the client has unsubscribed from a topic. */
@@ -139,13 +196,16 @@ export class TopicIds {
     entry.alias = undefined;
     entry.isSubscribed = false;
     this.#hasNoneToGo = false;
+    this.#tell(entry);
   }
 
   /** Takes it that the client does not know a topic, by whatever it was named. */
   unlearn(entry: TopicEntry): void {
     entry.isKnown = false;
-    entry.alias = undefined; // one that is unknown cannot be registered
     this.#hasNoneToGo = false;
+    if (entry.alias === undefined) return;
+    entry.alias = undefined; // one that is unknown cannot be registered
+    this.#tell(entry);
   }
 
   /**
@@ -164,6 +224,7 @@ export class TopicIds {
       entry.alias = undefined;
       this.#hasNoneToGo = false;
       hadAlias = true;
+      this.#tell(entry);
     }
     const entry = this.at(topicId);
     if (hadAlias || entry === undefined) return hadAlias;
@@ -245,11 +306,28 @@ export class TopicIds {
       this.#byName.delete(entry.topicName);
       this.#byId.delete(entry.topicId);
       this.#limits.nameBudget.give(costOf(entry.topicName));
+      this.#owner.keeper?.endTopicId(entry.topicName);
       return true;
     }
     this.#hasNoneToGo = true;
     return false;
   }
+
+  #tell(entry: TopicEntry): void {
+    this.#owner.keeper?.putTopicId(rowOf(entry));
+  }
+}
+
+function rowOf(entry: TopicEntry): Omit<TopicIdRecord, "type" | "session"> {
+  const { topicName, topicId, alias, isRegistered, isSubscribed } = entry;
+  return {
+    topicName,
+    topicId,
+    aliasType: alias?.topicIdType,
+    aliasId: alias?.topicId ?? 0,
+    isRegistered,
+    isSubscribed,
+  };
 }
 
 /** How many topics a table takes. */

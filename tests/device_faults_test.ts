@@ -86,6 +86,7 @@ class Site implements Machine<unknown> {
 
   pollEffect(): Effect<unknown> | undefined {
     for (let effect; (effect = this.router.pollEffect()) !== undefined;) {
+      if (effect.type === "persist") continue;
       let copies = 1;
       if (effect.type === "send" && effect.peer.key === LAMP.key) {
         copies = this.onPacket(decodePacket(effect.bytes), "to the lamp");
@@ -99,7 +100,7 @@ class Site implements Machine<unknown> {
   /** Sends the lamp something that the router has not. */
   say(packet: MqttSnPacket): void {
     const bytes = encodePacket(packet).slice();
-    this.#effects.push({ type: "send", peer: LAMP, bytes });
+    this.#effects.push({ type: "send", peer: LAMP, bytes, isPromise: false });
   }
 }
 

@@ -17,7 +17,7 @@ function advertise(gwId: number, duration: number): Advertise {
 function effectsOf(bench: GatewayBench): string[] {
   const effects: string[] = [];
   for (let effect; (effect = bench.router.pollEffect()) !== undefined;) {
-    if (effect.type === "trace") continue;
+    if (effect.type === "trace" || effect.type === "persist") continue;
     const to = effect.type === "send"
       ? effect.peer.key
       : `${EVERYBODY} ${effect.radius}`;

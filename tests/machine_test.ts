@@ -12,7 +12,7 @@ Deno.test("EffectQueue.poll() hands effects out in order, each once", () => {
   assertEquals(effects.poll(), { type: "trace", event: "a" });
   effects.trace("b");
   const sent = effects.poll();
-  assertEquals(sent, { type: "send", peer: PEER, bytes });
+  assertEquals(sent, { type: "send", peer: PEER, bytes, isPromise: false });
   assertStrictEquals(sent?.type === "send" && sent.bytes, bytes);
   assertEquals(effects.poll(), { type: "trace", event: "b" });
   assertEquals(effects.poll(), undefined);

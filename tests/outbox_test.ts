@@ -92,7 +92,11 @@ function make(options: Partial<OutboxLimits> & { known?: boolean } = {}) {
     maxTopicIds: 10,
     nameBudget: new Budget(1e9),
   });
-  const owner = { topicIds };
+  const owner = {
+    topicIds,
+    keeper: undefined,
+    handleRetainedDone: () => {},
+  };
   const outbox = new Outbox<OutboxOwner>(
     {
       maxQueue: 100,
@@ -100,6 +104,7 @@ function make(options: Partial<OutboxLimits> & { known?: boolean } = {}) {
       overflow: "drop",
       retryMs: 100,
       retries: 3,
+      messageExpiryMs: Infinity,
       queueBudget,
       ...limits,
     },
@@ -372,9 +377,10 @@ Deno.test("Outbox loses a message when the client's table is full", () => {
       overflow: "drop",
       retryMs: 1,
       retries: 1,
+      messageExpiryMs: Infinity,
       queueBudget,
     },
-    { topicIds },
+    { topicIds, keeper: undefined, handleRetainedDone: () => {} },
     host,
   );
   outbox.open(0);

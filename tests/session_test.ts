@@ -62,6 +62,7 @@ function makeSession() {
       overflow: "drop",
       retryMs: 100,
       retries: 2,
+      messageExpiryMs: Infinity,
       maxTopicIds: 10,
       maxQueueOctets: 1e6,
       maxNameOctets: 1e6,

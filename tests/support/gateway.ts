@@ -11,8 +11,10 @@ import type { Peer } from "../../message.ts";
 import { decodePacket, encodePacket, shortTopicId } from "../../mqttsn.ts";
 import type { Connect, MqttSnPacket, Publish, Qos } from "../../packet.ts";
 import type { RouterOptions } from "../../options.ts";
+import type { StoreChange } from "../../records.ts";
 import { Router } from "../../router.ts";
 import { UdpTransport } from "../../transport.ts";
+import { MemoryStore } from "./memory_store.ts";
 
 /** What was sent: to which peer, and the packet. */
 export type SentPacket = readonly [peer: string, packet: MqttSnPacket];
@@ -31,12 +33,38 @@ const text = new TextEncoder();
 /** A router at work in a test, on a virtual clock. */
 export class GatewayBench {
   readonly clock = new ManualClock();
-  readonly router: Router;
+  router: Router;
   /** All events so far. */
   readonly events: RouterEvent[] = [];
+  /** What the router keeps, if it is durable. */
+  readonly store = new MemoryStore();
+  /** What it told to be kept, and the store was not told yet. */
+  readonly changes: StoreChange[] = [];
+  readonly #options: RouterOptions;
 
   constructor(options: RouterOptions = {}) {
+    this.#options = options;
     this.router = new Router(options);
+    if (options.isDurable) this.router.handleRestored(this.clock.now(), 1);
+  }
+
+  /** Keeps what the router told to be kept. */
+  commit(): void {
+    this.store.commit(this.changes.splice(0));
+  }
+
+  /** Ends the router without a word, and starts one with what was kept. */
+  restart(options: RouterOptions = {}): SentPacket[] {
+    this.changes.length = 0;
+    const router = this.router = new Router({ ...this.#options, ...options });
+    const now = this.clock.now();
+    for (const record of this.store.load()) {
+      if (!router.restore(now, record)) throw new Error(`lost ${record.type}`);
+    }
+    router.handleRestored(now, ++this.store.starts);
+    const sent = this.drain();
+    this.commit();
+    return sent;
   }
 
   /** What the router counted of MQTT-SN. */
@@ -81,6 +109,10 @@ export class GatewayBench {
     for (let effect; (effect = this.router.pollEffect()) !== undefined;) {
       if (effect.type === "trace") {
         this.events.push(effect.event);
+        continue;
+      }
+      if (effect.type === "persist") {
+        this.changes.push(effect.change);
         continue;
       }
       this.wire.push(effect.bytes.toHex());

@@ -139,9 +139,9 @@ export class VirtualNet {
    * @param onEvent takes the machine's events
    * @throws {RangeError} when there is one at that peer
    */
-  attach<Event>(
+  attach<Event, Change>(
     peer: Peer,
-    machine: Machine<Event>,
+    machine: Machine<Event, Change>,
     onEvent?: (event: Event, now: Millis) => void,
   ): void {
     if (this.#nodes.has(peer.key)) {
@@ -346,7 +346,7 @@ function addressOf(peer: Peer): Peer {
 interface Node {
   readonly peer: Peer;
   readonly machine: Pick<
-    Machine<unknown>,
+    Machine<unknown, unknown>,
     "handleDatagram" | "handleTimeout" | "nextTimeout"
   >;
   /** Carries out the machine's effects. */
