@@ -107,8 +107,14 @@ export class Publishing {
       lane.asked("REGISTER")?.msgId === packet.msgId
     );
     if (lane === undefined) return;
-    if (packet.returnCode !== RETURN_CODE.accepted) {
-      return this.#lanes.refuse(now, lane, packet.returnCode, register);
+    const { returnCode } = packet;
+    if (returnCode === RETURN_CODE.congestion && isSent(lane)) {
+      // It may have been taken: it is not refused, but asked for again.
+      lane.request = undefined;
+      return this.#lanes.hold(now, register);
+    }
+    if (returnCode !== RETURN_CODE.accepted) {
+      return this.#lanes.refuse(now, lane, returnCode, register);
     }
     this.#topics.learn(lane.asked("REGISTER")!.topicName, packet.topicId);
     if (lane === register) return this.#lanes.finish(lane);
@@ -205,4 +211,10 @@ export class Publishing {
     this.#lanes.finish(lane);
     return true;
   }
+}
+
+/** Whether what is under way is a message that the gateway may have. */
+function isSent({ current }: Lane): boolean {
+  const command = current?.command;
+  return command?.type === "publish" && command.msgId !== 0;
 }

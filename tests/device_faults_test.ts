@@ -816,6 +816,32 @@ Deno.test("CONNECT that a message needs waits for T_WAIT, and is not refused", (
   assertEquals(bench.ends, ["done 1"]);
 });
 
+Deno.test("A message that the gateway may have is not refused for its topic's id", () => {
+  const bench = Bench.active({ cleanSession: false, waitMs: WAIT_MS });
+  bench.tell((device, now) => device.publish(now, "a", text("1"), { qos: 2 }));
+  bench.take(regack(1, 1));
+  const [, published] = bench.run(PATIENCE_MS);
+  assertEquals(bench.device.state, "lost");
+  bench.run(5_000);
+  assertEquals(bench.take(CONNACK), [
+    'REGISTER topicId=0 msgId=3 topicName="a"',
+  ]);
+  const askedAt = bench.now;
+  assertEquals(bench.take(regack(0, 3, 1)), []);
+  assertEquals([bench.ends, bench.device.pending], [[], 1]);
+
+  assertEquals(bench.run(WAIT_MS).filter((line) => line.includes("REGISTER")), [
+    `${askedAt + WAIT_MS} REGISTER topicId=0 msgId=4 topicName="a"`,
+  ]);
+  assertEquals(bench.take(regack(9, 4)), [
+    'PUBLISH dup qos=2 topicId=9 msgId=2 data="1"',
+  ]);
+  assertEquals(published?.includes("PUBLISH dup"), true);
+  bench.take(withMsgId("PUBREC", 2));
+  bench.take(withMsgId("PUBCOMP", 2));
+  assertEquals(bench.ends, ["done 2"]);
+});
+
 // A gateway that is played
 
 Deno.test("A gateway that says good-bye for ever is asked with pauses", () => {
