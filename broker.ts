@@ -9,6 +9,7 @@
  * @module
  */
 
+import { Commits } from "./commits.ts";
 import {
   type Flags,
   portFromEnvironment,
@@ -19,6 +20,7 @@ import {
 } from "./cli.ts";
 import { describeEvent } from "./event_text.ts";
 import type { RouterEvent } from "./events.ts";
+import type { Effect } from "./machine.ts";
 import { DEFAULT_PORT, isLoopback, type Peer } from "./message.ts";
 import { isFramed } from "./mqttsn.ts";
 import { groupFrom, Multicast } from "./multicast.ts";
@@ -26,6 +28,8 @@ import { describeDatagram } from "./packet_text.ts";
 import type { RouterOptions } from "./options.ts";
 import type { StoreChange } from "./records.ts";
 import { Router } from "./router.ts";
+import type { Durability } from "./store.ts";
+import { isStoreWorker, openStore, type StorePort } from "./store_worker.ts";
 import type { RouterStats } from "./system.ts";
 import {
   type Interruption,
@@ -33,7 +37,7 @@ import {
   Template,
   type TemplateOptions,
 } from "./template.ts";
-import { EXIT, print } from "./terminal.ts";
+import { EXIT, print, Progress } from "./terminal.ts";
 import { parsePredefined } from "./topics.ts";
 import {
   type Transport,
@@ -55,6 +59,20 @@ export interface BrokerOptions extends TemplateOptions, RouterOptions {
    * that cannot be joined is a warning in the log.
    */
   readonly multicast?: string;
+  /**
+   * The file in which sessions, queues, retained messages and histories outlive
+   * the process; made where it is missing. Default: none, all is in memory.
+   */
+  readonly db?: string;
+  /**
+   * What a promise survives, if there is a file: `full`, the default, also a cut of
+   * the power; `normal` and `off` the end of the process, however sudden.
+   */
+  readonly durability?: Durability;
+  /** Web Workers to use; 0 keeps the file's work in this thread. Default 1. */
+  readonly workers?: 0 | 1;
+  /** Is told how much of the file has been loaded, in records. */
+  readonly onProgress?: (done: number, total: number) => void;
 }
 
 /** What a broker counted since its start. */
@@ -63,7 +81,30 @@ export interface BrokerStats extends RouterStats {
   readonly transport: TransportStats;
   /** Times that the broker failed: a fault of ours, each in the log. */
   readonly failures: number;
+  /** What it counted of its store; `undefined` without one. */
+  readonly commits: CommitStats | undefined;
 }
+
+/** What a broker counted of its store. */
+export interface CommitStats {
+  /** Commits that succeeded. */
+  readonly commits: number;
+  /** Changes in them. */
+  readonly changes: number;
+  /** Commits that failed. */
+  readonly failedCommits: number;
+  /** Changes that are not committed now. */
+  readonly uncommitted: number;
+  /** Datagrams that wait for a commit now. */
+  readonly held: number;
+  /** Promises that were taken back as a commit failed. */
+  readonly takenBack: number;
+  /** Records that made no sense as they were loaded. */
+  readonly unreadable: number;
+}
+
+/** Between two attempts at a commit that fails, in milliseconds. */
+const RETRY_COMMIT_MS = 1_000;
 
 /**
  * A broker.
@@ -86,6 +127,21 @@ export interface BrokerStats extends RouterStats {
 export class Broker extends Template<RouterEvent, StoreChange> {
   readonly #router: Router;
   readonly #multicast: Multicast | undefined;
+  /** What waits for the store; `undefined` without one. */
+  readonly #commits: Commits | undefined;
+  #store: StorePort | undefined;
+  /** The commit that is under way, or was last. */
+  #committing: Promise<void> | undefined;
+  #commitTimer: ReturnType<typeof setTimeout> | undefined;
+  /** Why the last commit failed, `undefined` if it did not. */
+  #fault: string | undefined;
+  readonly #counts = {
+    commits: 0,
+    changes: 0,
+    failedCommits: 0,
+    takenBack: 0,
+    unreadable: 0,
+  };
 
   private constructor(
     router: Router,
@@ -94,6 +150,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     options: BrokerOptions,
   ) {
     super(router, transport, options);
+    this.#commits = options.db === undefined ? undefined : new Commits();
     this.#router = router;
     this.#multicast = multicast;
     multicast?.receive(this.handleDatagram).catch((error) =>
@@ -108,13 +165,15 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   }
 
   /**
-   * Starts a broker.
+   * Starts a broker. With a file it answers from the start, with congestion, and
+   * is given back when all has been loaded.
    *
    * @throws {RangeError} when the port, a limit or the group is out of range
    * @throws {TypeError} when a pre-defined topic is not valid
    * @throws {Deno.errors.AddrInUse} when the port is taken
    * @throws {Error} when the host's name is unknown, or when this Deno was
    * started without `--unstable-net`
+   * @throws {StoreError} when the file cannot be used
    */
   static async listen(options: BrokerOptions = {}): Promise<Broker> {
     const { hostname = "127.0.0.1", port = DEFAULT_PORT } = options;
@@ -123,15 +182,22 @@ export class Broker extends Template<RouterEvent, StoreChange> {
         `Cannot take "${port}" as the port: it is a number from 0 to 65535`,
       );
     }
-    const router = new Router({ version: VERSION, ...options });
+    const isDurable = options.db !== undefined;
+    const router = new Router({ version: VERSION, ...options, isDurable });
     const { multicast, transport } = options;
     if (multicast !== undefined) groupFrom(multicast, port);
-    if (transport !== undefined) {
-      return new Broker(router, transport, undefined, options);
+    const socket = transport ?? await UdpTransport.bind({ hostname, port });
+    const group = socket instanceof UdpTransport
+      ? await join(socket, options)
+      : undefined;
+    const broker = new Broker(router, socket, group, options);
+    try {
+      await broker.#load(options);
+      return broker;
+    } catch (error) {
+      await broker.close();
+      throw error;
     }
-    const socket = await UdpTransport.bind({ hostname, port });
-    const group = await join(socket, options);
-    return new Broker(router, socket, group, options);
   }
 
   /** What was counted so far: a snapshot, it does not change afterwards. */
@@ -140,7 +206,108 @@ export class Broker extends Template<RouterEvent, StoreChange> {
       ...this.#router.stats(),
       transport: this.transport.stats(),
       failures: this.failures,
+      commits: this.#commits === undefined ? undefined : {
+        ...this.#counts,
+        uncommitted: this.#commits.uncommitted,
+        held: this.#commits.held,
+      },
     };
+  }
+
+  /** Takes back what was kept, if there is a file. */
+  async #load(options: BrokerOptions): Promise<void> {
+    const { db, durability = "full", workers = 1, onProgress } = options;
+    if (db === undefined) return;
+    const store = this.#store = await openStore(db, {
+      durability,
+      workers,
+      offsetMs: Date.now() - this.now(),
+    });
+    if (store.setAside !== undefined) {
+      const { path, reason } = store.setAside;
+      this.log.error(
+        `"${db}" is damaged (${reason}): set aside as "${path}", and begun anew`,
+      );
+    }
+    await store.load((records, done, total) => {
+      for (const record of records) {
+        if (this.#router.restore(this.now(), record)) continue;
+        this.#counts.unreadable++;
+      }
+      onProgress?.(done, total);
+    });
+    const { unreadable } = this.#counts;
+    if (unreadable > 0) {
+      this.log.error(`"${db}" holds ${unreadable} records that make no sense`);
+    }
+    this.perform((now) => this.#router.handleRestored(now, store.starts));
+  }
+
+  /** Holds back what may not be sent before it is kept. */
+  protected override carryOut(effect: Effect<RouterEvent, StoreChange>): void {
+    const commits = this.#commits;
+    if (commits !== undefined) {
+      if (effect.type === "persist") return commits.persist(effect.change);
+      if (effect.type === "send") {
+        const { peer, bytes, isPromise } = effect;
+        if (commits.hold(peer, bytes, isPromise)) return;
+      }
+    }
+    super.carryOut(effect);
+  }
+
+  /** Begins a commit, unless one is under way. */
+  protected override handleSettled(): void {
+    if (this.#commits !== undefined) this.#commit(this.#commits);
+  }
+
+  #commit(commits: Commits): void {
+    // A commit that has failed is tried again when its time has come.
+    if (this.#store === undefined || this.#commitTimer !== undefined) return;
+    const changes = commits.take();
+    this.#router.handleStore(this.isClosed ? "refusing" : commits.state);
+    if (changes === undefined) return;
+    this.#committing = this.#store.commit(changes).then(
+      () => this.#handleCommitted(commits, changes.length),
+      (error) => this.#handleFailed(commits, messageOf(error)),
+    );
+  }
+
+  #handleCommitted(commits: Commits, changes: number): void {
+    this.#counts.commits++;
+    this.#counts.changes += changes;
+    if (this.#fault !== undefined) {
+      this.log.info("The store keeps what it is told again");
+      this.#fault = undefined;
+    }
+    for (const { peer, bytes } of commits.handleCommitted()) {
+      this.send(peer, bytes);
+    }
+    this.#commit(commits);
+  }
+
+  /** Takes back the promises that cannot be kept, and goes on without any. */
+  #handleFailed(commits: Commits, fault: string): void {
+    this.#counts.failedCommits++;
+    if (this.#fault !== fault) {
+      this.log.error(`${fault}: nothing is promised until that is over`);
+      this.#fault = fault;
+    }
+    this.#commitTimer = setTimeout(() => {
+      this.#commitTimer = undefined;
+      this.#commit(commits);
+    }, RETRY_COMMIT_MS);
+    const held = commits.handleFailed();
+    this.perform((now) => {
+      this.#router.handleStore("refusing");
+      for (const { peer, bytes, isPromise } of held) {
+        if (!isPromise) this.send(peer, bytes);
+        else {
+          this.#counts.takenBack++;
+          this.#router.handleUncommitted(now, peer, bytes);
+        }
+      }
+    });
   }
 
   /** Says something in the multicast group, if there is one. */
@@ -160,9 +327,29 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     this.log.debug(() => `${peer.key} ${sign} ${describeDatagram(bytes)}`);
   }
 
-  /** Leaves the multicast group. */
-  protected override handleClose(): Promise<void> | void {
-    return this.#multicast?.[Symbol.asyncDispose]();
+  /** Leaves the multicast group, and keeps what is still to be kept. */
+  protected override async handleClose(): Promise<void> {
+    await this.#multicast?.[Symbol.asyncDispose]();
+    if (this.#commits !== undefined) await this.#closeStore(this.#commits);
+  }
+
+  async #closeStore(commits: Commits): Promise<void> {
+    clearTimeout(this.#commitTimer);
+    this.#commitTimer = undefined;
+    await this.#committing;
+    // What failed before may succeed now; what fails now is not tried again.
+    while (commits.uncommitted > 0 && this.#store !== undefined) {
+      this.#commit(commits);
+      await this.#committing;
+      if (commits.isFailing) break;
+    }
+    const store = this.#store;
+    this.#store = undefined;
+    clearTimeout(this.#commitTimer);
+    if (commits.uncommitted > 0) {
+      this.log.error(`${commits.uncommitted} changes are not kept`);
+    }
+    await store?.close();
   }
 
   /** Logs what happened. */
@@ -194,6 +381,7 @@ const PROGRAM: Program = {
     ["broker", "listen at 127.0.0.1:12003"],
     ["broker --port 0", "listen at a free port, and print which"],
     ["broker --host 0.0.0.0", "listen to other machines too"],
+    ["broker --db broker.db", "keep in a file what was acknowledged"],
   ],
   flags: [
     {
@@ -209,6 +397,23 @@ const PROGRAM: Program = {
       value: "N",
       usual: "12003, or the variable PORT",
       help: "UDP port; 0 picks a free one and prints it",
+    },
+    {
+      name: "db",
+      value: "FILE",
+      help:
+        "keep sessions, queues, retained messages and histories in a file: what was acknowledged survives kill -9",
+    },
+    {
+      name: "durability",
+      value: "WORD",
+      usual: "full",
+      help:
+        "what it survives besides: full a power cut too, normal a power cut but for the last seconds, off none (SQLite's synchronous)",
+    },
+    {
+      name: "inspect",
+      help: "print what the file of --db holds, and end",
     },
     {
       name: "history",
@@ -230,8 +435,14 @@ const PROGRAM: Program = {
     {
       name: "session-expiry",
       value: "S",
-      usual: "86400",
-      help: "seconds away after which a kept session goes for a new client",
+      usual: "a day, and only when its place is needed",
+      help: "seconds away after which a kept session is forgotten",
+    },
+    {
+      name: "message-expiry",
+      value: "S",
+      usual: "never",
+      help: "seconds that a message may wait for a client",
     },
     {
       name: "max-memory",
@@ -340,6 +551,8 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
       throw new UsageError(`Flag "--${flag}" needs "--${needed}"`);
     }
   }
+  if (flags.has("inspect")) return await inspect(flags.text("db")!);
+  using progress = new LoadProgress();
   await using broker = await Broker.listen({
     hostname: flags.text("host") ?? "127.0.0.1",
     port: flags.integer("port", 0, 65_535) ?? portFromEnvironment(0),
@@ -355,10 +568,12 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
     namedQosMinusOne: flags.has("named-qos-minus-one"),
     allowMove: !flags.has("no-move"),
     ignoreTail: flags.has("ignore-tail"),
+    onProgress: progress.tell,
   }).catch((error) => {
     if (!(error instanceof Deno.errors.AddrInUse)) throw error;
     throw new Error(`${error.message}; choose one with --port N`);
   });
+  progress[Symbol.dispose]();
   print(`Broker started at ${broker.address.key}\n`);
   await Promise.race([interruption.wait(), broker.closed]);
   if (!interruption.signal.aborted) return EXIT.failed;
@@ -366,8 +581,37 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
   return interruption.cause === "SIGTERM" ? EXIT.done : EXIT.interrupted;
 }
 
+/** Prints what a file holds. */
+async function inspect(db: string): Promise<number> {
+  const { describeStore, inspectStore } = await import("./store.ts");
+  print(`${describeStore(inspectStore(db))}\n`);
+  return EXIT.done;
+}
+
+/** Tells a person at the terminal how much of a file has been loaded. */
+class LoadProgress implements Disposable {
+  #progress: Progress | undefined;
+  #done = 0;
+
+  readonly tell = (done: number, total: number): void => {
+    this.#progress ??= new Progress("records loaded", total);
+    this.#progress.tick(done - this.#done);
+    this.#done = done;
+  };
+
+  [Symbol.dispose](): void {
+    this.#progress?.[Symbol.dispose]();
+    this.#progress = undefined;
+  }
+}
+
 /** Flags that mean nothing without another. */
-const NEEDS = [["advertise", "multicast"], ["standby", "advertise"]] as const;
+const NEEDS = [
+  ["advertise", "multicast"],
+  ["standby", "advertise"],
+  ["durability", "db"],
+  ["inspect", "db"],
+] as const;
 
 /** What the flags with a value ask for; the router has the defaults. */
 async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
@@ -376,6 +620,9 @@ async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
     predefined: await flags.jsonFile("predefined", parsePredefined),
     maxClients: flags.integer("max-clients", 1, 10_000_000),
     sessionExpiry: flags.integer("session-expiry", 0, 1_000_000_000),
+    messageExpiry: flags.integer("message-expiry", 1, 1_000_000_000),
+    db: flags.text("db"),
+    durability: flags.choice("durability", ["full", "normal", "off"]),
     maxMemory: flags.mebibytes("max-memory", 1, 1_000_000),
     maxQueue: flags.integer("max-queue", 1, 100_000),
     overflow: flags.choice("overflow", ["drop", "refuse"]),
@@ -392,4 +639,5 @@ async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
   );
 }
 
-if (import.meta.main) await run(PROGRAM, main);
+// In an executable that is one file, this is what its Web Worker starts too.
+if (import.meta.main && !isStoreWorker()) await run(PROGRAM, main);

@@ -196,13 +196,21 @@ export class ClassicBroker {
   /**
    * Takes what was published by another protocol, as text. What this one could
    * not have published, a blank datum or one too long, is left out.
+   *
+   * @param isPromised whether its publisher is promised that it is kept
    */
-  enter(now: Millis, topicName: ClassicTopic, payload: Uint8Array): void {
+  enter(
+    now: Millis,
+    topicName: ClassicTopic,
+    payload: Uint8Array,
+    isPromised: boolean,
+  ): void {
     const text = decodeUtf8Loosely(payload);
     // What was UTF-8 is as long as it was.
     const octets = text.includes("\ufffd") ? utf8Length(text) : payload.length;
     if (octets > MAX_DATAGRAM || text.trim() === "") return;
-    this.#histories.append(topicName, text, octets);
+    const isKept = isPromised && this.#persistence.mayPromise;
+    this.#histories.append(topicName, text, isKept, octets);
     this.#encoded = undefined;
     this.#serve(now, topicName);
   }

@@ -31,8 +31,11 @@ export interface Held {
   readonly after: number;
 }
 
-/** Octets of changes that wait, estimated, at which the store is behind. */
+/** Octets of changes that wait, estimated, at which nothing more is promised. */
 const MAX_WAITING = 64 * 1024 * 1024;
+
+/** Changes that wait, at which only what is promised is kept: some 10 ms of work. */
+const BUSY_FROM = 2_000;
 
 /** Changes that wait while commits fail, until the first look at which to merge. */
 const COMPACT_FROM = 10_000;
@@ -88,9 +91,10 @@ export class Commits {
     return this.#isFailing;
   }
 
-  /** Whether more waits than should. */
-  get isBehind(): boolean {
-    return this.#waitingOctets > MAX_WAITING;
+  /** What the core may expect of the store. */
+  get state(): "ready" | "busy" | "refusing" {
+    if (this.#isFailing || this.#waitingOctets > MAX_WAITING) return "refusing";
+    return this.#waiting.length >= BUSY_FROM ? "busy" : "ready";
   }
 
   /** Takes a change for the next commit. */

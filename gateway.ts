@@ -224,9 +224,10 @@ export class Gateway {
   }
 
   /**
-   * Takes back what was to be sent and promises what cannot be kept: an
-   * acknowledgement becomes a refusal, all else is not sent. What it acknowledged
-   * has happened here nevertheless; so it is taken for a copy if it comes again.
+   * Takes back what was to be sent and promises what cannot be kept: most
+   * acknowledgements become refusals, all else is not sent. What was acknowledged
+   * has happened here nevertheless. So PUBREC is no refusal but nothing: at QoS 2
+   * the same must not come again as another, as what is refused may.
    */
   handleUncommitted(peer: Peer, bytes: Uint8Array): void {
     const packet = decodePacket(bytes);
@@ -241,17 +242,6 @@ export class Gateway {
       case "WILLMSGRESP": {
         const returnCode = this.#outlet.refuse(peer, "store");
         return this.#outlet.sendPacket(peer, { ...packet, returnCode });
-      }
-      case "PUBREC": {
-        const { msgId } = packet;
-        this.#connections.at(peer)?.received.refuse(msgId);
-        const returnCode = this.#outlet.refuse(peer, "store");
-        return this.#outlet.sendPacket(peer, {
-          type: "PUBACK",
-          topicId: 0,
-          msgId,
-          returnCode,
-        });
       }
     }
     this.#outlet.drop(peer, "store");
@@ -271,7 +261,12 @@ export class Gateway {
         return this.#handleAnybody(now, peer, packet, undefined);
     }
     const answer = refusalOf(packet);
-    // Nobody is known, and so nobody is sent more octets than came from there.
+    // What is sent again may have been taken before, and is not refused then; at
+    // QoS 2 nor is what the network has doubled. Nobody is known, and so nobody is
+    // sent more octets than came from there.
+    if (packet.type === "PUBLISH" && (packet.dup || packet.qos === 2)) {
+      return this.#outlet.drop(peer, "loading");
+    }
     if (answer === undefined || encodePacket(answer).length > asked) {
       return this.#outlet.drop(peer, "loading");
     }

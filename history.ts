@@ -137,6 +137,7 @@ export class Histories {
   /**
    * Adds a datum to a topic's history.
    *
+   * @param isPromised whether somebody is promised that it is kept
    * @param octets the datum's length in UTF-8, where it is known
    * @returns the datum's length in octets
    * @throws {RangeError} when the datum alone does not fit a datagram
@@ -144,13 +145,16 @@ export class Histories {
   append(
     topicName: ClassicTopic,
     text: string,
+    isPromised = true,
     octets: number = utf8Length(text),
   ): number {
     if (octets > MAX_DATAGRAM) {
       throw new RangeError(`Cannot keep a datum of ${octets} octets`);
     }
     const seq = ++this.#lastSeq;
-    this.#persistence?.persistLoosely({ type: "datum", seq, topicName, text });
+    const record = { type: "datum", seq, topicName, text } as const;
+    if (isPromised) this.#persistence?.persist(record);
+    else this.#persistence?.persistLoosely(record);
     this.#add(topicName, { text, octets, seq });
     return octets;
   }

@@ -239,6 +239,12 @@ export {
   type ClassicClientOptions,
   ClassicRefusedError,
 } from "./classic_client.ts";
-export { Broker, type BrokerOptions, type BrokerStats } from "./broker.ts";
+export {
+  Broker,
+  type BrokerOptions,
+  type BrokerStats,
+  type CommitStats,
+} from "./broker.ts";
+export { type Durability, StoreError, type StoreErrorKind } from "./store.ts";
 export { type PublishAllOptions, Publisher } from "./publisher.ts";
 export { Subscriber, type SubscriberOptions } from "./subscriber.ts";

@@ -791,10 +791,13 @@ export class Outbox<Owner extends OutboxOwner> {
 
   /** Lets one that waits go. */
   #drop(index: number, reason: LossReason): void {
-    const [queued] = this.#queue.splice(index, 1);
-    const { message, qos } = queued!;
+    // The first goes without the others being moved.
+    const queued = index === 0
+      ? this.#queue.shift()!
+      : this.#queue.splice(index, 1)[0]!;
+    const { message, qos } = queued;
     if (qos === 0) this.#atMostOnce--;
-    this.#unkeep(queued!);
+    this.#unkeep(queued);
     this.#release(message);
     this.#host.handleLoss(this.#owner, message, reason);
   }

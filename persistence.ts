@@ -6,8 +6,8 @@
  * A broker without a store persists nothing and may promise everything. With one
  * it begins by loading what was kept, and promises nothing until that is done;
  * nor does it while the store cannot keep up or keeps nothing. What nobody was
- * promised, a message at QoS 0 for who sleeps or a datum for the history that came
- * by MQTT-SN, is left out meanwhile: it would only pile up.
+ * promised, a message at QoS 0 for who sleeps or what it adds to a history, is left
+ * out as soon as the store has much to do: it would only pile up.
  *
  * @module
  */
@@ -32,6 +32,8 @@ export type StoreState =
   | "loading"
   /** It keeps what it is told. */
   | "ready"
+  /** So it does, but only what is promised: there is much to do. */
+  | "busy"
   /** It does not, or is behind: nothing is promised. */
   | "refusing";
 
@@ -67,7 +69,7 @@ export class Persistence {
 
   /** Whether what is persisted now is kept, or need not be. */
   get mayPromise(): boolean {
-    return this.#state === "none" || this.#state === "ready";
+    return this.#state !== "loading" && this.#state !== "refusing";
   }
 
   /** Changes that were left out as nobody was promised them. */

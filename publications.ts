@@ -126,11 +126,9 @@ export class Publications {
     const digest = qos === 2 ? digestOf(packet) : 0;
     if (qos === 2 && session.received.has(now, msgId, digest)) {
       this.#counts.republished++;
-      if (session.received.isRefused(msgId)) {
-        if (!this.#persistence.mayPromise) {
-          return this.#refusePublish(peer, packet, "store");
-        }
-        session.received.accept(msgId);
+      // Nor is it refused, as it has been taken; the client asks again.
+      if (!this.#persistence.mayPromise) {
+        return this.#outlet.drop(peer, "store");
       }
       return this.#outlet.sendPacket(peer, { type: "PUBREC", msgId });
     }

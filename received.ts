@@ -21,11 +21,6 @@ interface Entry {
   readonly digest: number;
   /** Until when a copy may come; `Infinity` before PUBREL. */
   until: Millis;
-  /**
-   * Whether the client was told that the message is not taken, although it had
-   * been: then its msgId may come with another.
-   */
-  isRefused: boolean;
 }
 
 /**
@@ -90,28 +85,8 @@ export class Received {
   has(now: Millis, msgId: number, digest: number): boolean {
     const entry = this.#entries.get(msgId);
     if (entry === undefined) return false;
-    if (entry.until === Infinity && !entry.isRefused) return true;
+    if (entry.until === Infinity) return true;
     return now < entry.until && entry.digest === digest;
-  }
-
-  /** Whether the client was told that the message under a msgId is not taken. */
-  isRefused(msgId: number): boolean {
-    return this.#entries.get(msgId)?.isRefused ?? false;
-  }
-
-  /**
-   * Notes that the client is told that the message under a msgId is not taken,
-   * although it had been. Comes the same again, it is a copy; another is new.
-   */
-  refuse(msgId: number): void {
-    const entry = this.#entries.get(msgId);
-    if (entry !== undefined) entry.isRefused = true;
-  }
-
-  /** Notes that the client is told after all that the message was taken. */
-  accept(msgId: number): void {
-    const entry = this.#entries.get(msgId);
-    if (entry !== undefined) entry.isRefused = false;
   }
 
   /** Notes a message that has come. */
@@ -119,13 +94,13 @@ export class Received {
     const last = this.#entries.get(msgId);
     if (last !== undefined && last.until !== Infinity) this.#released--;
     this.#entries.delete(msgId);
-    this.#entries.set(msgId, { digest, until: Infinity, isRefused: false });
+    this.#entries.set(msgId, { digest, until: Infinity });
     this.#owner.keeper?.putReceived({ msgId, digest, until: undefined });
   }
 
   /** Takes what was kept of a message. */
   restore({ msgId, digest, until = Infinity }: ReceivedRecord): void {
-    this.#entries.set(msgId, { digest, until, isRefused: false });
+    this.#entries.set(msgId, { digest, until });
     if (until !== Infinity) this.#released++;
   }
 
@@ -147,7 +122,6 @@ export class Received {
     // Away and back: to the end of the order in which they are forgotten.
     this.#entries.delete(msgId);
     entry.until = now + lateMs;
-    entry.isRefused = false;
     this.#entries.set(msgId, entry);
     this.#released++;
     const { digest, until } = entry;

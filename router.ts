@@ -186,12 +186,12 @@ export class Router implements Machine<RouterEvent, StoreChange> {
   }
 
   /**
-   * Is told whether what is persisted is being kept. While it is not, nothing is
-   * promised: who asks for something that would have to be kept is refused.
+   * Is told how it is with the store. While it is `refusing`, nothing is promised:
+   * who asks for something that would have to be kept is refused.
    */
-  handleStore(isAvailable: boolean): void {
+  handleStore(state: "ready" | "busy" | "refusing"): void {
     if (!this.#persistence.isOn || this.#restoring !== undefined) return;
-    this.#setStoreState(isAvailable ? "ready" : "refusing");
+    this.#setStoreState(state);
   }
 
   /**
@@ -283,11 +283,11 @@ export class Router implements Machine<RouterEvent, StoreChange> {
   /** Hands on what was published by MQTT-SN. */
   publish(now: Millis, message: Message): void {
     this.#exchange.deliver(now, message);
-    const { topicName, payload } = message;
+    const { topicName, payload, qos } = message;
     // A name that the classic protocol would trim is none that it can ask for.
     const classicTopic = parseClassicTopic(topicName);
     if (classicTopic as string === topicName && !isReserved(topicName)) {
-      this.#classic.enter(now, classicTopic!, payload);
+      this.#classic.enter(now, classicTopic!, payload, qos > 0);
     }
   }
 

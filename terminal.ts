@@ -181,9 +181,9 @@ export class Progress implements Disposable {
     this.#total = total;
   }
 
-  /** One more is done. */
-  tick(): void {
-    this.#count++;
+  /** So many more are done. */
+  tick(count = 1): void {
+    this.#count += count;
     if (!this.#isShown) return;
     const now = performance.now();
     if (now < this.#nextAt) return;

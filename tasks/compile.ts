@@ -37,8 +37,14 @@ export const PROGRAMS: readonly Program[] = [
   {
     name: "broker",
     entry: "broker.ts",
-    permissions: ["--allow-net", "--allow-env=PORT", "--allow-read"],
-    include: [],
+    // --db may be any file.
+    permissions: [
+      "--allow-net",
+      "--allow-env=PORT",
+      "--allow-read",
+      "--allow-write",
+    ],
+    include: ["store_worker.ts"],
   },
   {
     name: "publisher",

@@ -1,0 +1,287 @@
+// deno-lint-ignore-file no-console -- a failure has to tell its seed
+/**
+ * A broker with a file that is killed, again and again, with SIGKILL and at moments
+ * that nobody chose, while clients publish, subscribe and sleep. What was
+ * acknowledged is written down here, outside of it; in the end all of it must have
+ * arrived: at QoS 1 at least once, at QoS 2 exactly once, in order.
+ *
+ * `deno test -A tests/crash_test.ts -- --kills 500` kills more often, and
+ * `-- --seed N` draws the moments anew.
+ *
+ * @module
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { parseArgs } from "@std/cli/parse-args";
+import { ClassicClient } from "../classic_client.ts";
+import { Client, RefusedError } from "../client.ts";
+import type { ClientOptions } from "../client_options.ts";
+import { seededRandom } from "../clock.ts";
+import type { DeliveryQos } from "../message.ts";
+import { portOf, type Running, start } from "./support/programs.ts";
+
+const flags = parseArgs(Deno.args, { string: ["kills", "seed"] });
+
+/** How often the broker is killed. */
+const KILLS = Number(flags.kills ?? 50);
+
+const SEED = Number(flags.seed ?? 5);
+
+/** The longest that it lives once it works, in milliseconds. */
+const LIFE_MS = 60;
+
+/** How long whatever was acknowledged may take to arrive in the end. */
+const PATIENCE_MS = 60_000;
+
+/** It asks often, so that a broker that is back is found at once. */
+const IMPATIENT = { retryMs: 40, backoff: 1, waitMs: 50 } as const;
+
+/** Goes on where it was, however long the broker is away. */
+const PATIENT: ClientOptions = { ...IMPATIENT, retries: 2_000 };
+
+/** Is lost soon, and connects anew. */
+const HASTY: ClientOptions = { ...IMPATIENT, retries: 1 };
+
+/** Asks again what a broker refuses as it is still loading its file. */
+async function insist(ask: () => Promise<unknown>): Promise<void> {
+  while (true) {
+    try {
+      await ask();
+      return;
+    } catch (error) {
+      if (!(error instanceof RefusedError)) throw error;
+    }
+  }
+}
+
+/** The broker, its file, and its lives. */
+class Victim implements AsyncDisposable {
+  readonly #dir: string;
+  #broker: Running | undefined;
+  /** The UDP port, the same in each life. */
+  port = 0;
+
+  private constructor(dir: string) {
+    this.#dir = dir;
+  }
+
+  static async begin(): Promise<Victim> {
+    const victim = new Victim(await Deno.makeTempDir());
+    await victim.start();
+    return victim;
+  }
+
+  async start(): Promise<void> {
+    this.#broker = start("broker", [
+      "--port",
+      String(this.port),
+      "--db",
+      `${this.#dir}/broker.db`,
+      "--max-queue",
+      "100000",
+      "--max-memory",
+      "1000",
+      "--history",
+      "100000",
+      "--retry-ms",
+      "100",
+      "--retries",
+      "100",
+    ]);
+    this.port = await portOf(this.#broker);
+  }
+
+  async kill(): Promise<void> {
+    this.#broker!.kill("SIGKILL");
+    await this.#broker!.outcome();
+  }
+
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.#broker?.[Symbol.asyncDispose]();
+    await Deno.remove(this.#dir, { recursive: true });
+  }
+}
+
+/** Somebody who publishes, one message after the other, and what came of it. */
+interface Publisher {
+  readonly topicName: string;
+  readonly qos: DeliveryQos;
+  /** How many were begun, the first of them number 1. */
+  begun: number;
+  /** How many were acknowledged: all up to here, as each waits for the last. */
+  acknowledged: number;
+}
+
+/** Somebody who subscribes to everything, and what came. */
+interface Subscriber {
+  readonly name: string;
+  readonly qos: DeliveryQos;
+  /** The numbers that came, by topic. */
+  readonly received: Map<string, number[]>;
+}
+
+Deno.test(`Broker.listen() with a file loses nothing that it acknowledged: ${KILLS} times SIGKILL`, async () => {
+  console.log(`  seed ${SEED}`);
+  const random = seededRandom(SEED);
+  await using victim = await Victim.begin();
+  await using stack = new AsyncDisposableStack();
+  const { port } = victim;
+
+  const open = async (clientId: string, options: ClientOptions) => {
+    const client = await Client.connect({
+      ...options,
+      port,
+      clientId,
+      cleanSession: false,
+    });
+    stack.defer(() => client.close());
+    return client;
+  };
+
+  // Before anything is published: all of it is theirs.
+  const subscribers: Subscriber[] = [];
+  const follow = async (
+    name: string,
+    qos: DeliveryQos,
+    options: ClientOptions,
+  ): Promise<Client> => {
+    const client = await open(name, options);
+    const messages = await client.subscribe("load/+", {
+      qos,
+      maxQueue: 1_000_000,
+    });
+    const received = new Map<string, number[]>();
+    subscribers.push({ name, qos, received });
+    (async () => {
+      for await (const message of messages) {
+        const numbers = received.get(message.topicName);
+        const number = Number(message.text());
+        if (numbers === undefined) received.set(message.topicName, [number]);
+        else numbers.push(number);
+      }
+    })();
+    return client;
+  };
+  await follow("patient-1", 1, PATIENT);
+  await follow("patient-2", 2, PATIENT);
+  await follow("hasty-2", 2, HASTY);
+  const sleepers = [
+    await follow("sleeper-1", 1, PATIENT),
+    await follow("sleeper-2", 2, PATIENT),
+  ];
+
+  const isOver = new AbortController();
+  let progress = Promise.withResolvers<void>();
+  const work: Promise<void>[] = [];
+  for (const sleeper of sleepers) {
+    work.push((async () => {
+      await sleeper.sleep(60);
+      while (!isOver.signal.aborted) await insist(() => sleeper.wake());
+    })());
+  }
+
+  const publishers: Publisher[] = [];
+  const publish = async (
+    name: string,
+    qos: DeliveryQos,
+    options: ClientOptions,
+  ) => {
+    const client = await open(name, options);
+    const publisher = {
+      topicName: `load/${name}`,
+      qos,
+      begun: 0,
+      acknowledged: 0,
+    };
+    publishers.push(publisher);
+    work.push((async () => {
+      while (!isOver.signal.aborted) {
+        const number = ++publisher.begun;
+        await insist(() =>
+          client.publish(publisher.topicName, String(number), {
+            qos,
+            retain: number % 2 === 0,
+          })
+        );
+        publisher.acknowledged = number;
+        progress.resolve();
+      }
+    })());
+  };
+  await publish("p1-patient", 1, PATIENT);
+  await publish("p1-hasty", 1, HASTY);
+  await publish("p2-patient", 2, PATIENT);
+  await publish("p2-hasty", 2, HASTY);
+
+  let data = 0;
+  const logged: number[] = [];
+  work.push((async () => {
+    await using classic = await ClassicClient.connect({ port, timeoutMs: 100 });
+    while (!isOver.signal.aborted) {
+      // Without an answer it may be there or not: then the next one is another.
+      const isDone = await classic.publish("log", String(++data))
+        .then(() => true, () => false);
+      if (isDone) logged.push(data);
+    }
+  })());
+
+  for (let kills = 0; kills < KILLS; kills++) {
+    await progress.promise; // it works again
+    await new Promise((go) => setTimeout(go, random() * LIFE_MS));
+    await victim.kill();
+    progress = Promise.withResolvers();
+    await victim.start();
+  }
+  await progress.promise;
+  isOver.abort();
+  await Promise.all(work);
+  for (const sleeper of sleepers) await sleeper.connect();
+
+  const isComplete = () =>
+    subscribers.every(({ received }) =>
+      publishers.every(({ topicName, acknowledged }) =>
+        received.get(topicName)?.includes(acknowledged)
+      )
+    );
+  const until = performance.now() + PATIENCE_MS;
+  while (!isComplete() && performance.now() < until) {
+    await new Promise((go) => setTimeout(go, 20));
+  }
+  for (const { name, qos, received } of subscribers) {
+    for (const publisher of publishers) {
+      const numbers = received.get(publisher.topicName) ?? [];
+      const what = `${name}, ${publisher.topicName}, seed ${SEED}`;
+      const expected = Array.from(
+        { length: publisher.acknowledged },
+        (_, i) => i + 1,
+      );
+      if (Math.min(qos, publisher.qos) === 2) {
+        assertEquals(numbers, expected, what);
+        continue;
+      }
+      // Each came at least once, and for the first time in order.
+      assertEquals([...new Set(numbers)], expected, what);
+    }
+  }
+
+  await using late = await Client.connect({ port });
+  for (const { topicName, acknowledged } of publishers) {
+    const last = acknowledged - acknowledged % 2;
+    const messages = await late.subscribe(topicName);
+    assertEquals((await messages.take()).text(), String(last), topicName);
+  }
+  await using classic = await ClassicClient.connect({ port });
+  const history = (await classic.subscribe("log")).split("\n").map(Number);
+  const kept = new Set(history);
+  const first = history[0]!;
+  assert(logged.length > 0);
+  assertEquals(
+    logged.filter((number) => number >= first && !kept.has(number)),
+    [],
+  );
+  assertEquals(history, history.toSorted((one, other) => one - other));
+  const total = publishers.reduce((sum, { begun }) => sum + begun, 0);
+  console.log(
+    `  ${total} messages and ${logged.length} data acknowledged`,
+  );
+});
