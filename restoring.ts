@@ -11,7 +11,7 @@ import type { ClassicBroker } from "./classic_broker.ts";
 import type { Millis } from "./clock.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Gateway } from "./gateway.ts";
-import { Message } from "./message.ts";
+import { Message, type TopicName } from "./message.ts";
 import type {
   QueuedRecord,
   SessionRecord,
@@ -36,6 +36,8 @@ export class Restoring {
   /** By their numbers, and those whose retained messages are to be sent still. */
   readonly #sessions = new Map<number, Session>();
   readonly #pending: [Session, SubscriptionRecord][] = [];
+  /** The last message's topic: a queue's are often of one, and share its name. */
+  #topicName: TopicName | undefined;
 
   /**
    * Starts with nothing.
@@ -132,8 +134,11 @@ export class Restoring {
   #takeQueued(record: QueuedRecord): boolean {
     const { session: number, payload, qos, retain } = record;
     const session = this.#sessions.get(number);
-    const topicName = parseTopicName(record.topicName);
+    const topicName = record.topicName === this.#topicName
+      ? this.#topicName
+      : parseTopicName(record.topicName);
     if (session === undefined || topicName === undefined) return false;
+    this.#topicName = topicName;
     const message = new Message(topicName, payload, qos, retain);
     session.outbox.restore(message, record);
     return true;

@@ -400,14 +400,32 @@ function* chunksOf(store: Store): Generator<Chunk> {
   for (const record of store.load()) {
     // Only when there is another: so the last one is known to be.
     if (records.length >= CHUNK || octets >= CHUNK_OCTETS) {
-      yield { records, total, isLast: false };
+      yield { records: pooled(records, octets), total, isLast: false };
       records = [];
       octets = 0;
     }
     records.push(record);
     if ("payload" in record) octets += record.payload.length;
   }
-  yield { records, total, isLast: true };
+  yield { records: pooled(records, octets), total, isLast: true };
+}
+
+/**
+ * The same records with their payloads in one array: as many arrays as messages
+ * would take more memory than the messages.
+ */
+function pooled(
+  records: readonly StoreRecord[],
+  octets: number,
+): readonly StoreRecord[] {
+  const pool = new Uint8Array(octets);
+  let used = 0;
+  return records.map((record) => {
+    if (!("payload" in record)) return record;
+    pool.set(record.payload, used);
+    const payload = pool.subarray(used, used += record.payload.length);
+    return { ...record, payload };
+  });
 }
 
 /** What a worker's global scope has, of which the types of a program know nothing. */
