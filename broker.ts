@@ -20,6 +20,7 @@ import {
 } from "./cli.ts";
 import { describeEvent } from "./event_text.ts";
 import type { RouterEvent } from "./events.ts";
+import type { Log } from "./log.ts";
 import type { Effect } from "./machine.ts";
 import { DEFAULT_PORT, isLoopback, type Peer } from "./message.ts";
 import { isFramed } from "./mqttsn.ts";
@@ -28,7 +29,8 @@ import { describeDatagram } from "./packet_text.ts";
 import type { RouterOptions } from "./options.ts";
 import type { StoreChange } from "./records.ts";
 import { Router } from "./router.ts";
-import type { Durability } from "./store.ts";
+import { StoreError, type StoreErrorKind } from "./store_error.ts";
+import type { Durability } from "./store_file.ts";
 import { isStoreWorker, openStore, type StorePort } from "./store_worker.ts";
 import type { RouterStats } from "./system.ts";
 import {
@@ -218,12 +220,18 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   async #load(options: BrokerOptions): Promise<void> {
     const { db, durability = "full", workers = 1, onProgress } = options;
     if (db === undefined) return;
-    const store = this.#store = await openStore(db, {
+    const store = await openStore(db, {
       durability,
       workers,
       // Whole moments take less memory than others.
       offsetMs: Math.round(Date.now() - this.now()),
     });
+    // Its transport may have broken meanwhile: then nobody else closes the file.
+    if (this.isClosed) {
+      await store.close();
+      throw new Error(`Cannot load "${db}": the broker has closed`);
+    }
+    this.#store = store;
     if (store.setAside !== undefined) {
       const { path, reason } = store.setAside;
       this.log.error(
@@ -278,7 +286,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     this.#counts.commits++;
     this.#counts.changes += changes;
     if (this.#fault !== undefined) {
-      this.log.info("The store keeps what it is told again");
+      this.log.info("The store can be written again");
       this.#fault = undefined;
     }
     for (const { peer, bytes } of commits.handleCommitted()) {
@@ -291,7 +299,9 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   #handleFailed(commits: Commits, fault: string): void {
     this.#counts.failedCommits++;
     if (this.#fault !== fault) {
-      this.log.error(`${fault}: nothing is promised until that is over`);
+      this.log.error(
+        `${fault}; until it can be written, which is tried each second, whoever asks for what would have to be kept is refused`,
+      );
       this.#fault = fault;
     }
     this.#commitTimer = setTimeout(() => {
@@ -348,7 +358,9 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     this.#store = undefined;
     clearTimeout(this.#commitTimer);
     if (commits.uncommitted > 0) {
-      this.log.error(`${commits.uncommitted} changes are not kept`);
+      this.log.error(
+        `Changes that are not kept: ${commits.uncommitted}; what was acknowledged is`,
+      );
     }
     await store?.close();
   }
@@ -403,18 +415,18 @@ const PROGRAM: Program = {
       name: "db",
       value: "FILE",
       help:
-        "keep sessions, queues, retained messages and histories in a file: what was acknowledged survives kill -9",
+        "file that keeps sessions, queues, retained messages and histories, made if missing: what was acknowledged survives kill -9",
     },
     {
       name: "durability",
       value: "WORD",
       usual: "full",
       help:
-        "what it survives besides: full a power cut too, normal a power cut but for the last seconds, off none (SQLite's synchronous)",
+        "what of it survives a power cut: full all, normal all but the last seconds, off perhaps nothing (SQLite's synchronous)",
     },
     {
       name: "inspect",
-      help: "print what the file of --db holds, and end",
+      help: "print what the file of --db holds and exit",
     },
     {
       name: "history",
@@ -552,13 +564,18 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
       throw new UsageError(`Flag "--${flag}" needs "--${needed}"`);
     }
   }
+  if (flags.text("db") === "") {
+    throw new UsageError('Flag "--db" takes the name of a file, not ""');
+  }
   if (flags.has("inspect")) return await inspect(flags.text("db")!);
+  const log = flags.log("info");
+  const limits = await limitsFrom(flags);
   using progress = new LoadProgress();
-  await using broker = await Broker.listen({
+  const listening = Broker.listen({
     hostname: flags.text("host") ?? "127.0.0.1",
     port: flags.integer("port", 0, 65_535) ?? portFromEnvironment(0),
-    log: flags.log("info"),
-    ...await limitsFrom(flags),
+    log,
+    ...limits,
     standby: flags.has("standby"),
     strict: flags.has("strict"),
     allowEmptyClientId: flags.has("allow-empty-client-id"),
@@ -571,22 +588,55 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
     ignoreTail: flags.has("ignore-tail"),
     onProgress: progress.tell,
   }).catch((error) => {
-    if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    throw new Error(`${error.message}; choose one with --port N`);
+    throw new Error(messageOf(error) + adviceOn(error), { cause: error });
   });
+  // A file may be long in loading. Nothing is promised meanwhile, so that the end of
+  // the process costs nothing.
+  await Promise.race([interruption.wait(), listening]);
+  if (interruption.signal.aborted) return endedBy(interruption, log);
+  await using broker = await listening;
   progress[Symbol.dispose]();
   print(`Broker started at ${broker.address.key}\n`);
   await Promise.race([interruption.wait(), broker.closed]);
   if (!interruption.signal.aborted) return EXIT.failed;
-  broker.log.info(`Ended by ${interruption.cause}`);
-  return interruption.cause === "SIGTERM" ? EXIT.done : EXIT.interrupted;
+  return endedBy(interruption, log);
 }
+
+function endedBy({ cause }: Interruption, log: Log): number {
+  log.info(`Ended by ${cause}`);
+  return cause === "SIGTERM" ? EXIT.done : EXIT.interrupted;
+}
+
+/** What a person can do about a broker that does not start, as the end of a line. */
+function adviceOn(error: unknown): string {
+  if (error instanceof Deno.errors.AddrInUse) {
+    return "; choose one with --port N";
+  }
+  return error instanceof StoreError ? ADVICE[error.kind] : "";
+}
+
+const OTHER_FILE = "choose another file with --db";
+
+const ADVICE: Readonly<Record<StoreErrorKind, string>> = {
+  full: `; make room, or ${OTHER_FILE}`,
+  locked: `; end that one, or ${OTHER_FILE}`,
+  newer: `; start that one, or ${OTHER_FILE}`,
+  damaged: `; ${OTHER_FILE}`,
+  readOnly: `; let it be written, or ${OTHER_FILE}`,
+  foreign: `; ${OTHER_FILE}`,
+  failed: `; ${OTHER_FILE}`,
+};
 
 /** Prints what a file holds. */
 async function inspect(db: string): Promise<number> {
-  const { describeStore, inspectStore } = await import("./store.ts");
-  print(`${describeStore(inspectStore(db))}\n`);
-  return EXIT.done;
+  const { describeStore, inspectStore } = await import("./store_summary.ts");
+  try {
+    print(`${describeStore(inspectStore(db))}\n`);
+    return EXIT.done;
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.kind !== "locked") throw error;
+    throw new Error(`${error.message}; end that one first`, { cause: error });
+  }
 }
 
 /** Tells a person at the terminal how much of a file has been loaded. */

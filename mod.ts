@@ -245,6 +245,7 @@ export {
   type BrokerStats,
   type CommitStats,
 } from "./broker.ts";
-export { type Durability, StoreError, type StoreErrorKind } from "./store.ts";
+export { StoreError, type StoreErrorKind } from "./store_error.ts";
+export type { Durability } from "./store_file.ts";
 export { type PublishAllOptions, Publisher } from "./publisher.ts";
 export { Subscriber, type SubscriberOptions } from "./subscriber.ts";

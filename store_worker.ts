@@ -14,14 +14,9 @@
  */
 
 import type { StoreChange, StoreRecord } from "./records.ts";
-import type {
-  SetAside,
-  Store,
-  StoreError,
-  StoreErrorKind,
-  StoreOptions,
-  StoreStats,
-} from "./store.ts";
+import type { Store, StoreStats } from "./store.ts";
+import { StoreError, type StoreErrorKind } from "./store_error.ts";
+import type { SetAside, StoreOptions } from "./store_file.ts";
 
 /**
  * Is given records, some at a time.
@@ -131,9 +126,11 @@ export async function openStore(
   options: StorePortOptions = {},
 ): Promise<StorePort> {
   const { workers = 1, ...storeOptions } = options;
-  const { Store, StoreError } = await import("./store.ts");
-  if (workers === 0) return new LocalPort(Store.open(path, storeOptions));
-  const line = new Line(StoreError);
+  if (workers === 0) {
+    const { Store } = await import("./store.ts");
+    return new LocalPort(Store.open(path, storeOptions));
+  }
+  const line = new Line();
   try {
     return new WorkerPort(
       line,
@@ -284,7 +281,6 @@ class WorkerPort implements StorePort {
 /** The way to the worker and back: questions are answered in their order. */
 class Line {
   readonly #worker: Worker;
-  readonly #StoreError: typeof StoreError;
   readonly #waiting = new Map<
     number,
     { resolve(value: unknown): void; reject(error: StoreError): void }
@@ -294,8 +290,7 @@ class Line {
   #asked = 0;
   #end: string | undefined;
 
-  constructor(error: typeof StoreError) {
-    this.#StoreError = error;
+  constructor() {
     this.#worker = new Worker(import.meta.url, { type: "module", name: NAME });
     this.#worker.onmessage = ({ data }) => this.#hear(data);
     this.#worker.onmessageerror = () => this.#fail("an answer was unreadable");
@@ -343,7 +338,7 @@ class Line {
     const asker = this.#waiting.get(answer.id);
     this.#waiting.delete(answer.id);
     if ("value" in answer) asker?.resolve(answer.value);
-    else asker?.reject(new this.#StoreError(answer.kind, answer.message));
+    else asker?.reject(new StoreError(answer.kind, answer.message));
   }
 
   #fail(why: string): void {
@@ -355,7 +350,7 @@ class Line {
   }
 
   #ended(why: string): StoreError {
-    return new this.#StoreError("failed", `Cannot use the store: ${why}`);
+    return new StoreError("failed", `Cannot use the store: ${why}`);
   }
 }
 
@@ -437,7 +432,7 @@ interface WorkerScope {
 
 /** The worker's side: opens a store and does what it is asked. */
 async function serve(scope: WorkerScope): Promise<void> {
-  const { Store, StoreError } = await import("./store.ts");
+  const { Store } = await import("./store.ts");
   let store: Store | undefined;
   const loads = new Map<number, Generator<Chunk>>();
 

@@ -10,7 +10,7 @@
 // deno-lint-ignore-file no-console -- a program: the console is its output
 
 import { Broker } from "../broker.ts";
-import type { Durability } from "../store.ts";
+import type { Durability } from "../store_file.ts";
 
 const [db, durability] = Deno.args;
 await using broker = await Broker.listen({

@@ -72,6 +72,32 @@ testUnlessWindows(
 );
 
 testUnlessWindows(
+  "`compile` packs a broker whose file outlives it",
+  async () => {
+    const home = await makeHome();
+    const options = packed({ HOME: home });
+    const db = join(home, "broker.db");
+    const topic = ["-t", "a topic", "-q", "1"];
+    {
+      await using broker = await startBroker(options, ["-p", "0", "--db", db]);
+      const to = ["-p", broker.port, ...topic, "-r", "-m", "kept"];
+      assertEquals((await run(options, "publisher", to)).code, 0);
+      const other = await run(options, "broker", ["-p", "0", "--db", db]);
+      assertEquals(other.code, 1);
+      assertMatch(other.stderr, /^broker: Cannot open .+ has it open; .+\n$/);
+    }
+    const inspected = await run(options, "broker", ["--db", db, "--inspect"]);
+    assertEquals([inspected.code, inspected.stderr], [0, ""]);
+    assertMatch(inspected.stdout, /\nRetained messages +1 +4 octets\n/);
+    await using broker = await startBroker(options, ["-p", "0", "--db", db]);
+    const from = ["-p", broker.port, ...topic, "-C", "1"];
+    const received = await run(options, "subscriber", from);
+    assertEquals(received, { code: 0, stdout: "kept\n", stderr: "" });
+    await broker.stop();
+  },
+);
+
+testUnlessWindows(
   "`compile` packs executables that leave standard input to the program when they unpack",
   async () => {
     const options = packed({ HOME: await makeHome() });

@@ -12,6 +12,7 @@ import {
   assertMatch,
   assertStringIncludes,
 } from "@std/assert";
+import { dirname, join } from "node:path";
 import { ClassicClient } from "../classic_client.ts";
 import config from "../deno.json" with { type: "json" };
 import { peerOf } from "../message.ts";
@@ -42,13 +43,21 @@ const CLASSIC = ["--protocol", "classic"] as const;
 
 const PREDEFINED = "tests/predefined.json";
 
+/** A file that only one broker at a time has open. */
+const STORE = join(Deno.makeTempDirSync(), "broker.db");
+
 const BROKER_FLAGS: Record<string, string[][]> = {
   "-h, --host ADDRESS": [["-h", "127.0.0.1"], ["--host", "localhost"]],
   "-p, --port N": [["-p", "0"], ["--port=0"]],
+  "--db FILE": [["--db", STORE], [`--db=${STORE}`]],
+  "--durability WORD": ["full", "normal", "off"]
+    .map((word) => ["--db", STORE, "--durability", word]),
+  "--inspect": [], // it does not listen: see db_programs_test.ts
   "--history N": [["--history", "2"]],
   "--predefined FILE": [["--predefined", PREDEFINED]],
   "--max-clients N": [["--max-clients", "1"]],
   "--session-expiry S": [["--session-expiry", "0"]],
+  "--message-expiry S": [["--message-expiry", "1"]],
   "--max-memory MIB": [["--max-memory", "1"]],
   "--max-queue N": [["--max-queue", "1"]],
   "--overflow WORD": [["--overflow", "drop"], ["--overflow", "refuse"]],
@@ -77,6 +86,10 @@ const BROKER_FLAGS: Record<string, string[][]> = {
   "--version": [],
   "--help": [],
 };
+
+Deno.test.afterAll(() => {
+  Deno.removeSync(dirname(STORE), { recursive: true });
+});
 
 Deno.test("each program prints its usage when --help is given", async () => {
   const outcomes = await runEach(PROGRAMS.map((name) => [name, ["--help"]]));
@@ -284,6 +297,7 @@ Deno.test("the broker says so in a line when a flag's file or word is wrong", as
       [["--overflow", "burst"], "takes drop, refuse"],
       [["--tolerance", "0.5"], "takes a number from 1 to 10"],
       [["--gw-id", "256"], "from 0 to 255"],
+      [["--db", "no/such/file"], "there is no directory"],
       [["--advertise", "900"], '"--advertise" needs "--multicast"'],
       [["--standby"], '"--standby" needs "--advertise"'],
       [["--multicast", "10.0.0.1"], 'Cannot take "10.0.0.1" as a multicast'],
@@ -331,6 +345,20 @@ Deno.test("each program says what is wrong in a line when its flags are", async 
       'Flag "--log-level" takes debug, info, warn, error, none, not "loud"',
     ],
     ["broker", ["--log-json=yes"], 'Flag "--log-json" takes no value'],
+    ["broker", ["--db"], 'Flag "--db" needs a value: FILE'],
+    ["broker", ["--db", ""], 'Flag "--db" takes the name of a file, not ""'],
+    ["broker", ["--durability", "full"], 'Flag "--durability" needs "--db"'],
+    ["broker", ["--inspect"], 'Flag "--inspect" needs "--db"'],
+    [
+      "broker",
+      ["--db", STORE, "--durability", "maybe"],
+      'Flag "--durability" takes full, normal, off, not "maybe"',
+    ],
+    [
+      "broker",
+      ["--message-expiry", "0"],
+      'Flag "--message-expiry" takes a whole number from 1 to 1000000000, not "0"',
+    ],
     ["publisher", ["--no-such-flag"], 'Unknown flag "--no-such-flag"'],
     ["publisher", ["weather"], 'Unexpected argument "weather"'],
     ["subscriber", ["--message", "1"], 'Unknown flag "--message"'],

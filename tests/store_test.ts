@@ -8,16 +8,11 @@ import {
 import { DatabaseSync } from "node:sqlite";
 import { seededRandom } from "../clock.ts";
 import type { StoreChange, StoreRecord } from "../records.ts";
-import {
-  describeStore,
-  inspectStore,
-  migrate,
-  MIGRATIONS,
-  Store,
-  StoreError,
-  type StoreErrorKind,
-  type StoreOptions,
-} from "../store.ts";
+import { Store } from "../store.ts";
+import { StoreError, type StoreErrorKind } from "../store_error.ts";
+import type { StoreOptions } from "../store_file.ts";
+import { migrate, MIGRATIONS } from "../store_schema.ts";
+import { describeStore, inspectStore } from "../store_summary.ts";
 import {
   datum,
   Directory,
@@ -31,11 +26,15 @@ import {
 /** A disk is not waited for, unless that is what is tested. */
 const FAST: StoreOptions = { durability: "off", timeoutMs: 0 };
 
-const MODULE = new URL("../store.ts", import.meta.url).href;
+/** The URL of a room. */
+const room = (file: string) => new URL(`../${file}`, import.meta.url).href;
 
 /** Runs a program beside this one that has the store's room at hand. */
 function beside(code: string): Deno.Command {
-  const program = `import { Store, StoreError } from "${MODULE}";\n${code}`;
+  const program = `
+    import { Store } from "${room("store.ts")}";
+    import { StoreError } from "${room("store_error.ts")}";
+    ${code}`;
   return new Deno.Command(Deno.execPath(), {
     args: ["eval", "--quiet", "--no-check", program],
     stdin: "null",
@@ -242,7 +241,7 @@ Deno.test("Store.commit() says that it is full, and works when there is room", (
   assertEquals(error.kind, "full");
   assertEquals(
     error.message,
-    `Cannot write the store "${directory.file()}": database or disk is full`,
+    `Cannot write the store "${directory.file()}": the disk is full`,
   );
   assert(kept > 2);
   assertEquals(store.size, kept * 8);
@@ -648,7 +647,7 @@ Deno.test("Store.open() leaves alone what is no store", () => {
       assertEquals(error.kind, "foreign");
       assertStringIncludes(
         error.message,
-        "it is no store of this broker: nothing was changed",
+        "it is no store of this broker, and stays as it is",
       );
     }
     assertEquals(Deno.readFileSync(path), bytes);
@@ -704,7 +703,7 @@ Deno.test("migrate() brings a store on, and an older program leaves it alone", (
     assertEquals(error.kind, "newer");
     assertStringIncludes(
       error.message,
-      `its version is "${longer.length}", and this program knows "${MIGRATIONS.length}" at most`,
+      `(version ${longer.length}, and this one knows ${MIGRATIONS.length} at most)`,
     );
   }
   assertEquals(Deno.readFileSync(path), bytes);

@@ -6,7 +6,8 @@ import {
   assertThrows,
 } from "@std/assert";
 import type { StoreChange, StoreRecord } from "../records.ts";
-import { Store, StoreError } from "../store.ts";
+import { Store } from "../store.ts";
+import { StoreError } from "../store_error.ts";
 import {
   isStoreWorker,
   openStore,
@@ -14,6 +15,7 @@ import {
   type StorePortOptions,
 } from "../store_worker.ts";
 import { datum, Directory, queued, RECORDS } from "./support/store.ts";
+import { Watch } from "./support/watch.ts";
 
 // Off unless asked for.
 Deno.test.sanitizer({ ops: true, resources: true });
@@ -35,35 +37,6 @@ async function loaded(port: StorePort): Promise<StoreRecord[]> {
 async function rejected(promise: Promise<unknown>): Promise<string> {
   const { kind, message } = await assertRejects(() => promise, StoreError);
   return `${kind}: ${message}`;
-}
-
-/** Workers as they are, but for what is noted of them while this is at hand. */
-class Watch implements Disposable {
-  /** All that were started. */
-  readonly workers: Worker[] = [];
-  /** What was sent to them. */
-  readonly posts: { call: string; changes?: readonly StoreChange[] }[] = [];
-  readonly #original = globalThis.Worker;
-
-  constructor() {
-    const { workers, posts } = this;
-    globalThis.Worker = class extends this.#original {
-      constructor(url: string | URL, options?: WorkerOptions) {
-        super(url, options);
-        workers.push(this);
-      }
-
-      // deno-lint-ignore no-explicit-any -- what it overrides has it
-      override postMessage(message: any): void {
-        posts.push(message);
-        super.postMessage(message);
-      }
-    };
-  }
-
-  [Symbol.dispose](): void {
-    globalThis.Worker = this.#original;
-  }
 }
 
 for (const workers of WORKERS) {
@@ -169,7 +142,7 @@ for (const workers of WORKERS) {
     ];
     assertEquals(
       (await Promise.all(commits))[1],
-      `full: Cannot write the store "${path}": database or disk is full`,
+      `full: Cannot write the store "${path}": the disk is full`,
     );
     assertEquals(await loaded(port), [datum(1), datum(3)]);
   });
@@ -186,7 +159,7 @@ for (const workers of WORKERS) {
     using _store = Store.open(directory.file(), { durability: "off" });
     assertEquals(
       await rejected(openStore(directory.file(), fast(workers))),
-      `locked: Cannot open the store "${directory.file()}": another program has it open`,
+      `locked: Cannot open the store "${directory.file()}": another broker, or another program, has it open`,
     );
   });
 
