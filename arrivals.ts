@@ -51,6 +51,9 @@ export class Arrivals {
 
   /** Notes PUBREL. */
   release(now: Millis, msgId: number): void {
+    // A copy may come from now on, not from when it was put in doubt.
+    const digest = this.#doubted.get(msgId);
+    if (digest !== undefined) this.#received.add(msgId, digest);
     this.#unreleased.delete(msgId);
     this.#doubted.delete(msgId);
     this.#received.release(now, msgId, this.#lateMs);

@@ -324,7 +324,10 @@ export class Connections implements Scheduler {
     this.#prompts.end(peer);
     const isSleep = duration !== undefined && duration > 0;
     const answer = { type: "DISCONNECT", duration: undefined } as const;
-    this.#outlet.sendPacket(peer, answer, isSleep);
+    // Who sleeps relies on what is buffered; and the will of who has gone, and
+    // knows it, is not to be published by a broker that does not.
+    const isPromise = isSleep || session.keeper !== undefined;
+    this.#outlet.sendPacket(peer, answer, isPromise);
     if (isSleep) {
       session.outbox.close();
       this.#apply(session, "DISCONNECT with Duration");
@@ -499,7 +502,10 @@ export class Connections implements Scheduler {
   #repeatConnack(now: Millis, peer: Peer): boolean {
     const session = this.at(peer);
     if (session?.state !== "active" || !session.connect?.will) return false;
-    this.#acceptAgain(now, session, peer);
+    // It may not be kept yet that it was.
+    const isKept = session.keeper?.mayPromise ?? true;
+    if (isKept) this.#acceptAgain(now, session, peer);
+    else this.#refuse(peer, "store");
     return true;
   }
 

@@ -435,7 +435,8 @@ export class Outbox<Owner extends OutboxOwner> {
   /** Takes a PUBREC; false when it answers nothing. */
   handlePubrec(now: Millis, msgId: number): boolean {
     if (this.#isAwaited("PUBCOMP", msgId)) {
-      this.#host.sendPubrel(this.#owner, msgId);
+      // That PUBREC has come may not be kept yet: it is sent again later then.
+      if (this.#mayPromise) this.#host.sendPubrel(this.#owner, msgId);
       return true;
     }
     if (!this.#isAwaited("PUBREC", msgId)) return false;

@@ -164,6 +164,15 @@ Deno.test("A message at QoS 2 that was taken is acknowledged without room", () =
   assertEquals(bench.payloads, ["x"]);
 });
 
+Deno.test("has() knows what was in doubt for as long after PUBREL as all else", () => {
+  const arrivals = new Arrivals(RETRY_MS);
+  arrivals.add(X);
+  arrivals.doubt(0);
+  arrivals.release(LATE_MS, 7);
+  assert(arrivals.has(2 * LATE_MS - 1, X_DUP)); // which PUBREL has overtaken
+  assertFalse(arrivals.has(2 * LATE_MS, X_DUP));
+});
+
 Deno.test("A message at QoS 0 needs no room", () => {
   const [bench] = crowded();
   bench.take(publishOf(5, "x"));

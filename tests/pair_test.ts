@@ -1,4 +1,3 @@
-// deno-lint-ignore-file no-console -- a seed run alone prints its conversation
 /**
  * Devices and routers over a bad network, in virtual time.
  *
@@ -18,8 +17,6 @@
  * @module
  */
 
-import { AssertionError } from "@std/assert";
-import { parseArgs } from "@std/cli/parse-args";
 import { type Millis, type Random, seededRandom } from "../clock.ts";
 import type { DeviceTopic } from "../commands.ts";
 import { Device, type DeviceOptions } from "../device.ts";
@@ -34,6 +31,13 @@ import type { RouterStats } from "../system.ts";
 import { Judge } from "./support/judge.ts";
 import { VirtualNet } from "./support/net.ts";
 import { Forgetful, ForwarderBox } from "./support/nodes.ts";
+import {
+  fail,
+  isBusy,
+  matches,
+  testStories,
+  textOf,
+} from "./support/stories.ts";
 
 const GATEWAY = peerOf("127.0.0.1", 12003);
 const OTHER_GATEWAY = peerOf("127.0.0.1", 12004);
@@ -202,7 +206,7 @@ interface LastWord {
 }
 
 /** One story: everything in it depends on the seed alone. */
-class Story {
+class PairStory {
   readonly net: VirtualNet;
   readonly participants: Participant[] = [];
   readonly judge: Judge;
@@ -261,6 +265,11 @@ class Story {
     const others = 2 + this.#below(3);
     for (let at = 1; at <= publishers; at++) this.#join(`p${at}`, true);
     for (let at = 1; at <= others; at++) this.#join(`s${at}`, false);
+  }
+
+  /** See {@linkcode VirtualNet.lines}. */
+  get lines(): readonly string[] {
+    return this.net.lines;
   }
 
   /** Tells it; throws at the first promise that is not kept. */
@@ -791,8 +800,8 @@ class Story {
     let progress = -1;
     while (this.net.now - quietSince < QUIET_MS) {
       this.net.run(this.net.now + RETRY_MS);
-      const busy = this.participants.filter((participant) =>
-        isBusy(participant)
+      const busy = this.participants.filter(({ life: { device }, isWanted }) =>
+        isBusy(device, isWanted)
       );
       const sum = this.participants.reduce(
         (sum, { received }) => sum + received.length,
@@ -1054,20 +1063,6 @@ class Story {
   }
 }
 
-/** Whether it does something, or wants to be connected and is not. */
-function isBusy({ life: { device }, isWanted }: Participant): boolean {
-  switch (device.state) {
-    case "searching":
-    case "connecting":
-    case "lost":
-      return isWanted;
-    case "awake":
-      return device.pending > 1; // who wakes by itself has that pending
-    default:
-      return device.pending > 0;
-  }
-}
-
 /** Everybody has left: every table is empty. */
 function assertEmpty({ mqttsn }: RouterStats): void {
   const { clients, subscriptions, queued, prompts } = mqttsn;
@@ -1085,76 +1080,15 @@ function assertEmpty({ mqttsn }: RouterStats): void {
   }
 }
 
-function fail(why: string): never {
-  throw new AssertionError(why);
-}
-
 function nameOf(topic: DeviceTopic): string {
   if (typeof topic === "string") return topic;
   if ("short" in topic) return topic.short;
   return PREDEFINED.get(topic.predefined)!;
 }
 
-function textOf(bytes: Uint8Array): string {
-  return new TextDecoder().decode(bytes);
-}
-
-const patterns = new Map<string, RegExp>();
-
-/** MQTT's matching, once more and plainly: the router's own is under test. */
-function matches(topicFilter: string, topicName: string): boolean {
-  let pattern = patterns.get(topicFilter);
-  if (pattern === undefined) {
-    const text = topicFilter
-      .replace(/\/#$/, "(/.*)?")
-      .replace(/^#$/, ".*")
-      .replaceAll("+", "[^/]*");
-    patterns.set(topicFilter, pattern = new RegExp(`^${text}$`));
-  }
-  return pattern.test(topicName);
-}
-
-/** The line that repeats a seed, and why one would; nothing when all is well. */
-function trouble(seed: number): string | undefined {
-  try {
-    new Story(seed, false).tell();
-    return undefined;
-  } catch (error) {
-    const why = error instanceof AssertionError ? error.message : `${error}`;
-    return `deno test -A tests/pair_test.ts -- --seed ${seed}  # ${why}`;
-  }
-}
-
-const BLOCKS = 10;
-
-/** So many failing seeds say enough about a block. */
-const ENOUGH = 3;
-
-const flags = parseArgs(Deno.args, { string: ["seed", "seeds"] });
-const only = flags.seed;
-
-if (only !== undefined) {
-  Deno.test(`Devices and routers keep their promises in the story of seed ${only}`, () => {
-    const story = new Story(Number(only), true);
-    try {
-      story.tell();
-    } finally {
-      console.log(story.net.lines.join("\n"));
-    }
-  });
-} else {
-  const seeds = Number(flags.seeds ?? 1_000);
-  const size = Math.ceil(seeds / BLOCKS);
-  for (let first = 1; first <= seeds; first += size) {
-    const last = Math.min(first + size - 1, seeds);
-    Deno.test(`Devices and routers keep their promises in stories ${first} to ${last}`, () => {
-      const troubles: string[] = [];
-      for (let seed = first; seed <= last; seed++) {
-        const line = trouble(seed);
-        if (line !== undefined) troubles.push(line);
-        if (troubles.length === ENOUGH) break;
-      }
-      if (troubles.length > 0) fail(`\n${troubles.join("\n")}`);
-    });
-  }
-}
+testStories({
+  file: "tests/pair_test.ts",
+  name: "Devices and routers keep their promises",
+  seeds: 1_000,
+  begin: (seed, trace) => new PairStory(seed, trace),
+});

@@ -1,0 +1,928 @@
+/**
+ * What was acknowledged outlives the broker: devices, a bad network, and a router
+ * with a store that crashes.
+ *
+ * There are stories by seed, as those of `pair_test.ts`: who publishes and who
+ * subscribes to what, who sleeps, how slow the store is, when the router crashes
+ * and when the store has no room. And there are scenarios, which are told once for
+ * each step of the router and of its store, with a crash just there.
+ *
+ * - `deno test -A tests/durability_test.ts -- --seeds 10000` tells more stories.
+ * - `deno test -A tests/durability_test.ts -- --seed 17` tells one, and prints it.
+ *
+ * @module
+ */
+
+import { assert, assertEquals } from "@std/assert";
+import { parseArgs } from "@std/cli/parse-args";
+import { type Millis, type Random, seededRandom } from "../clock.ts";
+import { compact } from "../commits.ts";
+import type { DeviceTopic } from "../commands.ts";
+import { type DeliveryQos, type Peer, peerOf } from "../message.ts";
+import type { Qos } from "../packet.ts";
+import { LATE_MS } from "../received.ts";
+import type { StoreChange } from "../records.ts";
+import { MemoryStore } from "./support/memory_store.ts";
+import type { Crash } from "./support/durable_router.ts";
+import {
+  type Client,
+  type ClientOptions,
+  RETRY_MS,
+  World,
+} from "./support/durable_world.ts";
+import {
+  answerAll,
+  answerOf,
+  GatewayBench,
+  octets,
+  packetsTo,
+  PONG,
+  puback,
+  type SentPacket,
+  textOf,
+} from "./support/gateway.ts";
+import { fail, type Story, testStories } from "./support/stories.ts";
+
+/** How long the network is bad and everybody busy. */
+const BUSY_MS = 5_000;
+
+/** What was begun by then has ended. */
+const REST_MS = 1_000;
+
+/** What is published to, and how its publisher may name it. */
+const TOPICS: readonly (readonly DeviceTopic[])[] = [
+  ["a"],
+  ["a/b"],
+  ["a/b/c"],
+  ["x/y"],
+  [{ predefined: 1 }, "p/one"],
+  [{ short: "ab" }, "ab"],
+];
+
+/** What is subscribed to. */
+const FILTERS: readonly DeviceTopic[] = [
+  "a",
+  "a/b",
+  "a/+",
+  "a/#",
+  "+/b",
+  "x/y",
+  "x/+",
+  "p/+",
+  "w/+",
+  "r/+",
+  "#",
+  { predefined: 1 },
+  { short: "ab" },
+];
+
+/** What a client does besides. */
+type Habit = "stays" | "sleeps" | "disconnects" | "vanishes";
+
+/** One story: everything in it depends on the seed alone. */
+class DurabilityStory implements Story {
+  readonly #world: World;
+  readonly #random: Random;
+  /** Whether nothing is lost, doubled, or late. */
+  readonly #isCalm: boolean;
+  /**
+   * Whether an answer may come later than its question is sent again. A copy of
+   * CONNECT may then wipe a clean session, as without a store.
+   */
+  readonly #isSlow: boolean;
+
+  constructor(seed: number, trace: boolean) {
+    this.#random = seededRandom(seed ^ 0x2545f491);
+    this.#isCalm = seed % 4 === 0;
+    const badness = this.#isCalm ? 0 : this.#random();
+    this.#isSlow = this.#chance(0.5);
+    const slowest = this.#pick(this.#isSlow ? [10, 40, 150] : [0, 1, 10, 25]);
+    this.#world = new World({
+      seed,
+      net: {
+        trace,
+        loss: 0.25 * badness,
+        duplicate: 0.2 * this.#random() * badness,
+        delayMs: [0, this.#isCalm ? 10 : this.#isSlow ? 45 : 20],
+      },
+      store: { commitMs: () => this.#below(slowest + 1) },
+    });
+  }
+
+  /** See {@linkcode Story}. */
+  get lines(): readonly string[] {
+    return this.#world.net.lines;
+  }
+
+  /** See {@linkcode Story}. */
+  tell(): void {
+    const world = this.#world;
+    const publishers = 2 + this.#below(2);
+    const others = 2 + this.#below(3);
+    for (let at = 1; at <= publishers; at++) this.#join(`p${at}`, true);
+    for (let at = 1; at <= others; at++) this.#join(`s${at}`, false);
+    for (let at = 0; at < this.#below(12); at++) {
+      const topicName = this.#pick(["c/1", "c/2"]);
+      world.net.at(
+        this.#below(BUSY_MS),
+        () => world.publishClassic(topicName),
+      );
+    }
+    this.#planCrashes();
+    this.#planFullness();
+    world.run(BUSY_MS + REST_MS);
+    world.net.heal();
+    world.settle(); // who sleeps is served in its sleep
+    for (const client of world.clients) client.fetch();
+    world.settle();
+    this.#speakOnceMore();
+  }
+
+  /** Everybody connects and publishes to all topics: what is there works. */
+  #speakOnceMore(): void {
+    const world = this.#world;
+    const sleepers = world.clients.filter(({ device: { state } }) =>
+      state === "asleep" || state === "awake"
+    );
+    for (const client of world.clients) {
+      if (!sleepers.includes(client)) client.connect();
+    }
+    world.settle();
+    for (const client of world.clients) {
+      const { name, device: { state } } = client;
+      if (state === "active" || sleepers.includes(client)) continue;
+      fail(`${name} is ${state}`);
+    }
+    world.finalAt = world.net.now;
+    for (const client of world.clients) {
+      if (sleepers.includes(client)) continue;
+      for (const [topic] of TOPICS) {
+        client.publish(topic!, this.#pick<Qos>([1, 2]));
+      }
+    }
+    world.settle();
+    for (const client of sleepers) client.fetch();
+    world.settle();
+    // A late copy of CONNECT may have the router believe that nobody sleeps.
+    for (const client of sleepers) {
+      if (client.isClean) client.fetch();
+      else client.connect();
+    }
+    world.settle();
+    world.check();
+  }
+
+  #join(name: string, isPublisher: boolean): void {
+    const world = this.#world;
+    const isClean = !this.#isSlow && this.#chance(0.3);
+    const habit: Habit = isPublisher && this.#chance(0.6)
+      ? "stays"
+      : this.#pick<Habit>([
+        "stays",
+        "sleeps",
+        "sleeps",
+        "disconnects",
+        this.#isCalm ? "stays" : "vanishes",
+      ]);
+    const hasWill = this.#chance(0.3);
+    const options: ClientOptions = {
+      cleanSession: isClean,
+      // Without a keep alive who has a clean session may never notice a crash.
+      keepAlive: this.#pick(isClean ? [2, 3] : [0, 2, 3]),
+      retries: 3 + this.#below(6),
+      backoff: this.#pick([1, 1.5]),
+      ...(hasWill
+        ? {
+          will: {
+            topicName: `w/${name}`,
+            payload: new TextEncoder().encode(`will of ${name}`),
+            qos: this.#pick<DeliveryQos>([1, 2]),
+            retain: this.#chance(0.3),
+          },
+        }
+        : {}),
+    };
+    const client = world.join(name, options);
+    // A clean session is promised something only while it sleeps, untroubled.
+    const isDozing = isClean && habit === "sleeps";
+    this.#planInterests(client, isPublisher, isDozing);
+    if (!isDozing) this.#planMessages(client, isPublisher);
+    this.#planHabit(client, habit);
+  }
+
+  #planInterests(client: Client, isFew: boolean, isDozing: boolean): void {
+    const filters = [...FILTERS];
+    const wanted = isFew ? this.#below(4) === 0 ? 1 : 0 : this.#below(4);
+    for (let count = 0; count < wanted; count++) {
+      const [topic] = filters.splice(this.#below(filters.length), 1);
+      const qos = this.#pick<DeliveryQos>([0, 1, 1, 2, 2, 2]);
+      const isLate = !isDozing && this.#chance(0.3);
+      const moment = isLate ? this.#below(BUSY_MS) : 0;
+      this.#at(moment, () => client.subscribe(topic!, qos));
+      if (isDozing || typeof topic !== "string" || !this.#chance(0.25)) {
+        continue;
+      }
+      this.#at(
+        moment + this.#below(BUSY_MS - moment),
+        () => client.unsubscribe(topic),
+      );
+    }
+  }
+
+  #planMessages(client: Client, isPublisher: boolean): void {
+    const messages = isPublisher
+      ? 6 + this.#below(10)
+      : this.#chance(0.4)
+      ? 1 + this.#below(4)
+      : 0;
+    const topics = Array.from(
+      { length: 1 + this.#below(3) },
+      () => this.#pick(TOPICS),
+    );
+    for (let count = 0; count < messages; count++) {
+      const topic = this.#pick(this.#pick(topics));
+      const qos = this.#pick<Qos>([0, 1, 1, 2, 2, 2]);
+      this.#at(this.#below(BUSY_MS), () => client.publish(topic, qos));
+    }
+    const changes = isPublisher && this.#chance(0.6) ? 1 + this.#below(5) : 0;
+    for (let count = 0; count < changes; count++) {
+      // At QoS 1 a copy that is late would bring an old value back.
+      const qos = this.#isCalm ? this.#pick<Qos>([1, 2]) : 2;
+      const isBlank = this.#chance(0.3);
+      this.#at(this.#below(BUSY_MS), () => {
+        client.publish(`r/${client.name}`, qos, { retain: true, isBlank });
+      });
+    }
+    if (this.#chance(0.1)) {
+      const moment = this.#below(BUSY_MS);
+      this.#at(moment, () => client.register(`x/${client.name}`));
+    }
+  }
+
+  #planHabit(client: Client, habit: Habit): void {
+    const { net } = this.#world;
+    let moment = 200 + this.#below(1_500);
+    switch (habit) {
+      case "stays":
+        return;
+      case "sleeps": {
+        const seconds = client.isClean ? 30 : this.#pick([1, 30]);
+        const sleep = () => client.sleep(seconds);
+        this.#at(moment, sleep);
+        while ((moment += 100 + this.#below(1_000)) < BUSY_MS) {
+          if (client.isClean || this.#chance(0.7)) {
+            this.#at(moment, () => client.wake());
+          } else {
+            this.#at(moment, () => client.connect());
+            this.#at(moment += this.#below(500), sleep);
+          }
+        }
+        return;
+      }
+      case "disconnects":
+        while (moment < BUSY_MS) {
+          this.#at(moment, () => client.disconnect());
+          moment += this.#below(800);
+          this.#at(moment, () => client.connect());
+          moment += 300 + this.#below(2_000);
+        }
+        return;
+      case "vanishes":
+        this.#at(moment, () => net.mute(client.peer, true));
+        moment += this.#below(BUSY_MS / 2);
+        this.#at(moment, () => net.mute(client.peer, false));
+        return;
+      default:
+        habit satisfies never;
+    }
+  }
+
+  #planCrashes(): void {
+    const { net, broker } = this.#world;
+    const crashes = 1 + this.#below(5);
+    for (let count = 0; count < crashes; count++) {
+      const crash: Crash = {
+        downMs: this.#below(this.#pick([1, 50, 400, 1_500])),
+        loadMs: this.#chance(0.3) ? this.#below(400) : 0,
+        isDone: this.#chance(0.5),
+      };
+      this.#at(100 + this.#below(BUSY_MS), () => broker.crash(net.now, crash));
+    }
+  }
+
+  #planFullness(): void {
+    if (!this.#chance(0.3)) return;
+    const { broker } = this.#world;
+    const moment = this.#below(BUSY_MS);
+    this.#at(moment, () => broker.isFull = true);
+    this.#at(moment + this.#below(2_500), () => broker.isFull = false);
+  }
+
+  #at(moment: Millis, action: () => void): void {
+    this.#world.net.at(moment, action);
+  }
+
+  #below(count: number): number {
+    return Math.floor(this.#random() * count);
+  }
+
+  #chance(probability: number): boolean {
+    return this.#random() < probability;
+  }
+
+  #pick<Value>(values: readonly Value[]): Value {
+    return values[this.#below(values.length)]!;
+  }
+}
+
+/** A scenario: what somebody does, up to the moment at which it is checked. */
+type Scenario = (world: World) => void;
+
+/** What a client takes before anything else, so that the steps are its own. */
+const KEPT = { cleanSession: false } as const;
+
+const SCENARIOS: Readonly<Record<string, Scenario>> = {
+  "messages at QoS 1 to who is active": (world) => tellActive(world, 1),
+  "messages at QoS 2 to who is active": (world) => tellActive(world, 2),
+  "messages at QoS 1 to who sleeps": (world) => tellSleeper(world, 1, KEPT),
+  "messages at QoS 2 to who sleeps": (world) => tellSleeper(world, 2, KEPT),
+  "messages to who sleeps with a clean session": (world) =>
+    tellSleeper(world, 2, { cleanSession: true }),
+  "messages to who is away": (world) => {
+    const [lamp, ann] = meet(world);
+    lamp.subscribe("a/+", 2);
+    world.run(100);
+    lamp.disconnect();
+    world.run(60);
+    for (const qos of [1, 2, 1, 2] as const) ann.publish("a/b", qos);
+    world.run(400);
+    lamp.connect();
+    world.run(400);
+  },
+  "messages under a pre-defined id and a short name": (world) => {
+    const [lamp, ann] = meet(world);
+    lamp.subscribe({ predefined: 1 }, 2);
+    lamp.subscribe({ short: "ab" }, 2);
+    world.run(150);
+    for (const topic of [{ predefined: 1 }, { short: "ab" }]) {
+      ann.publish(topic, 2);
+      ann.publish(topic, 1);
+    }
+    world.run(500);
+  },
+  "messages at QoS 1 and 2 to overlapping filters": (world) => {
+    const [lamp, ann] = meet(world);
+    lamp.subscribe("a/+", 1);
+    lamp.subscribe("#", 2);
+    lamp.subscribe("a/b", 0);
+    world.run(150);
+    for (const qos of [2, 1, 2, 0] as const) ann.publish("a/b", qos);
+    world.run(500);
+  },
+  "a subscription to what is retained": (world) => {
+    const [lamp, ann] = meet(world);
+    for (const name of ["r/1", "r/2", "r/3"]) {
+      ann.publish(name, name === "r/2" ? 2 : 1, { retain: true });
+    }
+    world.run(300);
+    lamp.subscribe("r/+", 2);
+    world.run(500);
+  },
+  "a subscription of a sleeper to what is retained": (world) => {
+    const [lamp, ann] = meet(world);
+    for (const name of ["r/1", "r/2"]) ann.publish(name, 2, { retain: true });
+    world.run(300);
+    lamp.subscribe("r/#", 1);
+    lamp.sleep();
+    world.run(200);
+    lamp.wake();
+    world.run(400);
+    lamp.wake();
+    world.run(400);
+  },
+  "a topic that is registered": (world) => {
+    const [lamp, ann] = meet(world);
+    lamp.subscribe("a/#", 2);
+    world.run(50);
+    for (const name of ["a/1", "a/2", "a/3"]) ann.register(name);
+    world.run(150);
+    for (const name of ["a/3", "a/1", "a/2"]) ann.publish(name, 1);
+    world.run(400);
+  },
+  "an id that the router has told": (world) => {
+    const [lamp, ann] = meet(world);
+    lamp.subscribe("a/#", 1);
+    for (const name of ["a/b", "a/c", "a/d"]) ann.register(name);
+    world.run(100);
+    for (const [name, ms] of [["a/b", 7], ["a/c", 9], ["a/d", 14]] as const) {
+      ann.publish(name, 0); // once only: a copy would have it told again
+      // Perhaps sooner than the store can have known of it.
+      world.run(ms);
+      lamp.publish(name, 1);
+      world.run(100);
+    }
+    world.run(300);
+  },
+  "a subscription that is ended": (world) => {
+    const [lamp, ann] = meet(world);
+    lamp.subscribe("a", 1);
+    lamp.subscribe("a/b", 2);
+    world.run(200);
+    ann.publish("a", 1);
+    world.run(100);
+    lamp.unsubscribe("a");
+    world.run(60);
+    ann.publish("a", 1);
+    ann.publish("a/b", 2);
+    world.run(400);
+  },
+  "a sleeper that wakes again and again": (world) => {
+    const [lamp, ann] = meet(world);
+    lamp.subscribe("a", 2);
+    world.run(60);
+    lamp.sleep();
+    for (let count = 0; count < 4; count++) {
+      ann.publish("a", count % 2 === 0 ? 2 : 1);
+      world.run(60 + 10 * count);
+      lamp.wake();
+    }
+    world.run(300);
+    lamp.wake();
+    world.run(300);
+  },
+  "a client that goes on from another address": (world) => {
+    const [lamp, ann] = meet(world);
+    lamp.subscribe("a", 2);
+    world.run(60);
+    lamp.sleep();
+    world.run(60);
+    ann.publish("a", 1);
+    ann.publish("a", 2);
+    world.run(60);
+    lamp.move(world.newPeer());
+    lamp.wake();
+    world.run(400);
+    lamp.wake();
+    world.run(400);
+  },
+  "a client that another device takes over": (world) => {
+    const [lamp, ann] = meet(world);
+    lamp.subscribe("a", 2);
+    world.run(60);
+    ann.publish("a", 2);
+    world.run(15);
+    lamp.vanish();
+    ann.publish("a", 1);
+    world.run(15);
+    lamp.become(world.newPeer(), KEPT);
+    lamp.connect();
+    ann.publish("a", 2);
+    world.run(500);
+  },
+  "the will of a client that is lost": (world) => {
+    const [lamp] = meet(world);
+    lamp.subscribe("w/+", 2);
+    const payload = new TextEncoder().encode("will of bob");
+    const will = { topicName: "w/bob", payload, qos: 2, retain: true } as const;
+    const bob = world.join("bob", { ...KEPT, keepAlive: 1, will });
+    world.run(200);
+    bob.vanish();
+    bob.isMute = true;
+    world.run(2_500);
+  },
+  "the will of a client that has disconnected": (world) => {
+    const [lamp, ann] = meet(world);
+    lamp.subscribe("w/+", 2);
+    const payload = new TextEncoder().encode("will of bob");
+    const will = { topicName: "w/bob", payload, qos: 1 } as const;
+    const bob = world.join("bob", { ...KEPT, keepAlive: 1, will });
+    bob.subscribe("a", 1);
+    world.run(200);
+    bob.disconnect();
+    world.run(50);
+    ann.publish("a", 1); // also later it is not forgotten that he has
+    world.run(2_500);
+  },
+  "a clean session in the place of a kept one": (world) => {
+    const [lamp, ann] = meet(world);
+    lamp.subscribe("a", 2);
+    world.run(60);
+    lamp.disconnect();
+    world.run(60);
+    ann.publish("a", 2);
+    ann.publish("a", 1);
+    world.run(100);
+    lamp.become(world.newPeer(), { cleanSession: true, keepAlive: 1 });
+    lamp.forget();
+    world.run(200);
+    ann.publish("a", 2);
+    world.run(300);
+    lamp.disconnect();
+    world.run(100);
+    lamp.become(world.newPeer(), KEPT);
+    lamp.connect();
+    ann.publish("a", 1);
+    world.run(300);
+  },
+  "a kept session of who was asleep with a clean one": (world) => {
+    const [, ann] = meet(world);
+    const bob = world.join("bob", { cleanSession: true });
+    bob.subscribe("a", 2);
+    world.run(100);
+    bob.sleep();
+    world.run(60);
+    ann.publish("a", 2);
+    world.run(60);
+    bob.become(world.newPeer(), { cleanSession: true, keepAlive: 1 });
+    bob.forget();
+    world.run(300);
+  },
+  "retained messages that are set, replaced and cleared": (world) => {
+    const [, ann] = meet(world);
+    for (const qos of [1, 2] as const) {
+      const name = `r/${qos}`;
+      ann.publish(name, qos, { retain: true });
+      ann.publish(name, qos, { retain: true });
+      ann.publish(name, qos, { retain: true, isBlank: true });
+      if (qos === 2) ann.publish(name, qos, { retain: true });
+    }
+    world.run(700);
+  },
+  "classic publishes": (world) => {
+    const [lamp] = meet(world);
+    lamp.subscribe("c/#", 1);
+    for (let count = 0; count < 4; count++) {
+      world.publishClassic("c/1");
+      world.publishClassic("c/2");
+      world.run(20 * count);
+    }
+    world.run(400);
+  },
+};
+
+/** Two clients with kept sessions who are connected: a lamp, and Ann. */
+function meet(world: World): [Client, Client] {
+  const lamp = world.join("lamp", KEPT);
+  const ann = world.join("ann", KEPT);
+  world.run(60);
+  return [lamp, ann];
+}
+
+function tellActive(world: World, qos: DeliveryQos): void {
+  const [lamp, ann] = meet(world);
+  lamp.subscribe("a/#", qos);
+  world.run(60);
+  for (let count = 0; count < 3; count++) {
+    ann.publish("a/b", qos);
+    ann.publish("a/c", qos);
+    lamp.publish("a/b", qos);
+  }
+  world.run(700);
+}
+
+function tellSleeper(
+  world: World,
+  qos: DeliveryQos,
+  options: ClientOptions,
+): void {
+  const ann = world.join("ann", KEPT);
+  const bob = world.join("bob", options);
+  world.run(60);
+  bob.subscribe("a/#", 2);
+  world.run(60);
+  bob.sleep();
+  world.run(60);
+  for (let count = 0; count < 3; count++) ann.publish("a/b", qos);
+  world.run(200);
+  bob.wake();
+  world.run(80);
+  ann.publish("a/c", qos);
+  world.run(300);
+  bob.wake();
+  world.run(300);
+}
+
+/** What happens at a step. */
+interface Accident extends Crash {
+  /** For how long the store has no room from there on; default not at all. */
+  readonly fullMs?: Millis;
+  /** How much later the router crashes; default at once. */
+  readonly laterMs?: Millis;
+}
+
+const SHORT = { downMs: 40, loadMs: 0 } as const;
+
+/** Each of them at each step. */
+const ACCIDENTS: readonly Accident[] = [
+  { ...SHORT, isDone: false },
+  { ...SHORT, isDone: true },
+  // So long that everybody notices, and with a while in which it is congested.
+  { downMs: 1_200, loadMs: 150, isDone: false },
+  // Commits fail first, and all that was refused is lost.
+  { ...SHORT, isDone: false, fullMs: 2_000, laterMs: 150 },
+  // Or it is committed in the end, and only then comes the crash.
+  { ...SHORT, isDone: false, fullMs: 500, laterMs: 1_020 },
+];
+
+/** No crash is noticed that is over before a request has been sent twice more. */
+const STEADY_MS = 2 * RETRY_MS;
+
+/**
+ * Tells a scenario, and has an accident happen at a step.
+ *
+ * @returns how many steps there were
+ */
+function enact(scenario: Scenario, at?: number, accident?: Accident): number {
+  const { downMs = 0, fullMs = 0, laterMs = 0 } = accident ?? {};
+  const world: World = new World({
+    seed: 1,
+    net: { loss: 0, duplicate: 0, delayMs: [3, 3] },
+    store: {
+      commitMs: () => 7,
+      onStep: (step, now) => {
+        if (step !== at || accident === undefined) return;
+        const { net, broker } = world;
+        if (fullMs > 0) {
+          broker.isFull = true;
+          net.at(now + fullMs, () => broker.isFull = false);
+        }
+        if (laterMs === 0) broker.crash(now, accident);
+        else net.at(now + laterMs, () => broker.crash(net.now, accident));
+      },
+    },
+    isSteady: downMs < STEADY_MS && fullMs === 0,
+    quietMs: 2_000,
+  });
+  scenario(world);
+  const { steps } = world.broker;
+  world.settle();
+  for (const client of world.clients) client.fetch();
+  world.settle();
+  for (const client of world.clients) {
+    if (!client.isMute && !client.isClean) client.connect();
+  }
+  world.settle();
+  world.check();
+  return steps;
+}
+
+const { seed: onlySeed } = parseArgs(Deno.args, { string: ["seed"] });
+
+for (const [name, scenario] of Object.entries(SCENARIOS)) {
+  Deno.test({
+    name: `No crash costs anybody what was promised: ${name}`,
+    ignore: onlySeed !== undefined,
+    fn: () => {
+      const steps = enact(scenario);
+      for (let at = 0; at < steps; at++) {
+        for (const accident of ACCIDENTS) {
+          try {
+            enact(scenario, at, accident);
+          } catch (error) {
+            const why = error instanceof Error ? error.message : `${error}`;
+            fail(`step ${at} of ${steps}, ${JSON.stringify(accident)}: ${why}`);
+          }
+        }
+      }
+    },
+  });
+}
+
+Deno.test("compact() gives fewer changes that come to the same", () => {
+  for (let seed = 1; seed <= 300; seed++) {
+    const random = seededRandom(seed);
+    const below = (count: number) => Math.floor(random() * count);
+    const changes = Array.from(
+      { length: 1 + below(60) },
+      (_, at) => someChange(below, at + 1),
+    ).filter((change, at, all) => {
+      if (change.type !== "inFlight") return true;
+      const { session, seq } = change;
+      const last = all.slice(0, at).findLast((other) =>
+        other.type !== "inFlight" && "session" in other &&
+        other.session === session && (!("seq" in other) || other.seq === seq)
+      );
+      return last?.type === "queued"; // no delivery goes on that is over
+    });
+    const first = changes.splice(0, below(changes.length));
+    const [plain, merged] = [changes, compact(changes)].map((rest) => {
+      const store = new MemoryStore();
+      store.commit([...first, ...rest]);
+      return store.load().map((record) => JSON.stringify(record)).sort();
+    });
+    assertEquals(merged, plain, `seed ${seed}`);
+    assert(compact(changes).length <= changes.length);
+  }
+});
+
+/** Any change, of few rows, so that most concern one that others do too. */
+function someChange(
+  below: (count: number) => number,
+  seq: number,
+): StoreChange {
+  const session = 1 + below(2);
+  const topicName = `topic ${below(2)}`;
+  const ids = { session, seq: 1 + below(3) };
+  const flight = { msgId: 1 + below(9), isReleased: below(2) === 0 };
+  const payload = Uint8Array.of(below(256));
+  const changes: readonly StoreChange[] = [
+    {
+      type: "queued",
+      ...ids,
+      ...flight,
+      topicName,
+      payload,
+      qos: 1,
+      retain: false,
+      at: seq,
+    },
+    { type: "inFlight", ...ids, ...flight },
+    { type: "queuedEnd", ...ids },
+    { type: "sessionEnd", session },
+    { type: "received", session, msgId: 1, digest: seq, until: undefined },
+    { type: "receivedEnd", session, msgId: 1 },
+    { type: "retained", topicName, payload, qos: 0 },
+    { type: "retainedEnd", topicName },
+    { type: "datum", seq, topicName, text: `${seq}` },
+    { type: "datumEnd", topicName, seq: Math.floor(seq / 2) }, // they rise
+    {
+      type: "subscription",
+      session,
+      topicFilter: "#",
+      qos: 1,
+      isPending: flight.isReleased,
+    },
+    { type: "subscriptionEnd", session, topicFilter: "#" },
+  ];
+  return changes[below(changes.length)]!;
+}
+
+const ANN = peerOf("127.0.0.1", 1001);
+const LAMP = peerOf("127.0.0.1", 1002);
+
+/** A durable router with a kept session of a lamp, subscribed to "a" at QoS 1. */
+function benchWithLamp(): GatewayBench {
+  const bench = new GatewayBench({ isDurable: true });
+  bench.connect(LAMP, "lamp", { cleanSession: false });
+  bench.subscribe(LAMP, "a", 1);
+  bench.commit();
+  return bench;
+}
+
+function payloads(sent: readonly SentPacket[]): string[] {
+  return sent.map(([, packet]) => packet).filter(({ type }) =>
+    type === "PUBLISH"
+  ).map(textOf);
+}
+
+Deno.test("Router knows after a crash what a clean session sent before it fell asleep", () => {
+  const bench = benchWithLamp();
+  bench.connect(ANN, "ann");
+  const id = bench.register(ANN, "a");
+  bench.publish(ANN, { id }, "on", { qos: 2, msgId: 7 });
+  bench.sleep(ANN, 60);
+  bench.commit();
+  bench.restart();
+  bench.publish(ANN, { id }, "on", { qos: 2, msgId: 7, dup: true });
+  assertEquals(bench.stats.published, 0);
+  assertEquals(bench.stats.repeated, 1);
+});
+
+Deno.test("Router lets the store forget the msgIds that no copy can come of any more", () => {
+  const bench = benchWithLamp();
+  for (let msgId = 1; msgId <= 5; msgId++) {
+    bench.publish(LAMP, { id: 1 }, "on", { qos: 2, msgId });
+    bench.take(LAMP, { type: "PUBREL", msgId });
+    bench.advance(LATE_MS);
+  }
+  bench.commit();
+  const kept = bench.store.load().filter(({ type }) => type === "received");
+  assertEquals(kept.length, 1);
+});
+
+Deno.test("Router knows after a crash to which address a client has moved", () => {
+  const bench = benchWithLamp();
+  bench.sleep(LAMP, 60);
+  bench.wake(ANN, "lamp"); // from another address
+  bench.commit();
+  bench.restart();
+  assertEquals(packetsTo(ANN, bench.wake(ANN, "")), [PONG]);
+});
+
+Deno.test("Router takes no late acknowledgement for one of what it sends after a crash", () => {
+  const bench = benchWithLamp();
+  bench.connect(ANN, "ann");
+  const id = bench.register(ANN, "a");
+  bench.publish(ANN, { id }, "one", { qos: 1, msgId: 1 });
+  bench.publish(ANN, { id }, "two", { qos: 1, msgId: 2 });
+  bench.commit();
+  const [register] = packetsTo(LAMP, bench.restart());
+  const again = bench.take(LAMP, answerOf(register!)!);
+  assertEquals(payloads(again), ["one"]);
+  const acknowledgement = puback(1, 1);
+  assertEquals(payloads(bench.take(LAMP, acknowledgement)), ["two"]);
+  bench.take(LAMP, acknowledgement); // that of "one", sent before the crash
+  assertEquals(payloads(bench.run(10_000)), ["two"]);
+});
+
+Deno.test("Router does not tell again that a CONNECT was accepted while it cannot be kept", () => {
+  const bench = new GatewayBench({ isDurable: true });
+  const will = { topicName: "w", data: "gone" };
+  const sent = bench.connectWithWill(LAMP, "lamp", will, {
+    cleanSession: false,
+  });
+  assertEquals(packetsTo(LAMP, sent).at(-1), {
+    type: "CONNACK",
+    returnCode: 0,
+  });
+  const connack = octets("03 05 00");
+  bench.router.handleStore("refusing");
+  bench.router.handleUncommitted(bench.clock.now(), LAMP, connack);
+  const refusal = { type: "CONNACK", returnCode: 1 } as const;
+  assertEquals(packetsTo(LAMP, bench.drain()), [refusal]);
+  const data = new TextEncoder().encode("gone");
+  const answer = bench.take(LAMP, { type: "WILLMSG", data });
+  assertEquals(packetsTo(LAMP, answer), [refusal]);
+});
+
+Deno.test("Router publishes after a crash the will that a client has changed to", () => {
+  const bench = benchWithLamp();
+  const will = { topicName: "x", data: "old" };
+  const kept = { cleanSession: false, duration: 10 };
+  bench.connectWithWill(ANN, "ann", will, kept);
+  const changed = { qos: 1, retain: false, topicName: "a" } as const;
+  bench.take(ANN, { type: "WILLTOPICUPD", will: changed });
+  bench.commit();
+  bench.restart(); // or the next change would tell of this one too
+  const data = new TextEncoder().encode("new");
+  bench.take(ANN, { type: "WILLMSGUPD", data });
+  bench.commit();
+  const [register] = [...bench.restart(), ...bench.run(20_000)]
+    .map(([, packet]) => packet);
+  assertEquals(payloads(bench.take(LAMP, answerOf(register!)!)), ["new"]);
+});
+
+Deno.test("Router lets no id go after a crash that a client has asked for", () => {
+  const bench = new GatewayBench({ isDurable: true, maxTopicIds: 2 });
+  bench.connect(LAMP, "lamp", { cleanSession: false });
+  const id = bench.register(LAMP, "a");
+  bench.subscribe(LAMP, "+", 1);
+  bench.connect(ANN, "ann");
+  bench.commit();
+  bench.restart();
+  bench.connect(ANN, "ann");
+  for (const name of ["b", "c"]) {
+    const topic = { id: bench.register(ANN, name) };
+    answerAll(bench, LAMP, bench.publish(ANN, topic, "on", { qos: 1 }));
+  }
+  bench.subscribe(ANN, "a", 1);
+  const sent = bench.publish(LAMP, { id }, "off", { qos: 1 });
+  assertEquals(packetsTo(LAMP, sent)[0], puback(id, 400));
+});
+
+/** Has the store fail, and takes back what was to be sent last. */
+function takeBack(bench: GatewayBench, peer: Peer, hex: string): SentPacket[] {
+  bench.router.handleStore("refusing");
+  bench.router.handleUncommitted(bench.clock.now(), peer, octets(hex));
+  return bench.drain();
+}
+
+Deno.test("Router sends no PUBREL again while it may not be kept that PUBREC has come", () => {
+  const bench = benchWithLamp();
+  bench.subscribe(LAMP, "a", 2, 201);
+  bench.connect(ANN, "ann");
+  const id = bench.register(ANN, "a");
+  bench.publish(ANN, { id }, "on", { qos: 2, msgId: 7 });
+  const pubrec = { type: "PUBREC", msgId: 1 } as const;
+  const pubrel = { type: "PUBREL", msgId: 1 } as const;
+  assertEquals(packetsTo(LAMP, bench.take(LAMP, pubrec)), [pubrel]);
+  assertEquals(takeBack(bench, LAMP, "04 10 00 01"), []);
+  assertEquals(bench.take(LAMP, pubrec), []);
+  assertEquals(bench.run(10_000), []);
+  bench.router.handleStore("ready");
+  assertEquals(packetsTo(LAMP, bench.take(LAMP, pubrec)), [pubrel]);
+});
+
+Deno.test("Router does not say that it took a message at QoS 2 while that is not kept", () => {
+  const bench = benchWithLamp();
+  bench.connect(ANN, "ann", { cleanSession: false });
+  const id = bench.register(ANN, "a");
+  const publish = () =>
+    packetsTo(ANN, bench.publish(ANN, { id }, "on", { qos: 2, msgId: 7 }));
+  const pubrec = { type: "PUBREC", msgId: 7 } as const;
+  assertEquals(publish(), [pubrec]);
+  // Refused it would be published again as another: so it is told nothing.
+  const taken = takeBack(bench, ANN, "04 0f 00 07");
+  assertEquals(packetsTo(ANN, taken), []);
+  assertEquals(publish(), []);
+  bench.router.handleStore("ready");
+  assertEquals(publish(), [pubrec]);
+  assertEquals(bench.stats.published, 1);
+});
+
+testStories({
+  file: "tests/durability_test.ts",
+  name: "What was acknowledged outlives the broker",
+  seeds: 200,
+  begin: (seed, trace) => new DurabilityStory(seed, trace),
+});
