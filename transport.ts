@@ -25,6 +25,10 @@ export interface TransportStats {
   readonly sendErrors: number;
   /** Times that the system reported an error instead of a datagram. */
   readonly receiveErrors: number;
+  /** What the system refused to send, by the name of its error, as `EMSGSIZE`. */
+  readonly refused: Readonly<Record<string, number>>;
+  /** Times that there was no room for what was to be sent, and it had to wait. */
+  readonly congested: number;
 }
 
 /** One end from which datagrams are sent and at which they arrive. */
@@ -77,10 +81,10 @@ export interface Membership {
 export const MAX_UNSENT = 256;
 
 /** Work without a turn of the event loop, in milliseconds: timers want theirs. */
-const TURN_MS = 3;
+export const TURN_MS = 3;
 
 /** Errors in a row after which a socket is taken for broken. */
-const MAX_ERRORS_IN_A_ROW = 1_000;
+export const MAX_ERRORS_IN_A_ROW = 1_000;
 
 /**
  * A UDP socket, by `Deno.listenDatagram`.
@@ -102,17 +106,24 @@ const MAX_ERRORS_IN_A_ROW = 1_000;
 export class UdpTransport implements Transport {
   /** The address that the socket is bound to. */
   readonly address: Peer;
-  readonly #socket: Deno.DatagramConn;
-  readonly #isIpv6: boolean;
+  /** The socket as Deno has it. */
+  protected readonly socket: Deno.DatagramConn;
+  /** Whether it is one of IPv6, and so has addresses of IPv6 only. */
+  protected readonly isIpv6: boolean;
+  /** What was counted so far. */
+  protected readonly counts = countsOfTransport();
   #closed = false;
-  #unsent = 0;
-  #waitingForSends: (() => void)[] = [];
-  readonly #counts = { sent: 0, received: 0, sendErrors: 0, receiveErrors: 0 };
+  /** What has not left yet, behind what has: so many at the start. */
+  readonly #queue: { readonly peer: Peer; readonly bytes: Uint8Array }[] = [];
+  #sent = 0;
+  #isSending = false;
+  readonly #waitingForSends: (() => void)[] = [];
 
-  private constructor(socket: Deno.DatagramConn) {
+  /** Takes a socket over: it is closed along with the transport. */
+  protected constructor(socket: Deno.DatagramConn) {
     const { hostname, port } = socket.addr as Deno.NetAddr;
-    this.#socket = socket;
-    this.#isIpv6 = hostname.includes(":");
+    this.socket = socket;
+    this.isIpv6 = hostname.includes(":");
     this.address = peerOf(hostname, port);
   }
 
@@ -125,14 +136,7 @@ export class UdpTransport implements Transport {
    * without `--unstable-net`
    */
   static async bind(options: BindOptions = {}): Promise<UdpTransport> {
-    const { hostname = "127.0.0.1", port = 0 } = options;
-    if (typeof Deno.listenDatagram !== "function") {
-      throw new Error(
-        "Cannot open a UDP socket: Deno.listenDatagram is missing, start Deno with --unstable-net",
-      );
-    }
-    const address = await resolve(hostname, port);
-    return new UdpTransport(openSocket(address, options.isShared === true));
+    return new UdpTransport(await openSocket(options));
   }
 
   /**
@@ -156,12 +160,12 @@ export class UdpTransport implements Transport {
   async join(group: string): Promise<Membership> {
     try {
       if (group.includes(":")) {
-        await this.#socket.joinMulticastV6(group, 0);
+        await this.socket.joinMulticastV6(group, 0);
         return { setTtl: async () => {} }; // the system has no way to tell it
       }
       const { hostname } = this.address;
       const onInterface = hostname.includes(":") ? "0.0.0.0" : hostname;
-      const membership = await this.#socket.joinMulticastV4(group, onInterface);
+      const membership = await this.socket.joinMulticastV4(group, onInterface);
       return { setTtl: (ttl) => membership.setTTL(ttl) };
     } catch (cause) {
       throw new Error(`Cannot join the multicast group ${group}`, { cause });
@@ -176,22 +180,22 @@ export class UdpTransport implements Transport {
     while (!this.#closed) {
       let arrival: [Uint8Array, Deno.Addr];
       try {
-        arrival = await this.#socket.receive(buffer);
+        arrival = await this.socket.receive(buffer);
       } catch (cause) {
         if (this.#closed) return;
         // On Windows a peer that is gone shows as an error of our own socket.
-        this.#counts.receiveErrors++;
+        this.counts.receiveErrors++;
         if (++errorsInARow < MAX_ERRORS_IN_A_ROW) continue;
         throw new Error(`Cannot receive at ${this.address.key}`, { cause });
       }
       if (this.#closed) return;
       errorsInARow = 0;
-      this.#counts.received++;
+      this.counts.received++;
       const { hostname, port } = arrival[1] as Deno.NetAddr;
       handler(peerOf(hostname, port), arrival[0]);
-      if (this.#unsent >= MAX_UNSENT) await this.flush();
+      if (this.unsent >= MAX_UNSENT) await this.flush();
       // A look at the clock costs a tenth of a microsecond.
-      if (this.#counts.received % 32 > 0) continue;
+      if (this.counts.received % 32 > 0) continue;
       if (performance.now() >= turnEndsAt) {
         await new Promise((resolve) => setImmediate(resolve));
         turnEndsAt = performance.now() + TURN_MS;
@@ -200,28 +204,53 @@ export class UdpTransport implements Transport {
   }
 
   send(peer: Peer, bytes: Uint8Array): void {
-    this.#unsent++;
-    this.#socket.send(bytes, {
-      transport: "udp",
-      // A dual-stack socket takes IPv4 addresses in their IPv6 form only.
-      hostname: this.#isIpv6 && !peer.hostname.includes(":")
-        ? `::ffff:${peer.hostname}`
-        : peer.hostname,
-      port: peer.port,
-    }).then(this.#onSent, this.#onSendError);
+    this.#queue.push({ peer, bytes });
+    if (!this.#isSending) this.#sendQueue();
+  }
+
+  /**
+   * Sends one after the other: of several that are under way the system's socket
+   * takes the last first.
+   */
+  async #sendQueue(): Promise<void> {
+    this.#isSending = true;
+    for (let next; (next = this.#queue[this.#sent]) !== undefined;) {
+      const { peer, bytes } = next;
+      try {
+        await this.socket.send(bytes, {
+          transport: "udp",
+          // A dual-stack socket takes IPv4 addresses in their IPv6 form only.
+          hostname: this.isIpv6 && !peer.hostname.includes(":")
+            ? `::ffff:${peer.hostname}`
+            : peer.hostname,
+          port: peer.port,
+        });
+        this.counts.sent++;
+      } catch (error) {
+        this.countRefused(codeOf(error));
+      }
+      // Rarely, as what is left moves.
+      if (++this.#sent < 1_024) continue;
+      this.#queue.splice(0, this.#sent);
+      this.#sent = 0;
+    }
+    this.#queue.length = 0;
+    this.#sent = 0;
+    this.#isSending = false;
+    for (const resolve of this.#waitingForSends.splice(0)) resolve();
   }
 
   get unsent(): number {
-    return this.#unsent;
+    return this.#queue.length - this.#sent;
   }
 
   flush(): Promise<void> {
-    if (this.#unsent === 0) return Promise.resolve();
+    if (!this.#isSending) return Promise.resolve();
     return new Promise((resolve) => this.#waitingForSends.push(resolve));
   }
 
   stats(): TransportStats {
-    return { ...this.#counts };
+    return { ...this.counts, refused: { ...this.counts.refused } };
   }
 
   overflowed(): Promise<number> {
@@ -230,7 +259,7 @@ export class UdpTransport implements Transport {
 
   #countOverflowed(): number {
     if (Deno.build.os !== "linux" || this.#closed) return 0;
-    const file = `/proc/net/udp${this.#isIpv6 ? "6" : ""}`;
+    const file = `/proc/net/udp${this.isIpv6 ? "6" : ""}`;
     const read = { name: "read", path: file } as const;
     if (Deno.permissions.querySync(read).state !== "granted") return 0;
     const port = this.address.port.toString(16).toUpperCase().padStart(4, "0");
@@ -251,7 +280,7 @@ export class UdpTransport implements Transport {
   close(): void {
     if (this.#closed) return;
     this.#closed = true;
-    this.#socket.close();
+    this.socket.close();
   }
 
   /** Lets what was sent leave, then closes. */
@@ -260,34 +289,58 @@ export class UdpTransport implements Transport {
     this.close();
   }
 
-  readonly #onSent = (): void => {
-    this.#counts.sent++;
-    this.#settleSend();
-  };
-
-  readonly #onSendError = (): void => {
-    this.#counts.sendErrors++;
-    this.#settleSend();
-  };
-
-  #settleSend(): void {
-    if (--this.#unsent > 0 || this.#waitingForSends.length === 0) return;
-    const waiting = this.#waitingForSends;
-    this.#waitingForSends = [];
-    for (const resolve of waiting) resolve();
+  /** Counts a datagram that the system would not send, by its error. */
+  protected countRefused(code: string): void {
+    this.counts.sendErrors++;
+    this.counts.refused[code] = (this.counts.refused[code] ?? 0) + 1;
   }
 }
 
-function openSocket(
-  { hostname, port, key }: Peer,
-  isShared: boolean,
-): Deno.DatagramConn {
+/** Counters of a transport that has done nothing yet. */
+function countsOfTransport() {
+  const refused: Record<string, number> = {};
+  return {
+    sent: 0,
+    received: 0,
+    sendErrors: 0,
+    receiveErrors: 0,
+    refused,
+    congested: 0,
+  };
+}
+
+/** How the system calls an error, as `EMSGSIZE`. */
+export function codeOf(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  return "code" in error && typeof error.code === "string"
+    ? error.code
+    : error.name;
+}
+
+/**
+ * Opens a socket, for a transport to take over.
+ *
+ * @throws {Deno.errors.AddrInUse} when the port is taken
+ * @throws {Deno.errors.AddrNotAvailable} when no interface has the address
+ * @throws {Error} when the name is unknown, or when this Deno was started
+ * without `--unstable-net`
+ */
+export async function openSocket(
+  options: BindOptions,
+): Promise<Deno.DatagramConn> {
+  const { hostname: name = "127.0.0.1", port: wanted = 0 } = options;
+  if (typeof Deno.listenDatagram !== "function") {
+    throw new Error(
+      "Cannot open a UDP socket: Deno.listenDatagram is missing, start Deno with --unstable-net",
+    );
+  }
+  const { hostname, port, key } = await resolve(name, wanted);
   try {
     return Deno.listenDatagram({
       transport: "udp",
       hostname,
       port,
-      reuseAddress: isShared,
+      reuseAddress: options.isShared === true,
       loopback: true, // clients on this machine are to hear a group as well
     });
   } catch (cause) {
@@ -447,7 +500,7 @@ class MemoryTransport implements Transport {
   readonly #backlog: { readonly peer: Peer; readonly bytes: Uint8Array }[] = [];
   readonly #closed = Promise.withResolvers<void>();
   #overflowed = 0;
-  readonly #counts = { sent: 0, received: 0, sendErrors: 0, receiveErrors: 0 };
+  readonly #counts = countsOfTransport();
 
   constructor(address: Peer, ends: Map<string, MemoryTransport>) {
     this.address = address;
@@ -480,7 +533,7 @@ class MemoryTransport implements Transport {
   }
 
   stats(): TransportStats {
-    return { ...this.#counts };
+    return { ...this.#counts, refused: {} };
   }
 
   /** Its address may be another's by now. */

@@ -1,0 +1,265 @@
+/**
+ * A UDP socket that receives and sends many datagrams in one call of the system:
+ * Deno's socket is the doorbell. Waiting for a datagram by `receive` costs
+ * nothing; when one has come, `recvmmsg` takes those behind it, and what is sent
+ * in answer leaves together by `sendmmsg`. Knows when to wait, for a datagram or
+ * for room; the calls are in `libc.ts`, their memory in `batches.ts`.
+ *
+ * Order is kept: what is sent leaves in the order in which it was. When the system
+ * has no room for more, what is left waits, and no further datagram is taken
+ * until it has gone.
+ *
+ * @module
+ */
+
+import { ReceiveBatch, SendBatch } from "./batches.ts";
+import {
+  dropsOf,
+  errno,
+  findDescriptor,
+  type Libc,
+  openLibc,
+  raiseReceiveBuffer,
+} from "./libc.ts";
+import { type Peer, peerOf } from "./message.ts";
+import { PeerTable, SOCKADDR_WORDS } from "./sockaddr.ts";
+import {
+  type BindOptions,
+  type DatagramHandler,
+  MAX_ERRORS_IN_A_ROW,
+  openSocket,
+  TURN_MS,
+  UdpTransport,
+} from "./transport.ts";
+
+/**
+ * Octets that a socket is asked to hold until they are received: the system's
+ * usual 208 KiB are 256 small datagrams.
+ */
+const RECEIVE_BUFFER = 8 * 1024 * 1024;
+
+/** Until the system is asked again whether it has room, in milliseconds. */
+const RETRY_MS = 1;
+
+/**
+ * A UDP socket with batches. Linux only, and FFI has to be granted.
+ *
+ * @example
+ * ```ts ignore
+ * import { DoorbellTransport } from "./doorbell.ts";
+ *
+ * await using here = await DoorbellTransport.bind();
+ * await using there = await DoorbellTransport.bind();
+ * const arrived = new Promise<string>((resolve) => {
+ *   there.receive((peer, bytes) => resolve(`${bytes.length} from ${peer.key}`));
+ * });
+ * here.send(there.address, new Uint8Array(3));
+ * console.log(await arrived); // 3 from 127.0.0.1:50123
+ * ```
+ */
+export class DoorbellTransport extends UdpTransport {
+  /** Octets that the socket holds until they are received, as the system counts. */
+  readonly receiveBuffer: number;
+  readonly #libc: Libc;
+  readonly #descriptor: number;
+  readonly #peers: PeerTable;
+  readonly #incoming: ReceiveBatch;
+  readonly #outgoing: SendBatch;
+  /** What found no room in the batch, as the system has none either. */
+  #behind: { readonly peer: Peer; readonly bytes: Uint8Array }[] = [];
+  /** Whether the system is being waited for. */
+  #isWaiting = false;
+  /** Whether the batch will be sent when what goes on now has been done. */
+  #isFlushDue = false;
+  #isClosed = false;
+  #waitingForSends: (() => void)[] = [];
+  #drops = 0;
+
+  private constructor(
+    socket: Deno.DatagramConn,
+    libc: Libc,
+    descriptor: number,
+  ) {
+    super(socket);
+    this.#libc = libc;
+    this.#descriptor = descriptor;
+    this.#peers = new PeerTable({ isIpv6: this.isIpv6 });
+    const { sockaddrLength } = this.#peers;
+    this.#incoming = new ReceiveBatch(sockaddrLength);
+    this.#outgoing = new SendBatch(sockaddrLength);
+    this.receiveBuffer = raiseReceiveBuffer(libc, descriptor, RECEIVE_BUFFER);
+  }
+
+  /**
+   * Opens a socket.
+   *
+   * @throws {Deno.errors.AddrInUse} when the port is taken
+   * @throws {Deno.errors.AddrNotAvailable} when no interface has the address
+   * @throws {Error} when the name is unknown, when this Deno was started without
+   * `--unstable-net`, or when the system or its permissions allow no batches
+   */
+  static override async bind(
+    options: BindOptions = {},
+  ): Promise<DoorbellTransport> {
+    const libc = openLibc();
+    const socket = await openSocket(options);
+    try {
+      const { hostname, port } = socket.addr as Deno.NetAddr;
+      const fd = findDescriptor(libc, port, hostname.includes(":"));
+      if (fd === undefined) {
+        throw new Error("the descriptor of the socket cannot be found");
+      }
+      return new DoorbellTransport(socket, libc, fd);
+    } catch (error) {
+      socket.close();
+      throw error;
+    }
+  }
+
+  override async receive(handler: DatagramHandler): Promise<void> {
+    const first = new Uint8Array(65_536);
+    let errorsInARow = 0;
+    let turnEndsAt = performance.now() + TURN_MS;
+    while (!this.#isClosed) {
+      let arrival: [Uint8Array, Deno.Addr];
+      try {
+        arrival = await this.socket.receive(first);
+      } catch (cause) {
+        if (this.#isClosed) return;
+        this.counts.receiveErrors++;
+        if (++errorsInARow < MAX_ERRORS_IN_A_ROW) continue;
+        throw new Error(`Cannot receive at ${this.address.key}`, { cause });
+      }
+      if (this.#isClosed) return;
+      errorsInARow = 0;
+      const { hostname, port } = arrival[1] as Deno.NetAddr;
+      this.counts.received++;
+      this.#isFlushDue = true; // until the batch behind it has been handled
+      handler(this.#peers.meet(peerOf(hostname, port)), arrival[0]);
+      for (let isMore = true; isMore;) {
+        isMore = this.#receiveBatch(handler);
+        if (this.#isWaiting) await this.flush();
+        if (performance.now() < turnEndsAt) continue;
+        await new Promise((resolve) => setImmediate(resolve));
+        turnEndsAt = performance.now() + TURN_MS;
+      }
+    }
+  }
+
+  /**
+   * Handles what has come behind the first, and sends what follows from it.
+   *
+   * @returns whether there may be more
+   */
+  #receiveBatch(handler: DatagramHandler): boolean {
+    if (this.#isClosed) return false;
+    this.#isFlushDue = true;
+    const incoming = this.#incoming;
+    const count = incoming.receive(this.#libc, this.#descriptor);
+    for (let i = 0; i < count; i++) {
+      this.counts.received++;
+      const peer = this.#peers.find(incoming.words, incoming.nameAt(i));
+      handler(peer, incoming.datagram(i));
+      if (this.#isClosed) return false;
+    }
+    this.#flushSoon();
+    return count === incoming.size;
+  }
+
+  override send(peer: Peer, bytes: Uint8Array): void {
+    if (this.#isClosed) return this.countRefused("EBADF");
+    if (this.#behind.length > 0 || !this.#add(peer, bytes)) {
+      this.#behind.push({ peer, bytes });
+    }
+    if (this.#isFlushDue) return;
+    this.#isFlushDue = true;
+    queueMicrotask(this.#flushSoon);
+  }
+
+  readonly #flushSoon = (): void => {
+    this.#isFlushDue = false;
+    this.#flush();
+  };
+
+  /** Adds a datagram to the batch, which is sent first when it is full. */
+  #add(peer: Peer, bytes: Uint8Array): boolean {
+    if (this.#addToBatch(peer, bytes)) return true;
+    this.#flush();
+    return this.#addToBatch(peer, bytes);
+  }
+
+  #addToBatch(peer: Peer, bytes: Uint8Array): boolean {
+    const at = this.#peers.slotOf(peer) * SOCKADDR_WORDS;
+    return this.#outgoing.add(this.#peers.words, at, bytes);
+  }
+
+  /** Sends what there is, or as much as the system has room for. */
+  #flush(): void {
+    if (this.#isWaiting) return;
+    do this.#sendBatch(); while (!this.#isWaiting && this.#refill());
+    if (this.unsent > 0 || this.#waitingForSends.length === 0) return;
+    for (const resolve of this.#waitingForSends.splice(0)) resolve();
+  }
+
+  #sendBatch(): void {
+    const outgoing = this.#outgoing;
+    while (outgoing.size > 0 && !this.#isClosed) {
+      const count = outgoing.send(this.#libc, this.#descriptor);
+      if (count > 0) {
+        this.counts.sent += count;
+        continue;
+      }
+      // It is about the first of those that are left.
+      const code = errno(this.#libc);
+      if (code === "EINTR") continue;
+      if (code === "EAGAIN" || code === "ENOBUFS") return this.#wait();
+      outgoing.skip();
+      this.countRefused(code);
+    }
+  }
+
+  /** Puts what found no room into the batch; tells whether any of it was. */
+  #refill(): boolean {
+    const behind = this.#behind;
+    let count = 0;
+    while (count < behind.length) {
+      const { peer, bytes } = behind[count]!;
+      if (!this.#addToBatch(peer, bytes)) break;
+      count++;
+    }
+    behind.splice(0, count);
+    return count > 0;
+  }
+
+  /** Tries again later: the system has no room. */
+  #wait(): void {
+    this.counts.congested++;
+    this.#isWaiting = true;
+    setTimeout(() => {
+      this.#isWaiting = false;
+      this.#flush();
+    }, RETRY_MS);
+  }
+
+  override get unsent(): number {
+    return this.#outgoing.size + this.#behind.length;
+  }
+
+  override flush(): Promise<void> {
+    this.#flush();
+    if (this.unsent === 0 || this.#isClosed) return Promise.resolve();
+    return new Promise((resolve) => this.#waitingForSends.push(resolve));
+  }
+
+  override overflowed(): Promise<number> {
+    if (!this.#isClosed) this.#drops = dropsOf(this.#libc, this.#descriptor);
+    return Promise.resolve(this.#drops);
+  }
+
+  override close(): void {
+    if (this.#isClosed) return;
+    this.#isClosed = true;
+    super.close();
+    for (const resolve of this.#waitingForSends.splice(0)) resolve();
+  }
+}
