@@ -9,6 +9,7 @@
  * @module
  */
 
+import { bindSocket, type Io } from "./doorbell.ts";
 import { Commits } from "./commits.ts";
 import {
   type Flags,
@@ -53,6 +54,11 @@ export interface BrokerOptions extends TemplateOptions, RouterOptions {
   readonly hostname?: string;
   /** UDP port, 0 to 65535; 0 lets the system choose. Default 12003. */
   readonly port?: number;
+  /**
+   * How the socket is used: `batched`, many datagrams in a call of the system, which
+   * takes Linux and FFI; `portable`; or `auto`, the default: batched where it can be.
+   */
+  readonly io?: Io;
   /** Carries the datagrams. Default: a UDP socket at `hostname` and `port`. */
   readonly transport?: Transport;
   /**
@@ -186,9 +192,12 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     }
     const isDurable = options.db !== undefined;
     const router = new Router({ version: VERSION, ...options, isDurable });
-    const { multicast, transport } = options;
+    const { multicast, transport, io = "auto", log } = options;
     if (multicast !== undefined) groupFrom(multicast, port);
-    const socket = transport ?? await UdpTransport.bind({ hostname, port });
+    const socket = transport ??
+      await bindSocket({ hostname, port }, io, (reason) => {
+        log?.info(`Sends and receives one datagram at a time: ${reason}`);
+      });
     const group = socket instanceof UdpTransport
       ? await join(socket, options)
       : undefined;
@@ -429,6 +438,13 @@ const PROGRAM: Program = {
       help: "print what the file of --db holds and exit",
     },
     {
+      name: "io",
+      value: "WORD",
+      usual: "auto",
+      help:
+        "batched: many datagrams in a call of the system (Linux, FFI); portable; or auto, whichever can be had",
+    },
+    {
       name: "history",
       value: "N",
       usual: "1000",
@@ -667,6 +683,7 @@ const NEEDS = [
 /** What the flags with a value ask for; the router has the defaults. */
 async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
   const given = {
+    io: flags.choice("io", ["auto", "portable", "batched"]),
     history: flags.integer("history", 1, 1_000_000),
     predefined: await flags.jsonFile("predefined", parsePredefined),
     maxClients: flags.integer("max-clients", 1, 10_000_000),

@@ -14,6 +14,7 @@
 
 import { ReceiveBatch, SendBatch } from "./batches.ts";
 import {
+  BatchesError,
   dropsOf,
   errno,
   findDescriptor,
@@ -40,6 +41,36 @@ const RECEIVE_BUFFER = 8 * 1024 * 1024;
 
 /** Until the system is asked again whether it has room, in milliseconds. */
 const RETRY_MS = 1;
+
+/** How a socket is used: many datagrams in a call where that can be had, or not. */
+export type Io = "auto" | "portable" | "batched";
+
+/**
+ * Opens a socket for much traffic.
+ *
+ * @param options where it is bound
+ * @param io `auto` for batches where they can be had, else `portable`
+ * @param onFallback is told why they cannot, and that it is portable
+ * @throws {Deno.errors.AddrInUse} when the port is taken
+ * @throws {Deno.errors.AddrNotAvailable} when no interface has the address
+ * @throws {Error} when the name is unknown, when this Deno was started without
+ * `--unstable-net`, or when it is to be batched and cannot
+ */
+export async function bindSocket(
+  options: BindOptions,
+  io: Io,
+  onFallback: (reason: string) => void,
+): Promise<UdpTransport> {
+  if (io === "portable") return await UdpTransport.bind(options);
+  try {
+    return await DoorbellTransport.bind(options);
+  } catch (error) {
+    if (!(error instanceof BatchesError)) throw error;
+    if (io === "batched") throw error;
+    onFallback(error.reason);
+    return await UdpTransport.bind(options);
+  }
+}
 
 /**
  * A UDP socket with batches. Linux only, and FFI has to be granted.
@@ -95,25 +126,22 @@ export class DoorbellTransport extends UdpTransport {
    *
    * @throws {Deno.errors.AddrInUse} when the port is taken
    * @throws {Deno.errors.AddrNotAvailable} when no interface has the address
-   * @throws {Error} when the name is unknown, when this Deno was started without
-   * `--unstable-net`, or when the system or its permissions allow no batches
+   * @throws {Error} when the name is unknown, or when this Deno was started
+   * without `--unstable-net`
+   * @throws {BatchesError} when the system or its permissions allow no batches
    */
   static override async bind(
     options: BindOptions = {},
   ): Promise<DoorbellTransport> {
     const libc = openLibc();
     const socket = await openSocket(options);
-    try {
-      const { hostname, port } = socket.addr as Deno.NetAddr;
-      const fd = findDescriptor(libc, port, hostname.includes(":"));
-      if (fd === undefined) {
-        throw new Error("the descriptor of the socket cannot be found");
-      }
-      return new DoorbellTransport(socket, libc, fd);
-    } catch (error) {
-      socket.close();
-      throw error;
+    const { hostname, port } = socket.addr as Deno.NetAddr;
+    const descriptor = findDescriptor(libc, port, hostname.includes(":"));
+    if (descriptor !== undefined) {
+      return new DoorbellTransport(socket, libc, descriptor);
     }
+    socket.close();
+    throw new BatchesError("the descriptor of the socket cannot be found");
   }
 
   override async receive(handler: DatagramHandler): Promise<void> {

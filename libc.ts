@@ -76,25 +76,40 @@ const SOCKADDR = 28;
 
 let opened: Libc | undefined;
 
+/** Batches cannot be had here. */
+export class BatchesError extends Error {
+  override readonly name = "BatchesError";
+  /** Why, as the end of a sentence. */
+  readonly reason: string;
+
+  /** Says so. */
+  constructor(reason: string, options?: ErrorOptions) {
+    super(`Cannot send and receive in batches: ${reason}`, options);
+    this.reason = reason;
+  }
+}
+
 /**
  * Opens the system's library, once for each thread.
  *
- * @throws {Error} when it cannot be used here, with the reason
+ * @throws {BatchesError} when it cannot be used here
  */
 export function openLibc(): Libc {
   if (opened !== undefined) return opened;
   const { os, arch } = Deno.build;
-  if (os !== "linux") throw new Error(`it is for Linux, and this is ${os}`);
+  if (os !== "linux") {
+    throw new BatchesError(`that is for Linux, and this is ${os}`);
+  }
   if (arch !== "x86_64" && arch !== "aarch64") {
-    throw new Error(`it does not know the layouts of ${arch}`);
+    throw new BatchesError(`the system's layouts are not known for ${arch}`);
   }
   if (Deno.permissions.querySync({ name: "ffi" }).state !== "granted") {
-    throw new Error("FFI is not granted (--allow-ffi)");
+    throw new BatchesError("FFI is not granted (--allow-ffi)");
   }
   try {
     opened = Deno.dlopen("libc.so.6", CALLS).symbols;
   } catch (cause) {
-    throw new Error("the system's library libc.so.6 cannot be opened", {
+    throw new BatchesError("the system's library libc.so.6 cannot be opened", {
       cause,
     });
   }
