@@ -26,9 +26,9 @@ const CALLS = {
     parameters: ["i32", "i32", "i32", "buffer", "u32"],
     result: "i32",
   },
-  poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
   dup: { parameters: ["i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
+  poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
   __errno_location: { parameters: [], result: "pointer" },
 } as const;
 
@@ -178,6 +178,17 @@ export function raiseReceiveBuffer(
 /** Datagrams that found no room in a socket since it was opened. */
 export function dropsOf(libc: Libc, fd: number): number {
   return getOption(libc, fd, SO_MEMINFO, 9)?.[MEMINFO_DROPS] ?? 0;
+}
+
+/**
+ * Waits until a socket has room for what is to be sent. Blocks the thread.
+ *
+ * @param timeoutMs how long at the most
+ */
+export function waitForRoom(libc: Libc, fd: number, timeoutMs: number): void {
+  const POLLOUT = 4;
+  // struct pollfd: the descriptor, then what is asked and what is answered.
+  libc.poll(Int32Array.of(fd, POLLOUT), 1n, timeoutMs);
 }
 
 function getOption(
