@@ -399,12 +399,14 @@ async function open(
       `Cannot take "${workers}" as the workers: it is a number from 0 to ${MAX_WORKERS}, or "auto"`,
     );
   }
-  const senders = new SenderPool(count, (reason, isReplaced) =>
-    log?.error(
-      `A thread that sends has failed: ${reason}; ${
-        isReplaced ? "another takes its place" : "it is done without"
-      }`,
-    ));
+  const senders = new SenderPool(count, {
+    onFailure(reason, isReplaced) {
+      const next = isReplaced
+        ? "another takes its place"
+        : "it is the last one";
+      log?.error(`A thread that sends has failed: ${reason}; ${next}`);
+    },
+  });
   const socket = await bindSocket({ ...where, senders }, io, (reason) => {
     log?.info(`Sends and receives one datagram at a time: ${reason}`);
   });

@@ -16,7 +16,6 @@ import { ReceiveBatch, SendBatch } from "./batches.ts";
 import {
   BatchesError,
   dropsOf,
-  errno,
   findDescriptor,
   type Libc,
   openLibc,
@@ -48,6 +47,8 @@ const RETRY_MS = 1;
 export interface Senders extends AsyncDisposable {
   /** How many there are. */
   readonly size: number;
+  /** Datagrams in one go from which on they are used. */
+  readonly from: number;
   /** Whether all of them can be given datagrams. */
   readonly isReady: boolean;
   /** Datagrams that were given to them and have not left. */
@@ -73,13 +74,9 @@ export interface Senders extends AsyncDisposable {
 export interface DoorbellOptions extends BindOptions {
   /** Threads that send large fan-outs; closed along with the transport. */
   readonly senders?: Senders;
+  /** The system's calls. Default: those of its library. */
+  readonly libc?: Libc;
 }
-
-/**
- * Datagrams in one go from which on senders are of use: to wake one takes as long
- * as to send several.
- */
-const SPREAD_FROM = 64;
 
 /** How a socket is used: many datagrams in a call where that can be had, or not. */
 export type Io = "auto" | "portable" | "batched";
@@ -183,7 +180,7 @@ export class DoorbellTransport extends UdpTransport {
   static override async bind(
     options: DoorbellOptions = {},
   ): Promise<DoorbellTransport> {
-    const libc = openLibc();
+    const { libc = openLibc() } = options;
     const socket = await openSocket(options);
     const { hostname, port } = socket.addr as Deno.NetAddr;
     const descriptor = findDescriptor(libc, port, hostname.includes(":"));
@@ -290,7 +287,7 @@ export class DoorbellTransport extends UdpTransport {
    */
   #isToBeSpread(senders: Senders): boolean {
     if (this.#isSpread) return true;
-    if (this.#outgoing.size < SPREAD_FROM) return false;
+    if (this.#outgoing.size < senders.from || senders.size === 0) return false;
     if (!senders.isReady) {
       senders.begin(this.#descriptor, this.#peers.sockaddrLength);
       return false;
@@ -333,7 +330,7 @@ export class DoorbellTransport extends UdpTransport {
         continue;
       }
       // It is about the first of those that are left.
-      const code = errno(this.#libc);
+      const code = this.#libc.errno();
       if (code === "EINTR") continue;
       if (code === "EAGAIN" || code === "ENOBUFS") {
         this.counts.congested++;

@@ -10,7 +10,7 @@
  * @module
  */
 
-/** The calls. Each answers −1 when it fails; {@linkcode errno} says why. */
+/** The calls. Each answers −1 when it fails; `errno` says why. */
 const CALLS = {
   recvmmsg: {
     parameters: ["i32", "buffer", "u32", "i32", "pointer"],
@@ -32,8 +32,16 @@ const CALLS = {
   __errno_location: { parameters: [], result: "pointer" },
 } as const;
 
+type Calls = Omit<
+  Deno.DynamicLibrary<typeof CALLS>["symbols"],
+  "__errno_location"
+>;
+
 /** The calls that are used on sockets. */
-export type Libc = Deno.DynamicLibrary<typeof CALLS>["symbols"];
+export interface Libc extends Calls {
+  /** Why the last call of this thread failed, by its name in the system. */
+  errno(): string;
+}
 
 /** Neither `recvmmsg` nor `sendmmsg` waits. */
 export const MSG_DONTWAIT = 0x40;
@@ -107,7 +115,9 @@ export function openLibc(): Libc {
     throw new BatchesError("FFI is not granted (--allow-ffi)");
   }
   try {
-    opened = Deno.dlopen("libc.so.6", CALLS).symbols;
+    const { __errno_location, ...calls } =
+      Deno.dlopen("libc.so.6", CALLS).symbols;
+    opened = { ...calls, errno: () => errorAt(__errno_location()) };
   } catch (cause) {
     throw new BatchesError("the system's library libc.so.6 cannot be opened", {
       cause,
@@ -116,12 +126,9 @@ export function openLibc(): Libc {
   return opened;
 }
 
-/** Why the last call of this thread failed, by its name in the system. */
-export function errno(libc: Libc): string {
-  const where = libc.__errno_location();
-  const number = where === null
-    ? 0
-    : new Deno.UnsafePointerView(where).getInt32();
+function errorAt(where: Deno.PointerValue): string {
+  if (where === null) return "errno unknown";
+  const number = new Deno.UnsafePointerView(where).getInt32();
   return ERRORS.get(number) ?? `errno ${number}`;
 }
 

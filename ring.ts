@@ -129,16 +129,19 @@ abstract class RingEnd {
  */
 export class RingWriter extends RingEnd {
   /** Where the next block goes; it wraps, as `HEAD` does. */
-  #position = 0;
+  #position: number;
   #last: Uint8Array | undefined;
 
   /**
    * Makes a ring.
    *
    * @param octets its size, a power of two from 128 KiB on
+   * @param position where `HEAD` and `TAIL` begin to count
    */
-  constructor(octets: number = RING_OCTETS) {
+  constructor(octets: number = RING_OCTETS, position = 0) {
     super(new SharedArrayBuffer(HEAD_OCTETS + LAST_OCTETS + octets));
+    this.#position = position | 0;
+    for (const word of [HEAD, TAIL, CLAIM]) this.head[word] = this.#position;
   }
 
   /** Datagrams that were written and are not done with. */

@@ -16,7 +16,7 @@
  */
 
 import { SendBatch } from "./batches.ts";
-import { errno, type Libc, openLibc, waitForRoom } from "./libc.ts";
+import { type Libc, openLibc, waitForRoom } from "./libc.ts";
 import {
   RING_COUNTERS,
   type RingCounter,
@@ -35,6 +35,12 @@ const MAX_FAILURES = 5;
 
 /** Datagrams after which the threads are told of them, while more are written. */
 const PUBLISH_EVERY = 128;
+
+/**
+ * Datagrams in one go from which on senders are of use, unless told otherwise: to
+ * wake one takes as long as to send several.
+ */
+const SPREAD_FROM = 64;
 
 /** How long a thread waits for room in the socket, in milliseconds. */
 const ROOM_MS = 50;
@@ -73,8 +79,28 @@ export function isSenderWorker(): boolean {
   return "name" in globalThis && globalThis.name === NAME;
 }
 
-/** Threads that send by one socket. */
+/** What a pool can be given. */
+export interface SenderPoolOptions {
+  /** Datagrams in one go from which on the threads are used. Default 64. */
+  readonly from?: number;
+  /** Is told when a thread fails. */
+  readonly onFailure?: FailureListener;
+}
+
+/**
+ * Threads that send by one socket.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { SenderPool } from "./sender.ts";
+ *
+ * await using senders = new SenderPool(2);
+ * assertEquals(senders.stats().senders, 0); // they begin when they are wanted
+ * ```
+ */
 export class SenderPool implements Senders {
+  readonly from: number;
   readonly #senders: readonly Sender[];
   readonly #onFailure: FailureListener;
   /** The pool's own descriptor of the socket, which others may close. */
@@ -87,11 +113,21 @@ export class SenderPool implements Senders {
    * Makes a pool, whose threads begin when they are first wanted.
    *
    * @param size threads, 0 or more
-   * @param onFailure is told when one fails
    */
-  constructor(size: number, onFailure: FailureListener = () => {}) {
-    this.#onFailure = onFailure;
+  constructor(size: number, options: SenderPoolOptions = {}) {
+    this.from = options.from ?? SPREAD_FROM;
+    this.#onFailure = options.onFailure ?? (() => {});
     this.#senders = Array.from({ length: size }, () => new Sender());
+  }
+
+  /** The rings from which the threads take what they send. */
+  get rings(): readonly RingWriter[] {
+    return this.#senders.map(({ ring }) => ring);
+  }
+
+  /** Resolves when the threads, which have begun, are at work. */
+  async whenReady(): Promise<void> {
+    await Promise.all(this.#senders.map(({ ready }) => ready.promise));
   }
 
   /** How many threads there are, at work or not. */
@@ -211,6 +247,7 @@ class Sender {
   isGone = false;
   #worker: Worker | undefined;
   #isEnding = false;
+  readonly ready = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
 
   begin(socket: Socket, onFailure: FailureListener): void {
@@ -224,6 +261,7 @@ class Sender {
       switch (data.type) {
         case "ready":
           this.isReady = true;
+          this.ready.resolve();
           break;
         case "failed":
           this.#handleFailure(worker, data.reason, socket, onFailure);
@@ -250,6 +288,7 @@ class Sender {
     onFailure(reason, isReplaced);
     if (isReplaced) return this.begin(socket, onFailure);
     this.isGone = true;
+    this.ready.resolve();
     // It may have been its last word, and nobody is to wait for what is left.
     new RingReader(this.ring.memory).abandon();
     this.#ended.resolve();
@@ -280,7 +319,7 @@ function empty(
         reader.count("sent", count);
         continue;
       }
-      const code = errno(libc);
+      const code = libc.errno();
       if (code === "EINTR") continue;
       if (code === "EAGAIN" || code === "ENOBUFS") {
         reader.count("congested");
