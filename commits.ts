@@ -241,9 +241,8 @@ function keyOf(change: StoreChange): string {
     case "retainedEnd":
       return `retained ${change.topicName}`;
     case "datum":
-      return `datum ${change.seq}`;
     case "datumEnd":
-      return `datumEnd ${change.topicName}`;
+      return `datum ${change.seq}`;
     default:
       return change satisfies never;
   }

@@ -450,8 +450,8 @@ Deno.test("Router.restore() keeps to a history's limits, and tells what goes", (
   }
   drainSends(bench);
   assertEquals(bench.changes, [
-    { type: "datumEnd", topicName: "a", seq: 1 },
-    { type: "datumEnd", topicName: "a", seq: 2 },
+    { type: "datumEnd", seq: 1 },
+    { type: "datumEnd", seq: 2 },
   ]);
 });
 
