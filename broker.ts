@@ -289,10 +289,10 @@ export class Broker extends Template<RouterEvent, StoreChange> {
       this.log.info("The store can be written again");
       this.#fault = undefined;
     }
-    for (const { peer, bytes } of commits.handleCommitted()) {
-      this.send(peer, bytes);
-    }
+    const held = commits.handleCommitted();
+    // The next commit is under way while this one's answers are sent.
     this.#commit(commits);
+    for (const { peer, bytes } of held) this.send(peer, bytes);
   }
 
   /** Takes back the promises that cannot be kept, and goes on without any. */
