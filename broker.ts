@@ -149,6 +149,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   #store: StorePort | undefined;
   /** The commit that is under way, or was last. */
   #committing: Promise<void> | undefined;
+  #commitSoon: ReturnType<typeof setImmediate> | undefined;
   #commitTimer: ReturnType<typeof setTimeout> | undefined;
   /** Why the last commit failed, `undefined` if it did not. */
   #fault: string | undefined;
@@ -280,9 +281,22 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     super.carryOut(effect);
   }
 
-  /** Begins a commit, unless one is under way. */
+  /**
+   * Begins a commit when all that has arrived has been taken, or when the transport
+   * lets others have a turn: what comes together is committed together.
+   */
   protected override handleSettled(): void {
-    if (this.#commits !== undefined) this.#commit(this.#commits);
+    const commits = this.#commits;
+    if (commits !== undefined && commits.uncommitted > 0) {
+      this.#commitNext(commits);
+    }
+  }
+
+  #commitNext(commits: Commits): void {
+    this.#commitSoon ??= setImmediate(() => {
+      this.#commitSoon = undefined;
+      this.#commit(commits);
+    });
   }
 
   #commit(commits: Commits): void {
@@ -307,7 +321,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     for (const { peer, bytes } of commits.handleCommitted()) {
       this.send(peer, bytes);
     }
-    this.#commit(commits);
+    this.#commitNext(commits);
   }
 
   /** Takes back the promises that cannot be kept, and goes on without any. */
@@ -360,8 +374,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   }
 
   async #closeStore(commits: Commits): Promise<void> {
-    clearTimeout(this.#commitTimer);
-    this.#commitTimer = undefined;
+    this.#callOff();
     await this.#committing;
     // What failed before may succeed now; what fails now is not tried again.
     while (commits.uncommitted > 0 && this.#store !== undefined) {
@@ -371,13 +384,21 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     }
     const store = this.#store;
     this.#store = undefined;
-    clearTimeout(this.#commitTimer);
+    this.#callOff();
     if (commits.uncommitted > 0) {
       this.log.error(
         `Changes that are not kept: ${commits.uncommitted}; what was acknowledged is`,
       );
     }
     await store?.close();
+  }
+
+  /** Begins no commit any more by itself. */
+  #callOff(): void {
+    clearImmediate(this.#commitSoon);
+    this.#commitSoon = undefined;
+    clearTimeout(this.#commitTimer);
+    this.#commitTimer = undefined;
   }
 
   /** Logs what happened. */
