@@ -32,13 +32,14 @@ const CALLS = {
   __errno_location: { parameters: [], result: "pointer" },
 } as const;
 
-type Calls = Omit<
+/** The calls as FFI has them. */
+export type LibcCalls = Omit<
   Deno.DynamicLibrary<typeof CALLS>["symbols"],
   "__errno_location"
 >;
 
 /** The calls that are used on sockets. */
-export interface Libc extends Calls {
+export interface Libc extends LibcCalls {
   /** Why the last call of this thread failed, by its name in the system. */
   errno(): string;
 }
@@ -86,6 +87,7 @@ let opened: Libc | undefined;
 
 /** Batches cannot be had here. */
 export class BatchesError extends Error {
+  /** Which error this is. */
   override readonly name = "BatchesError";
   /** Why, as the end of a sentence. */
   readonly reason: string;
