@@ -1,6 +1,7 @@
 /**
- * The language in which a bad network is described: from text to values, and back.
- * Knows words, units and ranges; nothing of how it is done.
+ * The language in which a bad network is described, from text to values. Knows
+ * words, units and ranges; nothing of how it is done. The way back is
+ * `net_print.ts`.
  *
  * ```
  * [PRESET | WORD …] [in: WORD …] [out: WORD …]
@@ -30,6 +31,7 @@ import type {
   Rate,
   Reorder,
 } from "./net_spec.ts";
+import { measureFrom, shareFrom, timeFrom } from "./units.ts";
 
 /** How a text is to be understood. */
 export interface NetTextOptions {
@@ -253,7 +255,7 @@ const RATES: ReadonlyMap<string, number> = new Map([
 ]);
 
 function readRate(words: Words): Rate {
-  const bitsPerSecond = words.measure(RATES);
+  const bitsPerSecond = measureFrom(words.next, RATES);
   if (bitsPerSecond === undefined || !(bitsPerSecond >= 1)) {
     throw words.wrong("rate", "such as 9600bit, 250kbit or 1mbit");
   }
@@ -295,18 +297,6 @@ function peerOf(words: Words): Chosen {
   return { hostname: v6?.toLowerCase() ?? v4!, port };
 }
 
-/** Times have a unit: tc takes a bare number as microseconds, people do not. */
-const TIMES: ReadonlyMap<string, Millis> = new Map([
-  ["us", 0.001],
-  ["ms", 1],
-  ["s", 1_000],
-  ["min", 60_000],
-  ["h", 3_600_000],
-]);
-
-/** The longest time, in milliseconds. */
-const MAX_TIME: Millis = 24 * 3_600_000;
-
 /** The words that are still to be read. */
 class Words {
   readonly #text: string;
@@ -338,18 +328,9 @@ class Words {
     return isNext;
   }
 
-  /** A number with a unit, in that of the table's; `undefined` if it is none. */
-  measure(units: ReadonlyMap<string, number>): number | undefined {
-    const [, digits, unit] = /^(\d*\.?\d+)([a-z%]+)$/i.exec(this.next) ?? [];
-    const factor = units.get(unit?.toLowerCase() ?? "");
-    return factor === undefined ? undefined : Number(digits) * factor;
-  }
-
   shareIfAny(): number | undefined {
-    const [, digits] = /^(\d*\.?\d+)%$/.exec(this.next) ?? [];
-    const share = Number(digits ?? NaN) / 100;
-    if (!(share <= 1)) return undefined;
-    this.#place++;
+    const share = shareFrom(this.next);
+    if (share !== undefined) this.#place++;
     return share;
   }
 
@@ -360,9 +341,8 @@ class Words {
   }
 
   timeIfAny(): Millis | undefined {
-    const time = this.measure(TIMES);
-    if (time === undefined || time > MAX_TIME) return undefined;
-    this.#place++;
+    const time = timeFrom(this.next);
+    if (time !== undefined) this.#place++;
     return time;
   }
 
@@ -417,122 +397,4 @@ function unquoted(text: string): string | undefined {
   } catch {
     return undefined;
   }
-}
-
-/**
- * Writes a network down, so that the same comes of it again: `off` where nothing
- * happens.
- *
- * @example
- * ```ts
- * import { assertEquals } from "@std/assert";
- * import { parseNetSpec, printNetSpec } from "./net_text.ts";
- *
- * const net = parseNetSpec("lora in: loss 50%");
- * assertEquals(
- *   printNetSpec(net),
- *   "in: loss 50% rate 1760bit 13 mtu 115 " +
- *     "out: loss 12% delay 1s rate 1760bit 13 mtu 115",
- * );
- * assertEquals(parseNetSpec(printNetSpec(net)), net);
- * ```
- */
-export function printNetSpec(net: NetSpec): string {
-  const sections = net.chosen.map(({ who, ...paths }) => {
-    // Words before the first section hold in it as well.
-    const text = printPaths(paths);
-    return `${printChosen(who)} off ${text === "off" ? "" : text}`.trim();
-  });
-  return [printPaths(net), ...sections].join(" ");
-}
-
-function printPaths(paths: Paths): string {
-  const into = printPath(paths.in);
-  const out = printPath(paths.out);
-  const shared = paths.isShared ? "shared " : "";
-  if (into === out) return shared + (into || "off");
-  return `${shared}in: ${into || "off"} out: ${out || "off"}`;
-}
-
-function printChosen(who: Chosen): string {
-  if ("clientId" in who) {
-    const isPlain = /^[^\s,;:"\\]+$/.test(who.clientId);
-    return `client ${isPlain ? who.clientId : JSON.stringify(who.clientId)}:`;
-  }
-  const { hostname, port } = who;
-  const address = hostname.includes(":") ? `[${hostname}]` : hostname;
-  return `peer ${address}${port === undefined ? "" : `:${port}`}:`;
-}
-
-function printPath(path: PathSpec): string {
-  const { loss, delay, duplicate, reorder, corrupt, rate, down } = path;
-  const words: string[] = [];
-  if (loss !== undefined) {
-    words.push(
-      "loss",
-      "toBad" in loss ? `gemodel ${printGeModel(loss)}` : printChance(loss),
-    );
-  }
-  if (delay !== undefined) words.push("delay", printDelay(delay));
-  if (duplicate) words.push("duplicate", printChance(duplicate));
-  if (reorder) {
-    words.push("reorder", printChance(reorder));
-    if (reorder.gap !== 1) words.push("gap", `${reorder.gap}`);
-  }
-  if (corrupt) words.push("corrupt", printChance(corrupt));
-  if (rate) words.push("rate", printRate(rate));
-  if (path.limit !== undefined) words.push(`limit ${path.limit}`);
-  if (path.mtu !== undefined) words.push(`mtu ${path.mtu}`);
-  if (down) {
-    words.push("down");
-    if (down.ms < down.everyMs) {
-      words.push(printTime(down.ms), "every", printTime(down.everyMs));
-    }
-  }
-  return words.join(" ");
-}
-
-function printGeModel(model: GeModel): string {
-  const { toBad, toGood, lossInBad, lossInGood } = model;
-  return [toBad, toGood, lossInBad, lossInGood].map(printShare).join(" ");
-}
-
-function printChance({ chance, correlation }: Chance): string {
-  const text = printShare(chance);
-  return correlation === 0 ? text : `${text} ${printShare(correlation)}`;
-}
-
-function printDelay(delay: Delay): string {
-  const { ms, jitterMs, correlation, distribution } = delay;
-  if (jitterMs === 0) return printTime(ms);
-  const words = [printTime(ms), printTime(jitterMs)];
-  if (correlation > 0) words.push(printShare(correlation));
-  if (distribution !== "uniform") words.push("distribution", distribution);
-  return words.join(" ");
-}
-
-function printRate({ bitsPerSecond, overhead }: Rate): string {
-  const [unit, factor] = bitsPerSecond >= 1e6
-    ? ["mbit", 1e6]
-    : bitsPerSecond >= 1e4
-    ? ["kbit", 1e3]
-    : ["bit", 1];
-  const text = `${plain(bitsPerSecond / factor)}${unit}`;
-  return overhead === 0 ? text : `${text} ${overhead}`;
-}
-
-function printShare(share: number): string {
-  return `${plain(share * 100)}%`;
-}
-
-function printTime(ms: Millis): string {
-  return ms >= 1_000 ? `${plain(ms / 1_000)}s` : `${plain(ms)}ms`;
-}
-
-/** A number without an exponent, and without what rounding has added to it. */
-function plain(value: number): string {
-  const text = value.toFixed(
-    Math.max(0, 11 - Math.floor(Math.log10(value + 1))),
-  );
-  return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
 }

@@ -2,7 +2,8 @@ import { assertEquals, assertThrows } from "@std/assert";
 import { seededRandom } from "../clock.ts";
 import type { PathSpec } from "../net_spec.ts";
 import { NET_PRESETS } from "../net_presets.ts";
-import { parseNetSpec, printNetSpec } from "../net_text.ts";
+import { printNetSpec } from "../net_print.ts";
+import { parseNetSpec } from "../net_text.ts";
 
 const plain = (chance: number) => ({ chance, correlation: 0 });
 
