@@ -80,6 +80,9 @@ const BROKER_FLAGS: Record<string, string[][]> = {
   "--named-qos-minus-one": [["--named-qos-minus-one"]],
   "--no-move": [["--no-move"]],
   "--ignore-tail": [["--ignore-tail"]],
+  "--net SPEC": [["--net", "delay 1ms"], ["--net=lan"]],
+  "--faults FILE": [["--faults", "examples/faults/01_no_final_pingresp.json"]],
+  "--seed N": [["--seed", "7", "--net", "off"]],
   "--log-level LEVEL": ["debug", "info", "warn", "error", "none"]
     .map((level) => ["--log-level", level]),
   "--log-json": [["--log-json"]],
