@@ -3,7 +3,7 @@
  * client lives with it, as far as a client can.
  */
 
-import { assert, assertEquals } from "@std/assert";
+import { assertEquals } from "@std/assert";
 import { Broker } from "../broker.ts";
 import { Client } from "../client.ts";
 import type { FaultEvent } from "../faults.ts";

@@ -13,7 +13,6 @@ import type { FaultEvent } from "../faults.ts";
 import { Log } from "../log.ts";
 import { peerOf } from "../message.ts";
 import { encodePacket } from "../mqttsn.ts";
-import { obey } from "../net_console.ts";
 import { NetPaths } from "../net_paths.ts";
 import { parseNetSpec } from "../net_text.ts";
 import { NetSim, type NetSimOptions } from "../netsim.ts";
@@ -369,24 +368,4 @@ Deno.test("ClassicClient goes on with its network when its port is another one",
   await client.publish("weather", "21.5");
   assertEquals(client.net!.stats().out.lost, lost);
   assertEquals(broker.stats().published, 1);
-});
-
-Deno.test("obey() changes the network, shows it, and helps", () => {
-  const net = new NetSim({ net: "off", side: "broker" });
-  assertEquals(obey(net, ""), "");
-  assertEquals(obey(net, "  net  loss 20% "), "The network is now: loss 20%");
-  assertEquals(
-    obey(net, "net"),
-    [
-      "The network is: loss 20%",
-      "in: nothing yet",
-      "out: nothing yet",
-      "faults 0, under way 0",
-    ].join("\n"),
-  );
-  assert(obey(net, "net loss 20").includes('Cannot take "20"'));
-  assertEquals(`${net}`, "loss 20%");
-  assertEquals(obey(net, "net off"), "The network is now: off");
-  assert(obey(net, "help").includes("net SPEC"));
-  assert(obey(net, "quit").includes('Cannot take "quit"'));
 });
