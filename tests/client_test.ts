@@ -1609,6 +1609,7 @@ Deno.test("Client.stats() is a snapshot, and counts strays", async () => {
       refused: {},
       congested: 0,
     },
+    net: undefined,
   });
   await using stranger = system.network.bind();
   await using messages = await client.subscribe({ short: "ab" });
