@@ -20,9 +20,15 @@ import {
 } from "./cli.ts";
 import { describeEvent } from "./event_text.ts";
 import type { RouterEvent } from "./events.ts";
+import { Journal } from "./journal.ts";
 import type { Log } from "./log.ts";
 import type { Effect } from "./machine.ts";
-import { DEFAULT_PORT, isLoopback, type Peer } from "./message.ts";
+import {
+  DEFAULT_PORT,
+  isLoopback,
+  LocalProtocolError,
+  type Peer,
+} from "./message.ts";
 import { isFramed } from "./mqttsn.ts";
 import { groupFrom, Multicast } from "./multicast.ts";
 import { describeDatagram } from "./packet_text.ts";
@@ -33,6 +39,7 @@ import { StoreError, type StoreErrorKind } from "./store_error.ts";
 import type { Durability } from "./store_file.ts";
 import { isStoreWorker, openStore, type StorePort } from "./store_worker.ts";
 import type { RouterStats } from "./system.ts";
+import type { TapeOptions } from "./tape.ts";
 import {
   type Interruption,
   messageOf,
@@ -73,6 +80,11 @@ export interface BrokerOptions extends TemplateOptions, RouterOptions {
   readonly durability?: Durability;
   /** Web Workers to use; 0 keeps the file's work in this thread. Default 1. */
   readonly workers?: 0 | 1;
+  /**
+   * Whether it keeps what goes over the wire, for `broker.journal`, and how much
+   * of it. Default true: the last 8,192 datagrams, at most 1 MiB.
+   */
+  readonly journal?: boolean | TapeOptions;
   /** Is told how much of the file has been loaded, in records. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -129,6 +141,7 @@ const RETRY_COMMIT_MS = 1_000;
 export class Broker extends Template<RouterEvent, StoreChange> {
   readonly #router: Router;
   readonly #multicast: Multicast | undefined;
+  readonly #journal: Journal | undefined;
   /** What waits for the store; `undefined` without one. */
   readonly #commits: Commits | undefined;
   #store: StorePort | undefined;
@@ -149,9 +162,11 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     router: Router,
     transport: Transport,
     multicast: Multicast | undefined,
+    journal: Journal | undefined,
     options: BrokerOptions,
   ) {
     super(router, transport, options);
+    this.#journal = journal;
     this.#commits = options.db === undefined ? undefined : new Commits();
     this.#router = router;
     this.#multicast = multicast;
@@ -187,12 +202,13 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     const isDurable = options.db !== undefined;
     const router = new Router({ version: VERSION, ...options, isDurable });
     const { multicast, transport } = options;
+    const journal = journalFor(options);
     if (multicast !== undefined) groupFrom(multicast, port);
     const socket = transport ?? await UdpTransport.bind({ hostname, port });
     const group = socket instanceof UdpTransport
       ? await join(socket, options)
       : undefined;
-    const broker = new Broker(router, socket, group, options);
+    const broker = new Broker(router, socket, group, journal, options);
     try {
       await broker.#load(options);
       return broker;
@@ -200,6 +216,18 @@ export class Broker extends Template<RouterEvent, StoreChange> {
       await broker.close();
       throw error;
     }
+  }
+
+  /**
+   * What went over the wire, to be asked about in a test.
+   *
+   * @throws {LocalProtocolError} when it was told to keep none
+   */
+  get journal(): Journal {
+    if (this.#journal !== undefined) return this.#journal;
+    throw new LocalProtocolError(
+      "Cannot ask the journal: this broker was started with journal: false",
+    );
   }
 
   /** What was counted so far: a snapshot, it does not change afterwards. */
@@ -323,15 +351,18 @@ export class Broker extends Template<RouterEvent, StoreChange> {
 
   /** Says something in the multicast group, if there is one. */
   protected override broadcast(bytes: Uint8Array, radius: number): void {
-    this.#multicast?.send(bytes, radius);
+    if (this.#multicast === undefined) return;
+    this.#journal?.add("sent", this.#multicast.group, bytes);
+    this.#multicast.send(bytes, radius);
   }
 
-  /** Logs each datagram of MQTT-SN; the classic protocol's events tell as much. */
+  /** Keeps each datagram, if there is a journal, and logs each datagram of MQTT-SN; the classic protocol's events tell as much. */
   protected override observe(
     way: "received" | "sent",
     peer: Peer,
     bytes: Uint8Array,
   ): void {
+    this.#journal?.add(way, peer, bytes);
     if (!this.log.shows("debug")) return;
     if (!isFramed(bytes, { lenient: true })) return;
     const sign = way === "received" ? ">" : "<";
@@ -342,6 +373,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   protected override async handleClose(): Promise<void> {
     await this.#multicast?.[Symbol.asyncDispose]();
     if (this.#commits !== undefined) await this.#closeStore(this.#commits);
+    this.#journal?.close();
   }
 
   async #closeStore(commits: Commits): Promise<void> {
@@ -369,6 +401,13 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   protected override handleEvent(event: RouterEvent): void {
     this.log.debug(() => describeEvent(event));
   }
+}
+
+/** The journal that the options ask for. */
+function journalFor(options: BrokerOptions): Journal | undefined {
+  const { journal = true } = options;
+  if (journal === false) return undefined;
+  return new Journal({ ...options, ...journal === true ? {} : journal });
 }
 
 /** Joins the group that the options name; without it a broker is still one. */
@@ -586,6 +625,7 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
     namedQosMinusOne: flags.has("named-qos-minus-one"),
     allowMove: !flags.has("no-move"),
     ignoreTail: flags.has("ignore-tail"),
+    journal: false,
     onProgress: progress.tell,
   }).catch((error) => {
     throw new Error(messageOf(error) + adviceOn(error), { cause: error });

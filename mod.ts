@@ -101,6 +101,24 @@ export {
   parseClassicTopic,
   refusalOf,
 } from "./classic.ts";
+export { Tape, type TapeOptions } from "./tape.ts";
+export {
+  type Count,
+  type DatagramQuery,
+  type EntryType,
+  type FieldsOf,
+  type JournalEntry,
+} from "./expectation.ts";
+export {
+  type Expectation,
+  ExpectationError,
+  Journal,
+  type JournalOptions,
+  type ReceivedQuery,
+  type SentQuery,
+} from "./journal.ts";
+export { Conversation, type ConversationOptions } from "./conversation.ts";
+export { type Reading, type ReadingType } from "./reading.ts";
 export {
   type DecodeOptions,
   decodePacket,

@@ -154,7 +154,9 @@ export class Tape {
   add(at: Millis, way: Way, peer: Peer | undefined, bytes: Uint8Array): void {
     const { length } = bytes;
     if (length > 65_536) {
-      throw new RangeError(`Cannot keep ${length} octets: no datagram has them`);
+      throw new RangeError(
+        `Cannot keep ${length} octets: no datagram has them`,
+      );
     }
     if (this.#size === this.#slots) this.#makeSlot();
     const start = this.#place(length);
