@@ -54,6 +54,8 @@ class KnownClient {
   readonly clientId: string | undefined;
   /** Whether an address alone leads here: it is not, or no more, found by its id. */
   isStray = true;
+  /** The address that it connected from last, or woke at. */
+  at = "";
   readonly names = new Map<number, string>();
   /** PUBLISHes by their msgIds: what came, and what was sent. */
   readonly seen = {
@@ -191,7 +193,7 @@ export class Conversation {
         break;
       case "PINGREQ":
         if (way === "up" && packet.clientId !== "") {
-          this.#become(speaker, packet.clientId);
+          this.#become(peer, speaker, packet.clientId);
           speaker.connecting = undefined;
           clientId = packet.clientId;
         }
@@ -310,15 +312,19 @@ export class Conversation {
     const { clientId, cleanSession } = connecting;
     // One that has not said who it is has its address for a name.
     const name = clientId || `\0${peer.key}`;
-    if (cleanSession) this.#forget(name);
-    this.#become(speaker, name);
+    // The same again from the same address may be a copy of the first, as the
+    // gateway alone can know: ids are told anew before they mean another name.
+    const isRepeated = this.#clients.get(name)?.at === peer.key;
+    if (cleanSession && !isRepeated) this.#forget(name);
+    this.#become(peer, speaker, name);
   }
 
-  #become(speaker: Speaker, clientId: string): void {
+  #become(peer: Peer, speaker: Speaker, clientId: string): void {
     const known = this.#clients.get(clientId);
     const client = known ??
       new KnownClient(clientId.startsWith("\0") ? undefined : clientId);
     client.isStray = false;
+    client.at = peer.key;
     // The last one in the table is the one heard of last.
     this.#clients.delete(clientId);
     this.#clients.set(clientId, client);
