@@ -21,7 +21,7 @@ import {
 import { describeEvent } from "./event_text.ts";
 import type { RouterEvent } from "./events.ts";
 import { Journal } from "./journal.ts";
-import type { Log } from "./log.ts";
+import { Log } from "./log.ts";
 import type { Effect } from "./machine.ts";
 import {
   DEFAULT_PORT,
@@ -33,6 +33,7 @@ import { isFramed } from "./mqttsn.ts";
 import { groupFrom, Multicast } from "./multicast.ts";
 import { describeDatagram } from "./packet_text.ts";
 import type { RouterOptions } from "./options.ts";
+import { isRecorderWorker, Recorder, type RecorderStats } from "./recorder.ts";
 import type { StoreChange } from "./records.ts";
 import { Router } from "./router.ts";
 import { StoreError, type StoreErrorKind } from "./store_error.ts";
@@ -43,6 +44,7 @@ import type { TapeOptions } from "./tape.ts";
 import {
   type Interruption,
   messageOf,
+  REAL_CLOCK,
   Template,
   type TemplateOptions,
 } from "./template.ts";
@@ -78,13 +80,20 @@ export interface BrokerOptions extends TemplateOptions, RouterOptions {
    * the power; `normal` and `off` the end of the process, however sudden.
    */
   readonly durability?: Durability;
-  /** Web Workers to use; 0 keeps the file's work in this thread. Default 1. */
+  /** Web Workers for each file; 0 keeps their work in this thread. Default 1. */
   readonly workers?: 0 | 1;
   /**
    * Whether it keeps what goes over the wire, for `broker.journal`, and how much
    * of it. Default true: the last 8,192 datagrams, at most 1 MiB.
    */
   readonly journal?: boolean | TapeOptions;
+  /**
+   * The file for a recording of what goes over the wire, to be played again, and
+   * overwritten. Its journal keeps more, unless it is told how much.
+   */
+  readonly record?: string;
+  /** The file for a capture of the same, for Wireshark, overwritten. */
+  readonly pcap?: string;
   /** Is told how much of the file has been loaded, in records. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -97,6 +106,8 @@ export interface BrokerStats extends RouterStats {
   readonly failures: number;
   /** What it counted of its store; `undefined` without one. */
   readonly commits: CommitStats | undefined;
+  /** What it counted of its recording; `undefined` without one. */
+  readonly recording: RecorderStats | undefined;
 }
 
 /** What a broker counted of its store. */
@@ -116,6 +127,9 @@ export interface CommitStats {
   /** Records that made no sense as they were loaded. */
   readonly unreadable: number;
 }
+
+/** How much a journal keeps that is recorded: what comes while a disk is slow. */
+const RECORDED: TapeOptions = { maxEntries: 65_536, maxOctets: 2 ** 24 };
 
 /** Between two attempts at a commit that fails, in milliseconds. */
 const RETRY_COMMIT_MS = 1_000;
@@ -142,6 +156,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   readonly #router: Router;
   readonly #multicast: Multicast | undefined;
   readonly #journal: Journal | undefined;
+  readonly #recorder: Recorder | undefined;
   /** What waits for the store; `undefined` without one. */
   readonly #commits: Commits | undefined;
   #store: StorePort | undefined;
@@ -163,10 +178,12 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     transport: Transport,
     multicast: Multicast | undefined,
     journal: Journal | undefined,
+    recorder: Recorder | undefined,
     options: BrokerOptions,
   ) {
     super(router, transport, options);
     this.#journal = journal;
+    this.#recorder = recorder;
     this.#commits = options.db === undefined ? undefined : new Commits();
     this.#router = router;
     this.#multicast = multicast;
@@ -188,8 +205,8 @@ export class Broker extends Template<RouterEvent, StoreChange> {
    * @throws {RangeError} when the port, a limit or the group is out of range
    * @throws {TypeError} when a pre-defined topic is not valid
    * @throws {Deno.errors.AddrInUse} when the port is taken
-   * @throws {Error} when the host's name is unknown, or when this Deno was
-   * started without `--unstable-net`
+   * @throws {Error} when the host's name is unknown, when this Deno was started
+   * without `--unstable-net`, or when a file for what is recorded cannot be written
    * @throws {StoreError} when the file cannot be used
    */
   static async listen(options: BrokerOptions = {}): Promise<Broker> {
@@ -205,10 +222,13 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     const journal = journalFor(options);
     if (multicast !== undefined) groupFrom(multicast, port);
     const socket = transport ?? await UdpTransport.bind({ hostname, port });
+    const recorder = await startRecorder(journal, socket, options);
     const group = socket instanceof UdpTransport
       ? await join(socket, options)
       : undefined;
-    const broker = new Broker(router, socket, group, journal, options);
+    const broker = new Broker(
+      ...[router, socket, group, journal, recorder, options] as const,
+    );
     try {
       await broker.#load(options);
       return broker;
@@ -241,6 +261,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
         uncommitted: this.#commits.uncommitted,
         held: this.#commits.held,
       },
+      recording: this.#recorder?.stats(),
     };
   }
 
@@ -374,6 +395,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     await this.#multicast?.[Symbol.asyncDispose]();
     if (this.#commits !== undefined) await this.#closeStore(this.#commits);
     this.#journal?.close();
+    await this.#recorder?.close();
   }
 
   async #closeStore(commits: Commits): Promise<void> {
@@ -405,9 +427,33 @@ export class Broker extends Template<RouterEvent, StoreChange> {
 
 /** The journal that the options ask for. */
 function journalFor(options: BrokerOptions): Journal | undefined {
-  const { journal = true } = options;
-  if (journal === false) return undefined;
-  return new Journal({ ...options, ...journal === true ? {} : journal });
+  const { journal = true, record, pcap } = options;
+  const isRecorded = record !== undefined || pcap !== undefined;
+  if (journal === false && !isRecorded) return undefined;
+  const size = typeof journal === "object" ? journal : {};
+  return new Journal({ ...options, ...isRecorded ? RECORDED : {}, ...size });
+}
+
+/** Starts to record, if the options ask for it. */
+async function startRecorder(
+  journal: Journal | undefined,
+  transport: Transport,
+  options: BrokerOptions,
+): Promise<Recorder | undefined> {
+  const { record, pcap } = options;
+  if (journal === undefined) return undefined;
+  if (record === undefined && pcap === undefined) return undefined;
+  try {
+    return await Recorder.start(journal, {
+      ...options,
+      broker: transport.address,
+      clock: options.clock ?? REAL_CLOCK,
+      log: options.log ?? new Log({ level: "none" }),
+    });
+  } catch (error) {
+    transport.close();
+    throw error;
+  }
 }
 
 /** Joins the group that the options name; without it a broker is still one. */
@@ -434,6 +480,10 @@ const PROGRAM: Program = {
     ["broker --port 0", "listen at a free port, and print which"],
     ["broker --host 0.0.0.0", "listen to other machines too"],
     ["broker --db broker.db", "keep in a file what was acknowledged"],
+    [
+      "broker --pcap mqttsn.pcap",
+      "capture what goes over the wire for Wireshark",
+    ],
   ],
   flags: [
     {
@@ -466,6 +516,17 @@ const PROGRAM: Program = {
     {
       name: "inspect",
       help: "print what the file of --db holds and exit",
+    },
+    {
+      name: "record",
+      value: "FILE",
+      help:
+        "record each datagram in a file, a JSON object a line, to be played again by deno task replay; overwritten",
+    },
+    {
+      name: "pcap",
+      value: "FILE",
+      help: "capture each datagram in a file for Wireshark; overwritten",
     },
     {
       name: "history",
@@ -603,8 +664,10 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
       throw new UsageError(`Flag "--${flag}" needs "--${needed}"`);
     }
   }
-  if (flags.text("db") === "") {
-    throw new UsageError('Flag "--db" takes the name of a file, not ""');
+  for (const flag of ["db", "record", "pcap"]) {
+    if (flags.text(flag) === "") {
+      throw new UsageError(`Flag "--${flag}" takes the name of a file, not ""`);
+    }
   }
   if (flags.has("inspect")) return await inspect(flags.text("db")!);
   const log = flags.log("info");
@@ -713,6 +776,8 @@ async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
     sessionExpiry: flags.integer("session-expiry", 0, 1_000_000_000),
     messageExpiry: flags.integer("message-expiry", 1, 1_000_000_000),
     db: flags.text("db"),
+    record: flags.text("record"),
+    pcap: flags.text("pcap"),
     durability: flags.choice("durability", ["full", "normal", "off"]),
     maxMemory: flags.mebibytes("max-memory", 1, 1_000_000),
     maxQueue: flags.integer("max-queue", 1, 100_000),
@@ -730,5 +795,7 @@ async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
   );
 }
 
-// In an executable that is one file, this is what its Web Worker starts too.
-if (import.meta.main && !isStoreWorker()) await run(PROGRAM, main);
+// In an executable that is one file, this is what its Web Workers start too.
+if (import.meta.main && !isStoreWorker() && !isRecorderWorker()) {
+  await run(PROGRAM, main);
+}

@@ -101,6 +101,14 @@ export {
   parseClassicTopic,
   refusalOf,
 } from "./classic.ts";
+export { isRecorderWorker, type RecorderStats } from "./recorder.ts";
+export {
+  parseRecording,
+  type RecordedDatagram,
+  type Recording,
+  RecordingError,
+  type RecordingHeader,
+} from "./recording.ts";
 export { Tape, type TapeOptions } from "./tape.ts";
 export {
   type Count,

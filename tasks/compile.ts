@@ -37,14 +37,14 @@ export const PROGRAMS: readonly Program[] = [
   {
     name: "broker",
     entry: "broker.ts",
-    // --db may be any file.
+    // --db, --record and --pcap may be any file.
     permissions: [
       "--allow-net",
       "--allow-env=PORT",
       "--allow-read",
       "--allow-write",
     ],
-    include: ["store_worker.ts"],
+    include: ["store_worker.ts", "recorder.ts"],
   },
   {
     name: "publisher",
