@@ -158,6 +158,15 @@ export class Conversation {
     return this.#speakers.get(peer.key)?.client.names.get(topicId);
   }
 
+  /** The id that a client has for a name: the last that was read. */
+  idOf(peer: Peer, topicName: string): number | undefined {
+    let last: number | undefined;
+    for (const [id, name] of this.#speakers.get(peer.key)?.client.names ?? []) {
+      if (name === topicName) last = id;
+    }
+    return last;
+  }
+
   #decode(
     way: "up" | "down",
     peer: Peer,
@@ -371,6 +380,7 @@ export class Conversation {
     ) return;
     this.#nameLength += topicName.length -
       (client.names.get(topicId)?.length ?? 0);
+    client.names.delete(topicId); // the last in the table is the last learned
     client.names.set(topicId, topicName);
     while (this.#nameLength > MAX_NAMES && this.#clients.size > 0) {
       this.#forgetLongestAway();

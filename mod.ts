@@ -109,6 +109,14 @@ export {
   RecordingError,
   type RecordingHeader,
 } from "./recording.ts";
+export type { Answer, Answers, Difference } from "./replica.ts";
+export {
+  type ClientReport,
+  describeReplay,
+  replay,
+  type ReplayOptions,
+  type ReplayReport,
+} from "./replay.ts";
 export { Tape, type TapeOptions } from "./tape.ts";
 export {
   type Count,
