@@ -147,7 +147,8 @@ class Player implements AsyncDisposable {
       socket.send(broker, this.#replica.translate(peer, bytes));
       // It has left before another's does: so they arrive in this order.
       await socket.flush();
-      onProgress?.(++sent, total);
+      sent++;
+      onProgress?.(sent, total);
     }
     await this.#settle();
     await this.#rest();

@@ -62,6 +62,8 @@ const PROGRAM: Program = {
 async function main(flags: Flags, interruption: Interruption): Promise<number> {
   const file = flags.text("file");
   if (!file) throw new UsageError("Give the recording to play: replay FILE");
+  const speed = flags.number("speed", 0, 1e6) ?? 0;
+  const patienceMs = flags.number("patience", 1, 3_600_000) ?? 2_000;
   const recording = await readRecording(file);
   const broker = await findBroker(
     flags.text("host") ?? "127.0.0.1",
@@ -75,9 +77,7 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
   const total = recording.datagrams.filter(({ way }) => way === "received");
   using progress = new Progress("datagrams played", total.length);
   const report = await replay(recording, {
-    broker,
-    speed: flags.number("speed", 0, 1e6) ?? 0,
-    patienceMs: flags.number("patience", 1, 3_600_000) ?? 2_000,
+    ...{ broker, speed, patienceMs },
     signal: interruption.signal,
     onProgress: () => progress.tick(1),
   });
