@@ -9,6 +9,7 @@
  * @module
  */
 
+import type { Millis } from "./clock.ts";
 import { Commits } from "./commits.ts";
 import {
   type Flags,
@@ -338,9 +339,9 @@ export class Broker extends Template<RouterEvent, StoreChange> {
       this.log.info("The store can be written again");
       this.#fault = undefined;
     }
-    for (const { peer, bytes } of commits.handleCommitted()) {
-      this.send(peer, bytes);
-    }
+    const kept = commits.handleCommitted();
+    if (kept.length > 0) this.now(); // that of what is sent
+    for (const { peer, bytes } of kept) this.send(peer, bytes);
     this.#commit(commits);
   }
 
@@ -382,8 +383,9 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     way: "received" | "sent",
     peer: Peer,
     bytes: Uint8Array,
+    at: Millis,
   ): void {
-    this.#journal?.add(way, peer, bytes);
+    this.#journal?.add(way, peer, bytes, at);
     if (!this.log.shows("debug")) return;
     if (!isFramed(bytes, { lenient: true })) return;
     const sign = way === "received" ? ">" : "<";

@@ -153,6 +153,11 @@ export class Conversation {
     return this.#follow(way, node, inner);
   }
 
+  /** The id of the client that speaks from an address, if that was read. */
+  clientAt(peer: Peer): string | undefined {
+    return this.#speakers.get(peer.key)?.client.clientId;
+  }
+
   /** The name for which a client has an id, if that was read. */
   nameOf(peer: Peer, topicId: number): string | undefined {
     return this.#speakers.get(peer.key)?.client.names.get(topicId);

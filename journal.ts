@@ -163,9 +163,18 @@ export class Journal {
     return this.#tape.first;
   }
 
-  /** Keeps a datagram that came or went. */
-  add(way: "received" | "sent", peer: Peer, bytes: Uint8Array): void {
-    this.#tape.add(this.#clock.now(), way, peer, bytes);
+  /**
+   * Keeps a datagram that came or went.
+   *
+   * @param at when, on the journal's clock; not earlier than the last
+   */
+  add(
+    way: "received" | "sent",
+    peer: Peer,
+    bytes: Uint8Array,
+    at: Millis = this.#clock.now(),
+  ): void {
+    this.#tape.add(at, way, peer, bytes);
     if (this.#follower !== undefined) this.#follower();
     if (this.#waiters.size > 0) this.#serve();
   }
@@ -401,7 +410,7 @@ export class Journal {
     }
     return {
       ...{ number, at, way, type: "note", peer, bytes },
-      clientId: undefined,
+      clientId: peer && this.#conversation.clientAt(peer),
       packet: undefined,
       topicName: undefined,
       payload: undefined,

@@ -9,10 +9,10 @@
  * @module
  */
 
-/** An address and a UDP port. */
+/** An address, as octets, and a UDP port. */
 export interface PcapEnd {
-  /** An IPv4 or IPv6 address. */
-  readonly hostname: string;
+  /** 4 octets of IPv4 or 16 of IPv6. */
+  readonly address: Uint8Array;
   /** The UDP port. */
   readonly port: number;
 }
@@ -27,6 +27,17 @@ const UDP = 17;
 const TTL = 64;
 const UDP_HEADER = 8;
 const RECORD_HEADER = 16;
+
+/**
+ * Who sends or is sent to. An interface does not belong to an address, and what is
+ * no address is one of zeros.
+ *
+ * @param hostname an IPv4 or IPv6 address
+ * @param port the UDP port
+ */
+export function pcapEnd(hostname: string, port: number): PcapEnd {
+  return { address: addressOf(hostname), port };
+}
 
 /** The octets with which a capture file begins. */
 export function pcapHeader(): Uint8Array<ArrayBuffer> {
@@ -45,15 +56,15 @@ export function pcapHeader(): Uint8Array<ArrayBuffer> {
  *
  * @param atMs when it was, in milliseconds since 1970
  * @param from who sent it
- * @param to whom it was sent to; at an address of the other kind it has none
+ * @param to whom it was sent to; if only one is of IPv6, both are made so
  * @param datagram its octets, at most 65,507
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { pcapRecord } from "./pcap.ts";
+ * import { pcapEnd, pcapRecord } from "./pcap.ts";
  *
- * const lamp = { hostname: "10.0.0.7", port: 4711 };
- * const broker = { hostname: "10.0.0.1", port: 12003 };
+ * const lamp = pcapEnd("10.0.0.7", 4711);
+ * const broker = pcapEnd("10.0.0.1", 12003);
  * const record = pcapRecord(1_500.25, lamp, broker, new Uint8Array(2));
  * assertEquals(record.length, 16 + 20 + 8 + 2);
  * ```
@@ -64,9 +75,9 @@ export function pcapRecord(
   to: PcapEnd,
   datagram: Uint8Array,
 ): Uint8Array<ArrayBuffer> {
-  const isV6 = from.hostname.includes(":") || to.hostname.includes(":");
-  const source = addressOf(from.hostname, isV6);
-  const target = addressOf(to.hostname, isV6);
+  const isV6 = from.address.length === 16 || to.address.length === 16;
+  const source = isV6 ? mapped(from.address) : from.address;
+  const target = isV6 ? mapped(to.address) : to.address;
   const ipLength = isV6 ? 40 : 20;
   const udpLength = UDP_HEADER + datagram.length;
   const length = ipLength + udpLength;
@@ -128,25 +139,24 @@ function complement(sum: number): number {
   return ~folded & 0xffff;
 }
 
-/**
- * An address's octets: 4, or 16 if it has to stand beside one of IPv6. What is no
- * address has none but zeros.
- */
-function addressOf(hostname: string, isV6: boolean): Uint8Array {
-  const v4 = v4Of(hostname);
-  if (!isV6) return v4 ?? new Uint8Array(4);
+/** An address as IPv6 has it. */
+function mapped(address: Uint8Array): Uint8Array {
+  if (address.length === 16) return address;
   const octets = new Uint8Array(16);
-  if (v4 !== undefined) {
-    octets.fill(0xff, 10, 12); // ::ffff:a.b.c.d
-    octets.set(v4, 12);
-    return octets;
-  }
+  octets.fill(0xff, 10, 12); // ::ffff:a.b.c.d
+  octets.set(address, 12);
+  return octets;
+}
+
+/** An address's octets. */
+function addressOf(hostname: string): Uint8Array {
+  if (!hostname.includes(":")) return v4Of(hostname) ?? new Uint8Array(4);
+  const octets = new Uint8Array(16);
   // The interface does not belong to the address; groups stand around a "::".
   const [address = ""] = hostname.split("%");
   const [head = "", tail] = address.split("::");
-  const first = groupsOf(head);
   const last = tail === undefined ? [] : groupsOf(tail);
-  octets.set(first.slice(0, 16));
+  octets.set(groupsOf(head).slice(0, 16));
   octets.set(last.slice(-16), 16 - Math.min(last.length, 16));
   return octets;
 }

@@ -21,7 +21,7 @@ import type { Clock, Millis } from "./clock.ts";
 import type { Journal } from "./journal.ts";
 import { type Log, printable } from "./log.ts";
 import { isLoopback, type Peer } from "./message.ts";
-import { type PcapEnd, pcapHeader, pcapRecord } from "./pcap.ts";
+import { pcapEnd, pcapHeader, pcapRecord } from "./pcap.ts";
 import {
   headerLine,
   type RecordingHeader,
@@ -369,16 +369,20 @@ function reasonOf(error: unknown): string {
 
 /** A reel as a capture file has it. */
 function captureOf(reel: Reel, broker: Peer, offset: Millis): Uint8Array {
+  const ends = reel.peers.map((peer) => ({
+    there: pcapEnd(peer.hostname, peer.port),
+    here: pcapEnd(hostnameFor(peer, broker), broker.port),
+  }));
   const records: Uint8Array[] = [];
   let length = 0;
   let at = 0;
   for (let i = 0; i < reel.times.length; i++) {
     const bytes = reel.octets.subarray(at, at += reel.lengths[i]!);
     const way = WAYS[reel.ways[i]!];
-    const peer = reel.peers[reel.owners[i]! - 1];
-    if (way === "note" || peer === undefined) continue;
-    const here = endFor(peer, broker);
-    const [from, to] = way === "received" ? [peer, here] : [here, peer];
+    const end = ends[reel.owners[i]! - 1];
+    if (way === "note" || end === undefined) continue;
+    const { here, there } = end;
+    const [from, to] = way === "received" ? [there, here] : [here, there];
     const record = pcapRecord(reel.times[i]! + offset, from, to, bytes);
     records.push(record);
     length += record.length;
@@ -392,12 +396,12 @@ function captureOf(reel: Reel, broker: Peer, offset: Millis): Uint8Array {
   return octets;
 }
 
-/** The broker's end towards a peer: one that listens everywhere has no address. */
-function endFor(peer: Peer, { hostname, port }: Peer): PcapEnd {
-  if (hostname !== "0.0.0.0" && hostname !== "::") return { hostname, port };
+/** The broker's address towards a peer: one that listens everywhere has none. */
+function hostnameFor(peer: Peer, { hostname }: Peer): string {
+  if (hostname !== "0.0.0.0" && hostname !== "::") return hostname;
   const isV6 = peer.hostname.includes(":");
-  if (isLoopback(peer)) return { hostname: isV6 ? "::1" : "127.0.0.1", port };
-  return { hostname: isV6 ? "::" : "0.0.0.0", port };
+  if (isLoopback(peer)) return isV6 ? "::1" : "127.0.0.1";
+  return isV6 ? "::" : "0.0.0.0";
 }
 
 /** What the worker is told. */

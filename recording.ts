@@ -116,6 +116,9 @@ export class RecordingLines {
   readonly #conversation: Conversation;
   readonly #startedAt: number;
   readonly #zero: number;
+  /** The second that was written last, and how: most lines are in the same. */
+  #second = NaN;
+  #written = "";
 
   /**
    * Begins.
@@ -141,12 +144,17 @@ export class RecordingLines {
   write(reel: Reel): string {
     let text = "";
     let at = 0;
+    // A node's address is its forwarder's.
+    const addresses = reel.peers.map(({ hostname, port }) =>
+      JSON.stringify(peerOf(hostname, port).key)
+    );
     for (let i = 0; i < reel.times.length; i++) {
       const bytes = reel.octets.subarray(at, at += reel.lengths[i]!);
       text += this.#line(
         reel.times[i]! - this.#zero,
         WAYS[reel.ways[i]!]!,
         reel.peers[reel.owners[i]! - 1],
+        addresses[reel.owners[i]! - 1],
         bytes,
       );
     }
@@ -157,16 +165,12 @@ export class RecordingLines {
     at: number,
     way: Way,
     peer: Peer | undefined,
+    address: string | undefined,
     bytes: Uint8Array,
   ): string {
     const ms = Math.round(at * 1_000) / 1_000;
-    let line = `{"ms":${ms},"time":"${
-      timeOf(this.#startedAt, at)
-    }","way":"${way}"`;
-    if (peer !== undefined) {
-      const { hostname, port } = peer; // a node's is its forwarder's
-      line += `,"peer":${JSON.stringify(peerOf(hostname, port).key)}`;
-    }
+    let line = `{"ms":${ms},"time":"${this.#timeOf(at)}","way":"${way}"`;
+    if (address !== undefined) line += `,"peer":${address}`;
     if (way === "note" || peer === undefined) {
       return `${line},"text":${JSON.stringify(decodeUtf8Loosely(bytes))}}\n`;
     }
@@ -179,6 +183,17 @@ export class RecordingLines {
       line += `,"topic":${JSON.stringify(topicName)}`;
     }
     return `${line},"text":${JSON.stringify(text)}}\n`;
+  }
+
+  /** A time of day to the microsecond. */
+  #timeOf(at: number): string {
+    const micros = Math.round((this.#startedAt + at) * 1_000);
+    const second = Math.floor(micros / 1e6);
+    if (second !== this.#second) {
+      this.#second = second;
+      this.#written = new Date(second * 1_000).toISOString().slice(0, 19);
+    }
+    return `${this.#written}.${String(micros % 1e6).padStart(6, "0")}Z`;
   }
 }
 
@@ -308,12 +323,4 @@ function positive(value: unknown, name: string, line: number): number {
 function shown(value: unknown): string {
   const text = JSON.stringify(value) ?? "missing";
   return text.length <= 40 ? text : `${text.slice(0, 40)}…`;
-}
-
-/** A time of day to the microsecond. */
-function timeOf(startedAt: number, at: number): string {
-  const micros = Math.round((startedAt + at) * 1_000);
-  const seconds = new Date(Math.floor(micros / 1e6) * 1_000).toISOString();
-  const rest = String(micros % 1e6).padStart(6, "0");
-  return `${seconds.slice(0, 19)}.${rest}Z`;
 }

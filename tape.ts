@@ -12,7 +12,7 @@
  */
 
 import type { Millis } from "./clock.ts";
-import type { Peer } from "./message.ts";
+import { type Peer, peerOf } from "./message.ts";
 
 /** Which way a datagram went, seen from whoever keeps the tape; or it is a remark. */
 export type Way = "received" | "sent" | "note";
@@ -52,6 +52,9 @@ const FIRST_ENTRIES = 256;
 const FIRST_OCTETS = 65_536;
 const MOST_ENTRIES = 10_000_000;
 const MOST_OCTETS = 2 ** 30;
+
+/** Ports, modulo this, at which a peer is looked for first. */
+const RECENT = 1_024;
 
 /** Below this a loop copies faster than a call of `set`. */
 const SHORT = 48;
@@ -108,6 +111,8 @@ export class Tape {
   readonly #peers: (Peer | undefined)[] = [undefined];
   readonly #entriesOf: number[] = [0];
   readonly #free: number[] = [];
+  /** Where a peer was found last, by its port: its key need not be hashed then. */
+  readonly #recent = new Uint32Array(RECENT);
 
   /**
    * Starts empty.
@@ -186,7 +191,7 @@ export class Tape {
     return WAYS[this.#ways[this.#slotOf(entry)]!]!;
   }
 
-  /** Whose it is. */
+  /** Whose it is: an address, also for a node behind a forwarder. */
   peerOf(entry: number): Peer | undefined {
     return this.#peers[this.#owners[this.#slotOf(entry)]!];
   }
@@ -324,14 +329,24 @@ export class Tape {
     this.#size--;
   }
 
-  #placeOf(peer: Peer): number {
-    let place = this.#places.get(peer.key);
+  #placeOf({ hostname, port, key }: Peer): number {
+    const slot = port % RECENT;
+    const recent = this.#recent[slot]!;
+    const known = this.#peers[recent];
+    if (known?.port === port && known.hostname === hostname) {
+      this.#entriesOf[recent]!++;
+      return recent;
+    }
+    // On the wire a node behind a forwarder is the forwarder.
+    const plain = key.includes("/") ? peerOf(hostname, port).key : key;
+    let place = this.#places.get(plain);
     if (place === undefined) {
       place = this.#free.pop() ?? this.#peers.length;
-      this.#peers[place] = peer;
+      this.#peers[place] = { hostname, port, key: plain };
       this.#entriesOf[place] = 0;
-      this.#places.set(peer.key, place);
+      this.#places.set(plain, place);
     }
+    this.#recent[slot] = place;
     this.#entriesOf[place]!++;
     return place;
   }

@@ -6,13 +6,13 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { type PcapEnd, pcapHeader, pcapRecord } from "../pcap.ts";
+import { type PcapEnd, pcapEnd, pcapHeader, pcapRecord } from "../pcap.ts";
 import { encodePacket } from "../mqttsn.ts";
 import { testWithTshark, tshark } from "./support/tshark.ts";
 import { VECTORS } from "./vectors.ts";
 
-const LAMP = { hostname: "10.0.0.7", port: 4_711 };
-const BROKER = { hostname: "10.0.0.1", port: 12_003 };
+const LAMP = pcapEnd("10.0.0.7", 4_711);
+const BROKER = pcapEnd("10.0.0.1", 12_003);
 
 Deno.test("pcapRecord() writes headers as RFC 791 and RFC 768 have them", () => {
   const record = pcapRecord(1.5, LAMP, BROKER, Uint8Array.of(0x02, 0x16));
@@ -34,27 +34,27 @@ const WAYS: readonly [PcapEnd, PcapEnd, string, string][] = [
   [LAMP, BROKER, "10.0.0.7", "10.0.0.1"],
   [BROKER, LAMP, "10.0.0.1", "10.0.0.7"],
   [
-    { hostname: "fe80::1%eth0", port: 4_711 },
-    { hostname: "2001:db8::a:0:2", port: 12_003 },
+    pcapEnd("fe80::1%eth0", 4_711),
+    pcapEnd("2001:db8::a:0:2", 12_003),
     "fe80::1",
     "2001:db8::a:0:2",
   ],
   [
-    { hostname: "::1", port: 12_003 },
-    { hostname: "1:2:3:4:5:6:7:8", port: 1 },
+    pcapEnd("::1", 12_003),
+    pcapEnd("1:2:3:4:5:6:7:8", 1),
     "::1",
     "1:2:3:4:5:6:7:8",
   ],
   // Not as it should be, and read all the same.
   [
-    { hostname: "::", port: 12_003 },
-    { hostname: "10.0.0.7", port: 4_711 },
+    pcapEnd("::", 12_003),
+    pcapEnd("10.0.0.7", 4_711),
     "::",
     "::ffff:10.0.0.7",
   ],
   [
-    { hostname: "::ffff:10.0.0.7", port: 1 },
-    { hostname: "::2", port: 2 },
+    pcapEnd("::ffff:10.0.0.7", 1),
+    pcapEnd("::2", 2),
     "::ffff:10.0.0.7",
     "::2",
   ],
