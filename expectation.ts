@@ -183,7 +183,8 @@ export class Query {
       );
     }
     if (this.who !== undefined) {
-      words.push(`${this.way === "received" ? "from" : "to"} "${this.who}"`);
+      const towards = this.way === "received" ? `from` : `to`;
+      words.push(`${towards} "${this.who}"`);
     }
     return words.join(" ");
   }

@@ -212,29 +212,34 @@ export class Tape {
    */
   reel(from: number, maxEntries: number, maxOctets: number): Reel {
     const most = Math.min(this.next - from, maxEntries);
+    const start = this.#slotOf(from);
     let octets = 0;
     let count = 0;
-    while (count < most && octets < maxOctets) {
-      octets += this.#lengths[this.#slotOf(from + count++)]!;
+    for (let slot = start; count < most && octets < maxOctets; count++) {
+      octets += this.#lengths[slot]!;
+      if (++slot === this.#slots) slot = 0;
     }
     const times = new Float64Array(count);
     const ways = new Uint8Array(count);
     const lengths = new Uint32Array(count);
     const owners = new Uint32Array(count);
+    // One piece, or two where the ring of slots has its end.
+    const whole = Math.min(count, this.#slots - start);
+    for (
+      const [i, at, size] of [[0, start, whole], [whole, 0, count - whole]]
+    ) {
+      times.set(this.#times.subarray(at, at! + size!), i);
+      ways.set(this.#ways.subarray(at, at! + size!), i);
+      lengths.set(this.#lengths.subarray(at, at! + size!), i);
+      owners.set(this.#owners.subarray(at, at! + size!), i);
+    }
     const peers: Peer[] = [];
-    const renumbered = new Map<number, number>([[0, 0]]);
+    const renumbered = new Uint32Array(this.#peers.length);
     for (let i = 0; i < count; i++) {
-      const slot = this.#slotOf(from + i);
-      times[i] = this.#times[slot]!;
-      ways[i] = this.#ways[slot]!;
-      lengths[i] = this.#lengths[slot]!;
-      const place = this.#owners[slot]!;
-      let owner = renumbered.get(place);
-      if (owner === undefined) {
-        owner = peers.push(this.#peers[place]!);
-        renumbered.set(place, owner);
-      }
-      owners[i] = owner;
+      const place = owners[i]!;
+      if (place === 0) continue;
+      renumbered[place] ||= peers.push(this.#peers[place]!);
+      owners[i] = renumbered[place]!;
     }
     const copy = new Uint8Array(octets);
     this.#copy(from, count, copy);
@@ -249,14 +254,14 @@ export class Tape {
   /** Copies the octets of entries: one piece, or two where the ring has its end. */
   #copy(from: number, count: number, target: Uint8Array): void {
     let done = 0;
+    let slot = this.#slotOf(from);
     for (let i = 0; i < count;) {
-      const start = this.#starts[this.#slotOf(from + i)]!;
+      const start = this.#starts[slot]!;
       let end = start;
-      while (i < count) {
-        const slot = this.#slotOf(from + i);
-        if (this.#starts[slot] !== end) break;
+      while (i < count && this.#starts[slot] === end) {
         end += this.#lengths[slot]!;
         i++;
+        if (++slot === this.#slots) slot = 0;
       }
       target.set(this.#ring.subarray(start, end), done);
       done += end - start;

@@ -27,6 +27,8 @@ interface Figure {
   readonly rate: number;
   /** CPU time of the broker for one of them, in microseconds, all threads. */
   readonly cpu: number;
+  /** Of it that of the protocol's thread, from the start on; NaN if unknown. */
+  readonly own: number;
   /** Share of the datagrams that are not in the recording. */
   readonly lost: number;
 }
@@ -66,6 +68,7 @@ async function measure(
     cwd: ROOT,
     stderr: "inherit",
   }).output();
+  const own = ownCpuMs(broker.pid);
   await broker.stdin.close();
   let text = "";
   for (let part; (part = (await reader.read()).value) !== undefined;) {
@@ -76,13 +79,26 @@ async function measure(
   const figures: LoadFigures = JSON.parse(
     new TextDecoder().decode(load.stdout),
   );
-  const { recorded = 1, lost = 0 } = JSON.parse(text);
+  const { published, recorded = 1, lost = 0 } = JSON.parse(text);
   return {
     kind,
     rate: figures.acks / figures.ms * 1_000,
     cpu: (figures.serverCpuMs ?? NaN) / figures.acks * 1_000,
+    own: own / published * 1_000,
     lost: lost / (lost + recorded),
   };
+}
+
+/** CPU time of a process's first thread, in milliseconds; Linux tells it. */
+function ownCpuMs(pid: number): number {
+  try {
+    const stat = Deno.readTextFileSync(`/proc/${pid}/task/${pid}/stat`);
+    const [utime, stime] = stat.slice(stat.lastIndexOf(")") + 2).split(" ")
+      .slice(11, 13);
+    return (Number(utime) + Number(stime)) * 10;
+  } catch {
+    return NaN;
+  }
 }
 
 function median(figures: readonly number[]): number {
@@ -118,7 +134,9 @@ async function main(flags: Flags): Promise<number> {
   }
   const of = (kind: Kind) => figures.filter((figure) => figure.kind === kind);
   const off = of("off").map(({ rate }) => rate);
-  print(`kind      acks/s of "off"      CPU µs/ack          left out %\n`);
+  print(
+    `kind      acks/s of "off"      CPU µs/ack          its own             left out %\n`,
+  );
   for (const kind of KINDS) {
     const those = of(kind);
     const ratio = those.map(({ rate }, i) => rate / off[i]!);
@@ -127,6 +145,7 @@ async function main(flags: Flags): Promise<number> {
         kind.padEnd(8),
         summary(ratio, 2).padEnd(19),
         summary(those.map(({ cpu }) => cpu), 1).padEnd(18),
+        summary(those.map(({ own }) => own), 1).padEnd(18),
         summary(those.map(({ lost }) => lost * 100), 1),
       ].join("  ") + "\n",
     );

@@ -25,5 +25,5 @@ const broker = await Broker.listen({ port: 0, ...KINDS[kind] });
 console.log(JSON.stringify(broker.port));
 for await (const _ of Deno.stdin.readable);
 await broker.close();
-const { recording } = broker.stats();
-console.log(JSON.stringify(recording ?? {}));
+const { published, recording } = broker.stats();
+console.log(JSON.stringify({ published, ...recording }));

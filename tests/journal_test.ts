@@ -312,15 +312,15 @@ Expected to receive 3 × publish on "room/1/light", but there were 2
 const ABOUT_A_CLIENT = `\
 Expected to send 2 × PUBACK to "lamp-7", but there was 1
 
-   seconds     client          message  fields
-     0.000  >  lamp-7          CONNECT  cleanSession protocolId=1 duration=60 clientId="lamp-7"
-     0.000  <  lamp-7          CONNACK  returnCode=0
-     1.500  >  lamp-7          PUBLISH  qos=1 topicIdType=predefined topicId=1 msgId=7 data="on" ("room/1/light")
-*    1.500  <  lamp-7          PUBACK   topicId=1 msgId=7 returnCode=0
-     1.750     lamp-7          note     the network is down
-     1.750  >  lamp-7          PUBLISH  dup qos=1 topicIdType=predefined topicId=1 msgId=7 data="on" ("room/1/light")  [again]
-     1.750  >  lamp-7          PUBLISH  qos=1 topicIdType=predefined topicId=1 msgId=9 data="off" ("room/1/light")
-     1.750  >  lamp-7          PINGREQ  clientId=""
+   seconds     client  message  fields
+     0.000  >  lamp-7  CONNECT  cleanSession protocolId=1 duration=60 clientId="lamp-7"
+     0.000  <  lamp-7  CONNACK  returnCode=0
+     1.500  >  lamp-7  PUBLISH  qos=1 topicIdType=predefined topicId=1 msgId=7 data="on" ("room/1/light")
+*    1.500  <  lamp-7  PUBACK   topicId=1 msgId=7 returnCode=0
+     1.750     lamp-7  note     the network is down
+     1.750  >  lamp-7  PUBLISH  dup qos=1 topicIdType=predefined topicId=1 msgId=7 data="on" ("room/1/light")  [again]
+     1.750  >  lamp-7  PUBLISH  qos=1 topicIdType=predefined topicId=1 msgId=9 data="off" ("room/1/light")
+     1.750  >  lamp-7  PINGREQ  clientId=""
 `;
 
 Deno.test("ExpectationError shows everybody when nobody is who was asked for, and not too much", async () => {
