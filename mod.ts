@@ -117,7 +117,7 @@ export {
   type ReplayOptions,
   type ReplayReport,
 } from "./replay.ts";
-export { Tape, type TapeOptions } from "./tape.ts";
+export type { Reel, TapeOptions, Way } from "./tape.ts";
 export {
   type Count,
   type DatagramQuery,
@@ -134,7 +134,8 @@ export {
   type SentQuery,
 } from "./journal.ts";
 export { Conversation, type ConversationOptions } from "./conversation.ts";
-export { type Reading, type ReadingType } from "./reading.ts";
+export { OTHER_TYPES, type Reading, type ReadingType } from "./reading.ts";
+export type { TableOptions } from "./journal_text.ts";
 export {
   type DecodeOptions,
   decodePacket,

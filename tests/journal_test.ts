@@ -411,3 +411,21 @@ Deno.test("Broker.journal is kept unless it is told not to", async () => {
     'Cannot take "5" as maxOctets',
   );
 });
+
+Deno.test("Journal of a client has what the client has seen", async () => {
+  const network = new MemoryNetwork();
+  const transport = network.bind({ port: 12003 });
+  await using broker = await Broker.listen({ transport });
+  const journal = new Journal({ side: "client" });
+  await using client = await Client.connect({
+    ...{ transport: network.bind(), port: 12003, clientId: "lamp-7", journal },
+  });
+  const messages = await client.subscribe("room/+");
+  await client.publish("room/1", "on", { qos: 1 });
+  await messages.take();
+  const [sent] = await journal.sent("room/+", { exactly: 1 });
+  const [received] = await journal.received("room/1", { exactly: 1 });
+  await journal.received({ type: "SUBACK", from: broker.address });
+  assertEquals([sent?.clientId, sent?.topicName], ["lamp-7", "room/1"]);
+  assertEquals(received?.payload, encodeUtf8("on"));
+});
