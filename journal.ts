@@ -127,6 +127,7 @@ export class Journal {
   readonly #clock: Clock;
   readonly #conversation: Conversation;
   readonly #isGateway: boolean;
+  readonly #startedAt: Millis;
   /** What has been read, as long as it is kept. */
   readonly #readings = new Map<number, JournalEntry>();
   /** The number of the first entry that has not been read. */
@@ -145,6 +146,7 @@ export class Journal {
     this.#tape.onForget = (entry) => this.#forget(entry);
     this.#clock = options.clock ?? { now: () => performance.now() };
     this.#conversation = new Conversation(options);
+    this.#startedAt = this.#clock.now();
     this.#isGateway = options.side !== "client";
   }
 
@@ -259,8 +261,11 @@ export class Journal {
 
   /** All that is kept as a table, the last 40 unless told otherwise. */
   toString(options: TableOptions = {}): string {
-    const { forgotten } = this;
-    return tableOf(this.#all(), { forgotten, ...options });
+    return tableOf(this.#all(), {
+      zero: this.#startedAt,
+      forgotten: this.forgotten,
+      ...options,
+    });
   }
 
   /**
@@ -364,6 +369,7 @@ export class Journal {
     ].join(" ");
     const table = tableOf(relevantTo(query, this.#all()), {
       marked: new Set(found.map(({ number }) => number)),
+      zero: this.#startedAt,
       forgotten: this.forgotten,
     });
     return new ExpectationError(`${message}\n\n${table}\n`, found);

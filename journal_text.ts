@@ -5,6 +5,7 @@
  * @module
  */
 
+import type { Millis } from "./clock.ts";
 import type { JournalEntry, Query } from "./expectation.ts";
 import { printable } from "./log.ts";
 
@@ -28,12 +29,14 @@ export interface TableOptions {
   readonly marked?: ReadonlySet<number>;
   /** The most rows; of more the last are shown. Default 40. */
   readonly maxRows?: number;
+  /** The moment from which seconds count, on the journal's clock. Default 0. */
+  readonly zero?: Millis;
   /** Entries that are older than those given, and gone. Default 0. */
   readonly forgotten?: number;
 }
 
 /**
- * The table of a conversation: seconds on the journal's clock, `>` for what came and
+ * The table of a conversation: seconds from its beginning, `>` for what came and
  * `<` for what was sent, the client's id or the address, the message, its fields.
  *
  * @param entries in their order
@@ -42,11 +45,12 @@ export function tableOf(
   entries: readonly JournalEntry[],
   options: TableOptions = {},
 ): string {
-  const { marked = new Set(), maxRows = MAX_ROWS, forgotten = 0 } = options;
+  const { marked = new Set(), maxRows = MAX_ROWS } = options;
+  const { zero = 0, forgotten = 0 } = options;
   const left = entries.length - maxRows;
   const rows = entries.slice(-maxRows).map((entry) => [
     marked.has(entry.number) ? "*" : "",
-    (entry.at / 1_000).toFixed(3),
+    ((entry.at - zero) / 1_000).toFixed(3),
     entry.way === "received" ? ">" : entry.way === "sent" ? "<" : "",
     printable(entry.clientId ?? entry.peer?.key ?? ""),
     entry.type,
