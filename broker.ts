@@ -158,6 +158,8 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   readonly #multicast: Multicast | undefined;
   readonly #journal: Journal | undefined;
   readonly #recorder: Recorder | undefined;
+  /** Whether the log shows each datagram. */
+  readonly #isTelling: boolean;
   /** What waits for the store; `undefined` without one. */
   readonly #commits: Commits | undefined;
   #store: StorePort | undefined;
@@ -185,6 +187,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     super(router, transport, options);
     this.#journal = journal;
     this.#recorder = recorder;
+    this.#isTelling = this.log.shows("debug");
     this.#commits = options.db === undefined ? undefined : new Commits();
     this.#router = router;
     this.#multicast = multicast;
@@ -385,8 +388,8 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     bytes: Uint8Array,
     at: Millis,
   ): void {
-    this.#journal?.add(way, peer, bytes, at);
-    if (!this.log.shows("debug")) return;
+    if (this.#journal !== undefined) this.#journal.add(way, peer, bytes, at);
+    if (!this.#isTelling) return;
     if (!isFramed(bytes, { lenient: true })) return;
     const sign = way === "received" ? ">" : "<";
     this.log.debug(() => `${peer.key} ${sign} ${describeDatagram(bytes)}`);
