@@ -53,6 +53,8 @@ const BROKER_FLAGS: Record<string, string[][]> = {
   "--durability WORD": ["full", "normal", "off"]
     .map((word) => ["--db", STORE, "--durability", word]),
   "--inspect": [], // it does not listen: see db_programs_test.ts
+  "--record FILE": [["--record", `${STORE}.jsonl`]],
+  "--pcap FILE": [["--pcap", `${STORE}.pcap`]],
   "--history N": [["--history", "2"]],
   "--predefined FILE": [["--predefined", PREDEFINED]],
   "--max-clients N": [["--max-clients", "1"]],
