@@ -9,6 +9,7 @@
  * @module
  */
 
+import type { Millis } from "./clock.ts";
 import { bindSocket, DoorbellTransport, type Io } from "./doorbell.ts";
 import { Commits } from "./commits.ts";
 import {
@@ -21,9 +22,15 @@ import {
 } from "./cli.ts";
 import { describeEvent } from "./event_text.ts";
 import type { RouterEvent } from "./events.ts";
-import type { Log } from "./log.ts";
+import { Journal } from "./journal.ts";
+import { Log } from "./log.ts";
 import type { Effect } from "./machine.ts";
-import { DEFAULT_PORT, isLoopback, type Peer } from "./message.ts";
+import {
+  DEFAULT_PORT,
+  isLoopback,
+  LocalProtocolError,
+  type Peer,
+} from "./message.ts";
 import { isFramed } from "./mqttsn.ts";
 import { groupFrom, Multicast } from "./multicast.ts";
 import {
@@ -35,6 +42,7 @@ import {
 import type { NetOptions, NetSim, NetStats } from "./netsim.ts";
 import { describeDatagram } from "./packet_text.ts";
 import type { RouterOptions } from "./options.ts";
+import { isRecorderWorker, Recorder, type RecorderStats } from "./recorder.ts";
 import type { StoreChange } from "./records.ts";
 import { Router } from "./router.ts";
 import { isSenderWorker, SenderPool, usefulSenders } from "./sender.ts";
@@ -42,9 +50,11 @@ import { StoreError, type StoreErrorKind } from "./store_error.ts";
 import type { Durability } from "./store_file.ts";
 import { isStoreWorker, openStore, type StorePort } from "./store_worker.ts";
 import type { RouterStats } from "./system.ts";
+import type { TapeOptions } from "./tape.ts";
 import {
   type Interruption,
   messageOf,
+  REAL_CLOCK,
   Template,
   type TemplateOptions,
 } from "./template.ts";
@@ -89,12 +99,24 @@ export interface BrokerOptions
   readonly durability?: Durability;
   /**
    * Web Workers that send what many subscribers get, 0 to 16, beside this thread;
-   * they need a `batched` socket. With 0 the file's work is done in this thread
+   * they need a `batched` socket. With 0 the work on files is done in this thread
    * too. Default `auto`: as many as the machine's cores make use of.
    */
   readonly workers?: "auto" | number;
   /** Makes its bad network's chances the same each time. Default: by chance. */
   readonly seed?: number;
+  /**
+   * Whether it keeps what goes over the wire, for `broker.journal`, and how much
+   * of it. Default true: the last 8,192 datagrams, at most 1 MiB.
+   */
+  readonly journal?: boolean | TapeOptions;
+  /**
+   * The file for a recording of what goes over the wire, to be played again, and
+   * overwritten. Its journal keeps more, unless it is told how much.
+   */
+  readonly record?: string;
+  /** The file for a capture of the same, for Wireshark, overwritten. */
+  readonly pcap?: string;
   /** Is told how much of the file has been loaded, in records. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -109,6 +131,16 @@ export interface BrokerStats extends RouterStats {
   readonly commits: CommitStats | undefined;
   /** What its bad network counted; `undefined` without one. */
   readonly net: NetStats | undefined;
+  /** What it counted of its recording; `undefined` without one. */
+  readonly recording: RecorderStats | undefined;
+}
+
+/** What a broker is made of besides its core, where it has it. */
+interface Parts {
+  readonly multicast: Multicast | undefined;
+  readonly net: NetSim | undefined;
+  readonly journal: Journal | undefined;
+  readonly recorder: Recorder | undefined;
 }
 
 /** What a broker counted of its store. */
@@ -131,6 +163,9 @@ export interface CommitStats {
 
 /** Threads that send, at most. */
 const MAX_WORKERS = 16;
+
+/** How much a journal keeps that is recorded: what comes while a disk is slow. */
+const RECORDED: TapeOptions = { maxEntries: 65_536, maxOctets: 2 ** 24 };
 
 /** Between two attempts at a commit that fails, in milliseconds. */
 const RETRY_COMMIT_MS = 1_000;
@@ -161,6 +196,10 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   readonly network: NetSim | undefined;
   readonly #router: Router;
   readonly #multicast: Multicast | undefined;
+  readonly #journal: Journal | undefined;
+  readonly #recorder: Recorder | undefined;
+  /** Whether the log shows each datagram. */
+  readonly #isTelling: boolean;
   /** What waits for the store; `undefined` without one. */
   readonly #commits: Commits | undefined;
   #store: StorePort | undefined;
@@ -181,12 +220,14 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   private constructor(
     router: Router,
     transport: Transport,
-    multicast: Multicast | undefined,
-    net: NetSim | undefined,
     options: BrokerOptions,
+    { multicast, net, journal, recorder }: Parts,
   ) {
     super(router, transport, options);
     this.network = net;
+    this.#journal = journal;
+    this.#recorder = recorder;
+    this.#isTelling = this.log.shows("debug");
     this.#commits = options.db === undefined ? undefined : new Commits();
     this.#router = router;
     this.#multicast = multicast;
@@ -208,8 +249,8 @@ export class Broker extends Template<RouterEvent, StoreChange> {
    * @throws {RangeError} when the port, a limit or the group is out of range
    * @throws {TypeError} when a pre-defined topic, `net` or `faults` is not valid
    * @throws {Deno.errors.AddrInUse} when the port is taken
-   * @throws {Error} when the host's name is unknown, or when this Deno was
-   * started without `--unstable-net`
+   * @throws {Error} when the host's name is unknown, when this Deno was started
+   * without `--unstable-net`, or when a file for what is recorded cannot be written
    * @throws {StoreError} when the file cannot be used
    */
   static async listen(options: BrokerOptions = {}): Promise<Broker> {
@@ -221,15 +262,18 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     }
     const isDurable = options.db !== undefined;
     const router = new Router({ version: VERSION, ...options, isDurable });
-    const { multicast, transport } = options;
-    if (multicast !== undefined) groupFrom(multicast, port);
-    const net = await openNet(options);
+    if (options.multicast !== undefined) groupFrom(options.multicast, port);
+    const { transport } = options;
+    const journal = journalFor(options);
+    const net = await openNet(options, journal);
     const socket = transport ?? await open({ hostname, port }, options);
-    const group = socket instanceof UdpTransport
+    const recorder = await startRecorder(journal, socket, options);
+    const multicast = socket instanceof UdpTransport
       ? await join(socket, options)
       : undefined;
     const carrier = net?.around(socket) ?? socket;
-    const broker = new Broker(router, carrier, group, net, options);
+    const parts = { multicast, net, journal, recorder };
+    const broker = new Broker(router, carrier, options, parts);
     try {
       await broker.#load(options);
       return broker;
@@ -237,6 +281,18 @@ export class Broker extends Template<RouterEvent, StoreChange> {
       await broker.close();
       throw error;
     }
+  }
+
+  /**
+   * What went over the wire, to be asked about in a test.
+   *
+   * @throws {LocalProtocolError} when it was told to keep none
+   */
+  get journal(): Journal {
+    if (this.#journal !== undefined) return this.#journal;
+    throw new LocalProtocolError(
+      "Cannot ask the journal: this broker was started with journal: false",
+    );
   }
 
   /** What was counted so far: a snapshot, it does not change afterwards. */
@@ -251,6 +307,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
         held: this.#commits.held,
       },
       net: this.network?.stats(),
+      recording: this.#recorder?.stats(),
     };
   }
 
@@ -342,9 +399,9 @@ export class Broker extends Template<RouterEvent, StoreChange> {
       this.log.info("The store can be written again");
       this.#fault = undefined;
     }
-    for (const { peer, bytes } of commits.handleCommitted()) {
-      this.send(peer, bytes);
-    }
+    const kept = commits.handleCommitted();
+    if (kept.length > 0) this.now(); // that of what is sent
+    for (const { peer, bytes } of kept) this.send(peer, bytes);
     this.#commitNext(commits);
   }
 
@@ -376,16 +433,20 @@ export class Broker extends Template<RouterEvent, StoreChange> {
 
   /** Says something in the multicast group, if there is one. */
   protected override broadcast(bytes: Uint8Array, radius: number): void {
-    this.#multicast?.send(bytes, radius);
+    if (this.#multicast === undefined) return;
+    this.#journal?.add("sent", this.#multicast.group, bytes);
+    this.#multicast.send(bytes, radius);
   }
 
-  /** Logs each datagram of MQTT-SN; the classic protocol's events tell as much. */
+  /** Keeps each datagram, if there is a journal, and logs each datagram of MQTT-SN; the classic protocol's events tell as much. */
   protected override observe(
     way: "received" | "sent",
     peer: Peer,
     bytes: Uint8Array,
+    at: Millis,
   ): void {
-    if (!this.log.shows("debug")) return;
+    if (this.#journal !== undefined) this.#journal.add(way, peer, bytes, at);
+    if (!this.#isTelling) return;
     if (!isFramed(bytes, { lenient: true })) return;
     const sign = way === "received" ? ">" : "<";
     this.log.debug(() => `${peer.key} ${sign} ${describeDatagram(bytes)}`);
@@ -395,6 +456,8 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   protected override async handleClose(): Promise<void> {
     await this.#multicast?.[Symbol.asyncDispose]();
     if (this.#commits !== undefined) await this.#closeStore(this.#commits);
+    this.#journal?.close();
+    await this.#recorder?.close();
   }
 
   async #closeStore(commits: Commits): Promise<void> {
@@ -464,10 +527,52 @@ async function open(
 }
 
 /** The bad network that the options ask for. It is loaded only then. */
-async function openNet(options: BrokerOptions): Promise<NetSim | undefined> {
+async function openNet(
+  options: BrokerOptions,
+  journal: Journal | undefined,
+): Promise<NetSim | undefined> {
   if (options.net === undefined && options.faults === undefined) return;
-  const { NetSim } = await import("./netsim.ts");
-  return new NetSim({ ...options, side: "broker" });
+  const [{ NetSim }, { describeFault }] = await Promise.all([
+    import("./netsim.ts"),
+    import("./faults.ts"),
+  ]);
+  return new NetSim({
+    ...options,
+    side: "broker",
+    onFault: (event) => journal?.note(describeFault(event), event.peer),
+  });
+}
+
+/** The journal that the options ask for. */
+function journalFor(options: BrokerOptions): Journal | undefined {
+  const { journal = true, record, pcap } = options;
+  const isRecorded = record !== undefined || pcap !== undefined;
+  if (journal === false && !isRecorded) return undefined;
+  const size = typeof journal === "object" ? journal : {};
+  return new Journal({ ...options, ...isRecorded ? RECORDED : {}, ...size });
+}
+
+/** Starts to record, if the options ask for it. */
+async function startRecorder(
+  journal: Journal | undefined,
+  transport: Transport,
+  options: BrokerOptions,
+): Promise<Recorder | undefined> {
+  const { record, pcap } = options;
+  if (journal === undefined) return undefined;
+  if (record === undefined && pcap === undefined) return undefined;
+  try {
+    return await Recorder.start(journal, {
+      ...options,
+      workers: options.workers === 0 ? 0 : 1,
+      broker: transport.address,
+      clock: options.clock ?? REAL_CLOCK,
+      log: options.log ?? new Log({ level: "none" }),
+    });
+  } catch (error) {
+    transport.close();
+    throw error;
+  }
 }
 
 /** Joins the group that the options name; without it a broker is still one. */
@@ -495,6 +600,10 @@ const PROGRAM: Program = {
     ["broker --host 0.0.0.0", "listen to other machines too"],
     ["broker --db broker.db", "keep in a file what was acknowledged"],
     ['broker --net "loss 10% delay 50ms"', "put a bad network in front of it"],
+    [
+      "broker --pcap mqttsn.pcap",
+      "capture what goes over the wire for Wireshark",
+    ],
   ],
   flags: [
     {
@@ -541,6 +650,17 @@ const PROGRAM: Program = {
       usual: "auto, by the machine's cores",
       help:
         "threads that send what many subscribers get, 0 to 16; 0 is one thread for all",
+    },
+    {
+      name: "record",
+      value: "FILE",
+      help:
+        "record each datagram in a file, a JSON object a line, to be played again by deno task replay; overwritten",
+    },
+    {
+      name: "pcap",
+      value: "FILE",
+      help: "capture each datagram in a file for Wireshark; overwritten",
     },
     {
       name: "history",
@@ -685,8 +805,10 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
       throw new UsageError(`Flag "--${flag}" needs "--${needed}"`);
     }
   }
-  if (flags.text("db") === "") {
-    throw new UsageError('Flag "--db" takes the name of a file, not ""');
+  for (const flag of ["db", "record", "pcap"]) {
+    if (flags.text(flag) === "") {
+      throw new UsageError(`Flag "--${flag}" takes the name of a file, not ""`);
+    }
   }
   if (flags.has("inspect")) return await inspect(flags.text("db")!);
   const log = flags.log("info");
@@ -707,6 +829,7 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
     namedQosMinusOne: flags.has("named-qos-minus-one"),
     allowMove: !flags.has("no-move"),
     ignoreTail: flags.has("ignore-tail"),
+    journal: false,
     onProgress: progress.tell,
   }).catch((error) => {
     throw new Error(messageOf(error) + adviceOn(error), { cause: error });
@@ -805,6 +928,8 @@ async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
     sessionExpiry: flags.integer("session-expiry", 0, 1_000_000_000),
     messageExpiry: flags.integer("message-expiry", 1, 1_000_000_000),
     db: flags.text("db"),
+    record: flags.text("record"),
+    pcap: flags.text("pcap"),
     durability: flags.choice("durability", ["full", "normal", "off"]),
     maxMemory: flags.mebibytes("max-memory", 1, 1_000_000),
     maxQueue: flags.integer("max-queue", 1, 100_000),
@@ -826,6 +951,7 @@ async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
 }
 
 // In an executable that is one file, this is what its Web Workers start too.
-if (import.meta.main && !isStoreWorker() && !isSenderWorker()) {
+const isWorker = isStoreWorker() || isSenderWorker() || isRecorderWorker();
+if (import.meta.main && !isWorker) {
   await run(PROGRAM, main);
 }

@@ -337,12 +337,13 @@ export function usageOf(program: Program): string {
 export async function run(
   program: Program,
   main: (flags: Flags, interruption: Interruption) => Promise<number>,
+  args: readonly string[] = Deno.args,
 ): Promise<never> {
   const interruption = new Interruption();
   let code: number;
   try {
     requireDatagrams();
-    const flags = await Flags.parse(program, Deno.args);
+    const flags = await Flags.parse(program, args);
     if (flags.has("help")) print(usageOf(program));
     else if (flags.has("version")) print(`${program.name} ${VERSION}\n`);
     else {

@@ -584,7 +584,9 @@ export class Client extends Template<DeviceEvent> {
     way: "received" | "sent",
     peer: Peer,
     bytes: Uint8Array,
+    at: Millis,
   ): void {
+    this.#options.journal?.add(way, peer, bytes, at);
     if (!this.log.shows("debug")) return;
     const sign = way === "received" ? "<" : ">";
     this.log.debug(() => `${sign} ${peer.key} ${describeDatagram(bytes)}`);

@@ -8,6 +8,7 @@
 import type { Millis } from "./clock.ts";
 import type { DeviceOptions } from "./device.ts";
 import type { DeviceState } from "./device_event.ts";
+import type { Journal } from "./journal.ts";
 import type { DeliveryQos } from "./message.ts";
 import type { NetOptions, NetSim, NetSimOptions, NetStats } from "./netsim.ts";
 import type { Qos } from "./packet.ts";
@@ -89,6 +90,8 @@ export interface ClientOptions extends TemplateOptions, NetOptions {
   readonly onState?: (state: DeviceState) => void;
   /** Carries the datagrams. Default: a UDP socket. */
   readonly transport?: Transport;
+  /** Keeps what goes over the wire: one of a client's `side`. Default: none. */
+  readonly journal?: Journal;
 }
 
 /** What a publish can be given. */

@@ -16,6 +16,15 @@ export type Millis = number;
 export interface Clock {
   /** The present moment; never less than what it answered before. */
   now(): Millis;
+  /**
+   * Calls back, once, when a moment has come. A clock that has no such alarm goes
+   * as the system's does, whose timers are used instead.
+   *
+   * @param at the moment
+   * @param ring is called then, never within this call
+   * @returns what takes the alarm back
+   */
+  alarm?(at: Millis, ring: () => void): () => void;
 }
 
 /**
@@ -33,6 +42,9 @@ export interface Clock {
  */
 export class ManualClock implements Clock {
   #now: Millis;
+  readonly #alarms = new Set<
+    { readonly at: Millis; readonly ring: () => void }
+  >();
 
   /**
    * Makes a clock.
@@ -49,7 +61,7 @@ export class ManualClock implements Clock {
   }
 
   /**
-   * Moves the clock forward.
+   * Moves the clock forward; alarms ring in their order, each at its moment.
    *
    * @param ms how far, in milliseconds, 0 or more
    * @throws {RangeError} when `ms` is negative: time does not go back
@@ -58,7 +70,33 @@ export class ManualClock implements Clock {
     if (!(ms >= 0)) {
       throw new RangeError(`Cannot advance the clock by "${ms}" ms`);
     }
-    this.#now += ms;
+    const end = this.#now + ms;
+    for (let next; (next = this.#nextBy(end)) !== undefined;) {
+      this.#alarms.delete(next);
+      this.#now = Math.max(this.#now, next.at);
+      next.ring();
+    }
+    this.#now = Math.max(this.#now, end);
+  }
+
+  /** Calls back when the clock is moved to a moment, or past it. */
+  alarm(at: Millis, ring: () => void): () => void {
+    const alarm = { at, ring };
+    this.#alarms.add(alarm);
+    return () => this.#alarms.delete(alarm);
+  }
+
+  /** The first alarm that is due by then. */
+  #nextBy(
+    end: Millis,
+  ): { readonly at: Millis; readonly ring: () => void } | undefined {
+    let next;
+    for (const alarm of this.#alarms) {
+      if (alarm.at <= end && (next === undefined || alarm.at < next.at)) {
+        next = alarm;
+      }
+    }
+    return next;
   }
 }
 

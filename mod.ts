@@ -101,6 +101,41 @@ export {
   parseClassicTopic,
   refusalOf,
 } from "./classic.ts";
+export { isRecorderWorker, type RecorderStats } from "./recorder.ts";
+export {
+  parseRecording,
+  type RecordedDatagram,
+  type Recording,
+  RecordingError,
+  type RecordingHeader,
+} from "./recording.ts";
+export type { Answer, Answers, Difference } from "./replica.ts";
+export {
+  type ClientReport,
+  describeReplay,
+  replay,
+  type ReplayOptions,
+  type ReplayReport,
+} from "./replay.ts";
+export type { Reel, TapeOptions, Way } from "./tape.ts";
+export {
+  type Count,
+  type DatagramQuery,
+  type EntryType,
+  type FieldsOf,
+  type JournalEntry,
+} from "./expectation.ts";
+export {
+  type Expectation,
+  ExpectationError,
+  Journal,
+  type JournalOptions,
+  type ReceivedQuery,
+  type SentQuery,
+} from "./journal.ts";
+export { Conversation, type ConversationOptions } from "./conversation.ts";
+export { OTHER_TYPES, type Reading, type ReadingType } from "./reading.ts";
+export type { TableOptions } from "./journal_text.ts";
 export {
   type DecodeOptions,
   decodePacket,

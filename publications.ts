@@ -342,8 +342,11 @@ function targetOf(name: TopicName | undefined, otherwise: Refusal): Target {
   return isSystem(name) ? { name: undefined, refusal: "system" } : { name };
 }
 
-/** The name's length in the topic id's place, and the name before the data. */
-function spelledOutTopic(
+/**
+ * The topic and the payload of a PUBLISH that has the name's length in the topic
+ * id's place, and the name before the data; `undefined` when it has not.
+ */
+export function spelledOutTopic(
   { topicId: length, data }: Publish,
 ): { topicName: TopicName; payload: Uint8Array } | undefined {
   if (length > data.length) return undefined;

@@ -62,6 +62,8 @@ export abstract class Template<Event, Change = never>
   #closing: Promise<void> | undefined;
   #receiving: Promise<void>;
   #failures = 0;
+  /** When the machine was called last. */
+  #calledAt: Millis = 0;
 
   /**
    * Puts a machine to work.
@@ -112,9 +114,9 @@ export abstract class Template<Event, Change = never>
     return this.#failures;
   }
 
-  /** The present moment. */
+  /** The present moment, which is also that of what is sent from now on. */
   protected now(): Millis {
-    return this.#clock.now();
+    return this.#calledAt = this.#clock.now();
   }
 
   /** The transport in use. */
@@ -128,11 +130,16 @@ export abstract class Template<Event, Change = never>
   /** Sends a datagram to whoever listens for gateways: nobody, unless overridden. */
   protected broadcast(_bytes: Uint8Array, _radius: number): void {}
 
-  /** Sees each datagram as it comes or goes: nothing is done, unless overridden. */
+  /**
+   * Sees each datagram as it comes or goes: nothing is done, unless overridden.
+   *
+   * @param _at when it came, or when that happened from which it follows
+   */
   protected observe(
     _way: "received" | "sent",
     _peer: Peer,
     _bytes: Uint8Array,
+    _at: Millis,
   ): void {}
 
   /** Lets go of what a program holds of its own, at the start of a close. */
@@ -155,7 +162,7 @@ export abstract class Template<Event, Change = never>
   /** Gives the machine a command, and carries out what follows from it. */
   protected perform(command: (now: Millis) => void): void {
     if (this.#closing !== undefined) return;
-    command(this.#clock.now());
+    command(this.now());
     this.#settle();
   }
 
@@ -182,8 +189,9 @@ export abstract class Template<Event, Change = never>
     bytes: Uint8Array,
   ): void => {
     try {
-      this.observe("received", peer, bytes);
-      this.#machine.handleDatagram(this.#clock.now(), peer, bytes);
+      const now = this.now(); // once: it costs as much as much else here
+      this.observe("received", peer, bytes, now);
+      this.#machine.handleDatagram(now, peer, bytes);
       this.#settle();
     } catch (error) {
       this.#fail(
@@ -235,7 +243,7 @@ export abstract class Template<Event, Change = never>
 
   /** Sends a datagram. */
   protected send(peer: Peer, bytes: Uint8Array): void {
-    this.observe("sent", peer, bytes);
+    this.observe("sent", peer, bytes, this.#calledAt);
     this.#transport.send(peer, bytes);
   }
 

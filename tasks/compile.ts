@@ -37,7 +37,8 @@ export const PROGRAMS: readonly Program[] = [
   {
     name: "broker",
     entry: "broker.ts",
-    // --db may be any file; --io batched calls the system by FFI.
+    // --db, --record and --pcap may be any file; --io batched calls the system by
+    // FFI.
     permissions: [
       "--allow-net",
       "--allow-ffi",
@@ -45,7 +46,7 @@ export const PROGRAMS: readonly Program[] = [
       "--allow-read",
       "--allow-write",
     ],
-    include: ["store_worker.ts", "sender.ts"],
+    include: ["store_worker.ts", "sender.ts", "recorder.ts"],
   },
   {
     name: "publisher",

@@ -72,6 +72,24 @@ testUnlessWindows(
 );
 
 testUnlessWindows(
+  "`compile` packs a broker that records",
+  async () => {
+    const home = await makeHome();
+    const options = packed({ HOME: home });
+    const record = join(home, "mqtt.jsonl");
+    await using broker = await startBroker(options, [
+      ...["-p", "0", "--record", record],
+    ]);
+    const to = ["-p", broker.port, "-t", "a", "-q", "1", "-m", "recorded"];
+    assertEquals((await run(options, "publisher", to)).code, 0);
+    await broker.stop();
+    const text = await Deno.readTextFile(record);
+    assertMatch(text, /"type":"PUBLISH".+"topic":"a".+recorded.+\n/);
+    assertMatch(text, /"type":"DISCONNECT".+\n$/);
+  },
+);
+
+testUnlessWindows(
   "`compile` packs a broker whose file outlives it",
   async () => {
     const home = await makeHome();

@@ -55,6 +55,8 @@ const BROKER_FLAGS: Record<string, string[][]> = {
   "--inspect": [], // it does not listen: see db_programs_test.ts
   "--io WORD": ["auto", "portable"].map((word) => ["--io", word]),
   "--workers N": ["auto", "0", "2"].map((n) => ["--workers", n]),
+  "--record FILE": [["--record", `${STORE}.jsonl`]],
+  "--pcap FILE": [["--pcap", `${STORE}.pcap`]],
   "--history N": [["--history", "2"]],
   "--predefined FILE": [["--predefined", PREDEFINED]],
   "--max-clients N": [["--max-clients", "1"]],
