@@ -1,7 +1,7 @@
 /**
- * The language in which a bad network is described, in the words and units of
- * Linux's netem: from text to values, and back. Knows what can be asked for;
- * nothing of how it is done, which is `netem.ts`.
+ * What a bad network can be asked for, as values: the words of Linux's netem,
+ * each direction by itself, and for chosen peers. Knows names and units; how they
+ * are written is `net_text.ts`, how they are done `netem.ts`.
  *
  * @module
  */
@@ -98,3 +98,35 @@ export interface PathSpec {
 
 /** How many datagrams may be under way in one direction unless told otherwise. */
 export const DEFAULT_LIMIT = 1_000;
+
+/** What happens to datagrams in both directions. */
+export interface Paths {
+  /** To those that come to this end. */
+  readonly in: PathSpec;
+  /** To those that leave it. */
+  readonly out: PathSpec;
+  /**
+   * Whether all peers share one path in each direction, as the stations of a radio
+   * cell do; else each has its own.
+   */
+  readonly isShared: boolean;
+}
+
+/** Some peers: those at an address, or those that are called so. */
+export type Chosen =
+  | {
+    /** IPv4 or IPv6 address, as a `Peer` has it. */
+    readonly hostname: string;
+    /** UDP port; `undefined` for any. */
+    readonly port: number | undefined;
+  }
+  | {
+    /** Client id of MQTT-SN; with `*` at its end all that begin so. */
+    readonly clientId: string;
+  };
+
+/** A network: what happens to everybody's datagrams, and to those of some. */
+export interface NetSpec extends Paths {
+  /** Peers who have it otherwise; of several that fit one peer the last holds. */
+  readonly chosen: readonly (Paths & { readonly who: Chosen })[];
+}

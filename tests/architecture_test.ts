@@ -22,7 +22,10 @@ async function codeOf(file: string): Promise<string> {
 }
 
 function importsOf(code: string): string[] {
-  const specifiers = code.matchAll(/\b(?:from|import)\s*\(?\s*"([^"$]+)"/g);
+  // A text that says "from" imports nothing.
+  const specifiers = code.matchAll(
+    /(?<!")\b(?:from|import)\s*\(?\s*"([^"$]+)"/g,
+  );
   return [...specifiers].map(([, specifier]) => specifier!);
 }
 
