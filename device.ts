@@ -288,6 +288,11 @@ export class Device implements Machine<DeviceEvent> {
     return this.#gateways?.known ?? [];
   }
 
+  /** Messages that it has not handed over yet. */
+  get unpublished(): number {
+    return this.#lanes.publish.length + this.#unsent.length;
+  }
+
   /** Requests that it has sent again, as no answer had come in time. */
   get repeats(): number {
     return this.#uplink.repeats;

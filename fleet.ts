@@ -17,7 +17,9 @@ import { type Millis, type Random, seededRandom } from "./clock.ts";
 import { FleetBooks } from "./fleet_books.ts";
 import { type FleetOptions, requireFleetOptions } from "./fleet_options.ts";
 import { type FleetHost, Listener, Member } from "./fleet_parties.ts";
+import { FleetWays } from "./fleet_ways.ts";
 import { type Peer, peerOf } from "./message.ts";
+import type { PathCounts } from "./netem.ts";
 import { Router } from "./router.ts";
 import type { RouterStats } from "./system.ts";
 import { VirtualNet } from "./virtual_net.ts";
@@ -89,6 +91,7 @@ export class Fleet implements FleetHost {
   readonly books: FleetBooks = new FleetBooks();
   /** What it was like once in a while, so far. */
   readonly samples: FleetSample[] = [];
+  readonly #ways: FleetWays;
   readonly #router: Router;
   readonly #members: Member[] = [];
   readonly #listeners: Listener[] = [];
@@ -102,6 +105,7 @@ export class Fleet implements FleetHost {
     requireFleetOptions(options);
     this.options = options;
     const { clients, listeners, retryMs, retries, maxQueue } = options;
+    this.#ways = new FleetWays(options.net, options.seed);
     this.#router = new Router({
       maxClients: clients + listeners,
       maxQueue,
@@ -143,14 +147,19 @@ export class Fleet implements FleetHost {
     };
   }
 
+  /** What happened on the members' ways, both directions. */
+  get ways(): PathCounts {
+    return this.#ways.counts;
+  }
+
   /** Requests that members and listeners have sent again. */
   get repeats(): number {
     return sumOf(this.#parties, ({ device }) => device.repeats);
   }
 
-  /** Commands to their devices that have not ended. */
+  /** Messages that their publishers have not handed over yet. */
   get unsent(): number {
-    return sumOf(this.#parties, ({ unsent }) => unsent);
+    return sumOf(this.#parties, ({ device }) => device.unpublished);
   }
 
   /** Messages that were not published, as too many waited to be. */
@@ -189,12 +198,17 @@ export class Fleet implements FleetHost {
   }
 
   #join(at: number, peer: Peer): void {
-    const { access, rampMs } = this.options;
+    const { rampMs } = this.options;
     const random = this.#randomOf(at);
     const comesAt = START_MS + random() * rampMs;
     const member = new Member(this, at, random, comesAt);
     this.#members.push(member);
-    this.net.attach(peer, member, undefined, access?.(random));
+    this.net.attach(
+      peer,
+      member,
+      undefined,
+      this.#ways.of(`c${at}`, peer, random),
+    );
   }
 
   #randomOf(party: number): Random {

@@ -6,9 +6,10 @@
  * @module
  */
 
-import type { Millis, Random } from "./clock.ts";
+import type { Millis } from "./clock.ts";
+import type { NetSpec } from "./net_spec.ts";
 import { parseTopicName } from "./topics.ts";
-import type { Access } from "./virtual_net.ts";
+import { shareFrom, timeFrom } from "./units.ts";
 
 /** The shortest payload: the message's number and a check, in octets. */
 export const MIN_PAYLOAD = 6;
@@ -63,10 +64,10 @@ export interface FleetOptions {
   /** Messages that may wait for one client. */
   readonly maxQueue: number;
   /**
-   * The ways between a client and the broker; chance is theirs alone. Default:
-   * datagrams arrive at once. Listeners are beside the broker.
+   * The network between the clients and the broker, as the clients see it.
+   * Default: datagrams arrive at once. Listeners are beside the broker.
    */
-  readonly access?: (random: Random) => Access;
+  readonly net?: NetSpec;
 }
 
 /** A fleet that nobody has said anything about: small, and on a perfect network. */
@@ -111,9 +112,9 @@ export function requireFleetOptions(options: FleetOptions): void {
 
 const RANGES = {
   clients: [1, 1_000_000],
-  durationMs: [1, 30 * 86_400_000],
-  rampMs: [0, 30 * 86_400_000],
-  graceMs: [0, 30 * 86_400_000],
+  durationMs: [1, 86_400_000],
+  rampMs: [0, 86_400_000],
+  graceMs: [0, 86_400_000],
   sleepers: [0, 1],
   sleep: [1, 0xffff],
   keepAlive: [0, 0xffff],
@@ -252,34 +253,30 @@ export function parseRate(text: string): number {
 }
 
 /**
- * A part of all: `80%`, or `0.8`.
+ * A part of the clients: `80%`.
  *
  * @throws {RangeError} when it is none
  */
 export function parseShare(text: string): number {
-  const [, number, percent] = /^(\d*\.?\d+)(%?)$/.exec(text) ?? [];
-  const share = percent === "%" ? Number(number) / 100 : Number(number);
-  if (share >= 0 && share <= 1) return share;
+  const share = shareFrom(text);
+  if (share !== undefined) return share;
   throw new RangeError(
-    `Cannot take "${text}" as a part of the clients: it is 0% to 100%, as 80% or 0.8`,
+    `Cannot take "${text}" as a part of the clients: it is 0% to 100%, as 80%`,
   );
 }
 
 /**
- * A length of time, in milliseconds: `90` or `90s`, `15m`, `1h`, `2d`.
+ * A length of time, in milliseconds: `90s`, `15min`, `1h`.
  *
- * @throws {RangeError} when it is none, or longer than 30 days
+ * @throws {RangeError} when it is none, or longer than a day
  */
-export function parseDuration(text: string): Millis {
-  const [, number, unit = "s"] = /^(\d*\.?\d+)(ms|s|m|h|d)?$/.exec(text) ?? [];
-  const ms = Number(number) * MS_OF[unit as keyof typeof MS_OF];
-  if (ms >= 0 && ms <= 30 * MS_OF.d) return ms;
+export function parseTime(text: string): Millis {
+  const time = timeFrom(text);
+  if (time !== undefined) return time;
   throw new RangeError(
-    `Cannot take "${text}" as a time: it is up to 30 days, as 90s, 15m, 1h or 2d`,
+    `Cannot take "${text}" as a time: it is a day at most, as 90s, 15min or 1h`,
   );
 }
-
-const MS_OF = { ms: 1, s: 1_000, m: 60_000, h: 3_600_000, d: 86_400_000 };
 
 /**
  * Payload sizes in octets: `24`, or from `16-64`.

@@ -55,7 +55,7 @@ export function pageOf(report: FleetReport, cost?: RunCost): string {
 <h1>${escapeHtml(title)}</h1>
 </header>
 <ul class="figures">${figuresOf(report)}</ul>
-<section>
+<section class="big">
 <h2>Latency</h2>
 <p>How many of the deliveries had come after how long, from the publisher's call
 to the subscriber.</p>
@@ -124,7 +124,6 @@ function latencyPlot({ flows }: FleetReport): string {
   const curves = shown.map(({ flow, qos, curve }): Curve => ({
     name: `${flow}, QoS ${qos}`,
     style: (flow === "readings" ? 1 : 4) + qos,
-    isStepped: true,
     points: [
       [least, 0],
       ...curve.map(({ ms, share }): Point => [ms, share * 100]),
@@ -299,7 +298,10 @@ svg { display: block; width: 100%; height: auto; overflow: visible; }
 .grid { stroke: var(--line); stroke-width: 1; fill: none; }
 .axis { stroke: var(--faint); stroke-width: 1; fill: none; }
 .tick, .label { fill: var(--faint); font-size: 12px; }
-.pair .tick, .pair .label { font-size: 15px; }
+.big > svg .tick, .big > svg .label { font-size: 9px; }
+.big > svg .curve { stroke-width: 1.4; }
+@media (max-width: 760px) { .big > svg .tick, .big > svg .label,
+  .pair .tick, .pair .label { font-size: 17px; } }
 .curve { fill: none; stroke: currentColor; stroke-width: 2;
   stroke-linejoin: round; }
 .area { fill: currentColor; opacity: .16; }

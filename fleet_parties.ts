@@ -43,14 +43,16 @@ const AGAIN_MS = 60_000;
 const scratch = new Uint8Array(MAX_PAYLOAD);
 
 /** What members and listeners have in common: they connect, and publish at a rate. */
-abstract class Party implements Machine<never> {
+export abstract class Party implements Machine<never> {
   /** The client's core. */
   readonly device: Device;
   /** Messages that were not published, as too many waited to be. */
   withheld = 0;
   /** How often it was told that it cannot connect, or heard nothing. */
   turnedAway = 0;
+  /** Its fleet. */
   protected readonly host: FleetHost;
+  /** Where its chances come from. */
   protected readonly random: Random;
   #connectToken = 0;
   #connectAt: Millis;
@@ -81,11 +83,6 @@ abstract class Party implements Machine<never> {
     });
   }
 
-  /** Messages that it has not handed over yet. */
-  get unsent(): number {
-    return this.device.pending;
-  }
-
   /** Hands its device a datagram. */
   handleDatagram(now: Millis, peer: Peer, bytes: Uint8Array): void {
     this.#now = now;
@@ -103,7 +100,7 @@ abstract class Party implements Machine<never> {
       this.settleDown(now, isFirst);
     }
     if (now >= this.#publishAt) {
-      if (this.device.pending < MAX_PENDING) this.publish(now);
+      if (this.device.unpublished < MAX_PENDING) this.publish(now);
       else this.withheld++;
       this.#planNext(now);
     }
@@ -215,10 +212,12 @@ export class Member extends Party {
     this.#isSleeper = random() < sleepers;
   }
 
+  /** What it publishes a second, on average. */
   protected override get rate(): number {
     return this.host.options.rate;
   }
 
+  /** Gives its device what is to be done once it is connected. */
   protected override settleDown(now: Millis, isFirst: boolean): void {
     const { commands, sleep } = this.host.options;
     if (isFirst && commands > 0) {
@@ -227,12 +226,14 @@ export class Member extends Party {
     if (this.#isSleeper) this.device.sleep(now, sleep);
   }
 
+  /** Publishes a message. */
   protected override publish(now: Millis): void {
     const { fanout, listeners } = this.host.options;
     const receivers = Math.min(fanout, listeners);
     this.send(now, "readings", this.#topicName, this.number, receivers);
   }
 
+  /** Takes a message that came. */
   protected override receive(now: Millis, { payload }: ReceivedMessage): void {
     const { books } = this.host;
     const entry = books.find(payload);
@@ -240,6 +241,7 @@ export class Member extends Party {
     books.arrive(now, entry.number, 0);
   }
 
+  /** Notes that it takes commands. */
   protected override handleDone(token: number): void {
     if (token === this.#subscribeToken) this.isReady = true;
   }
@@ -268,12 +270,14 @@ export class Listener extends Party {
     this.#number = number;
   }
 
+  /** Hands its device a datagram, and counts it. */
   override handleDatagram(now: Millis, peer: Peer, bytes: Uint8Array): void {
     this.datagrams++;
     this.octets += bytes.length;
     super.handleDatagram(now, peer, bytes);
   }
 
+  /** What its device sends, counted. */
   override pollEffect(): Effect<never> | undefined {
     const effect = super.pollEffect();
     if (effect?.type === "send") {
@@ -283,11 +287,13 @@ export class Listener extends Party {
     return effect;
   }
 
+  /** What it publishes a second, on average. */
   protected override get rate(): number {
     const { clients, commands, listeners } = this.host.options;
     return clients * commands / listeners;
   }
 
+  /** Gives its device what is to be done once it is connected. */
   protected override settleDown(now: Millis, isFirst: boolean): void {
     const { tree, listeners, fanout } = this.host.options;
     if (!isFirst) return;
@@ -296,12 +302,14 @@ export class Listener extends Party {
     }
   }
 
+  /** Publishes a message. */
   protected override publish(now: Millis): void {
     const member = this.host.memberFor(this.random);
     if (member === undefined) return;
     this.send(now, "commands", member.commandTopic, member.number, 1);
   }
 
+  /** Takes a message that came. */
   protected override receive(now: Millis, { payload }: ReceivedMessage): void {
     const { books, options: { tree, listeners, fanout } } = this.host;
     const entry = books.find(payload);

@@ -87,7 +87,7 @@ export interface FleetReport {
   };
   /** What has not come, and why. */
   readonly missing: {
-    /** Clients' commands that wait for the broker still. */
+    /** Messages that their publishers have not handed over yet. */
     readonly unsent: number;
     /** Messages that wait in the broker for their subscriber. */
     readonly queued: number;
@@ -290,17 +290,7 @@ export function summaryOf(
         countText(total.expected)
       } deliveries, ${countText(total.duplicates)} of them twice`,
     ],
-    [
-      "not delivered",
-      `${countText(total.expected - total.arrived)}: ${
-        listText({
-          "wait in the broker": missing.queued,
-          "wait in their clients": missing.unsent,
-          ...missing.givenUp,
-          "came spoiled": missing.spoiled,
-        }) || "lost at QoS 0, or with their clients"
-      }`,
-    ],
+    ["not delivered", missingText(report)],
     [
       "datagrams",
       `${countText(datagrams.sent)}, of which ${
@@ -351,6 +341,20 @@ export function summaryOf(
     ]);
   }
   return lines;
+}
+
+/** What has not come, and where it is as far as that is known. */
+function missingText({ total, missing }: FleetReport): string {
+  const count = total.expected - total.arrived;
+  if (count === 0) return "nothing";
+  const { unsent, queued, givenUp, spoiled } = missing;
+  const reasons = listText({
+    "wait in the broker": queued,
+    "wait in their clients": unsent,
+    ...givenUp,
+    "came spoiled": spoiled,
+  });
+  return `${countText(count)}${reasons === "" ? "" : `; ${reasons}`}`;
 }
 
 /** A run in a line. */

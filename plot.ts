@@ -20,8 +20,6 @@ export interface Curve {
   readonly style: number;
   /** Whether what is under it is filled. */
   readonly isFilled?: boolean;
-  /** Whether it stays at a value until the next point. */
-  readonly isStepped?: boolean;
 }
 
 /** An axis. */
@@ -104,7 +102,9 @@ export function drawPlot({ description, x, y, curves }: Plot): string {
     `<text class="label" transform="translate(14 ${
       (TOP + bottom) / 2
     }) rotate(-90)" text-anchor="middle">${escapeHtml(y.label)}</text>`,
-    ...curves.map((curve) => drawCurve(curve, toX, toY, bottom)),
+    ...curves.map((curve) =>
+      drawCurve(curve, curves.length > 1, toX, toY, bottom)
+    ),
   ];
   return `<svg viewBox="0 0 ${WIDTH} ${HEIGHT}" role="img" aria-label="${
     escapeHtml(description)
@@ -117,7 +117,8 @@ export function escapeHtml(text: string): string {
 }
 
 function drawCurve(
-  { points, style, isFilled, isStepped, name }: Curve,
+  { points, style, isFilled, name }: Curve,
+  isDashed: boolean,
   toX: (value: number) => number,
   toY: (value: number) => number,
   bottom: number,
@@ -125,17 +126,16 @@ function drawCurve(
   const [first] = points;
   const last = points.at(-1);
   if (first === undefined || last === undefined) return "";
-  const steps = points.slice(1).map(([x, y]) =>
-    isStepped ? `H${toX(x)}V${toY(y)}` : `L${toX(x)} ${toY(y)}`
-  ).join("");
+  const steps = points.slice(1).map(([x, y]) => `L${toX(x)} ${toY(y)}`).join(
+    "",
+  );
   const line = `M${toX(first[0])} ${toY(first[1])}${steps}`;
   const title = `<title>${escapeHtml(name)}</title>`;
   const area = isFilled
     ? `<path class="area c${style}" d="${line}V${bottom}H${toX(first[0])}Z"/>`
     : "";
-  return `<g>${title}${area}<path class="curve c${style}" stroke-dasharray="${
-    dashesOf(style)
-  }" d="${line}"/></g>`;
+  const dashes = isDashed ? ` stroke-dasharray="${dashesOf(style)}"` : "";
+  return `<g>${title}${area}<path class="curve c${style}"${dashes} d="${line}"/></g>`;
 }
 
 function legendOf(curves: readonly Curve[]): string {
