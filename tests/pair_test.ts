@@ -29,7 +29,7 @@ import type { Qos } from "../packet.ts";
 import { Router } from "../router.ts";
 import type { RouterStats } from "../system.ts";
 import { Judge } from "./support/judge.ts";
-import { VirtualNet } from "./support/net.ts";
+import { BadNet } from "./support/net.ts";
 import { Forgetful, ForwarderBox } from "./support/nodes.ts";
 import {
   fail,
@@ -207,7 +207,7 @@ interface LastWord {
 
 /** One story: everything in it depends on the seed alone. */
 class PairStory {
-  readonly net: VirtualNet;
+  readonly net: BadNet;
   readonly participants: Participant[] = [];
   readonly judge: Judge;
   readonly #random: Random;
@@ -243,7 +243,7 @@ class PairStory {
     const badness = this.#isCalm ? 0 : this.#random();
     const isTwofold = this.#kind === "twofold";
     this.judge = new Judge(isTwofold ? [GATEWAY, OTHER_GATEWAY] : [GATEWAY]);
-    this.net = new VirtualNet({
+    this.net = new BadNet({
       seed,
       trace,
       loss: 0.3 * badness,
@@ -267,7 +267,7 @@ class PairStory {
     for (let at = 1; at <= others; at++) this.#join(`s${at}`, false);
   }
 
-  /** See {@linkcode VirtualNet.lines}. */
+  /** See {@linkcode BadNet.lines}. */
   get lines(): readonly string[] {
     return this.net.lines;
   }

@@ -25,7 +25,7 @@ import {
   type DurableOptions,
   DurableRouter,
 } from "./durable_router.ts";
-import { type NetOptions, VirtualNet } from "./net.ts";
+import { BadNet, type NetOptions } from "./net.ts";
 import { fail, isBusy, matches, textOf } from "./stories.ts";
 
 /** Where the router is. */
@@ -410,7 +410,7 @@ export interface WorldOptions {
 /** A network with a router that crashes, and whoever uses it. */
 export class World {
   /** The network. */
-  readonly net: VirtualNet;
+  readonly net: BadNet;
   /** The router. */
   readonly broker: DurableRouter;
   /** Who there is. */
@@ -445,7 +445,7 @@ export class World {
     this.#quietMs = quietMs;
     this.random = seededRandom(seed);
     this.isSteady = isSteady;
-    this.net = new VirtualNet({
+    this.net = new BadNet({
       ...net,
       seed,
       onSend: (now, from, to, bytes) => this.#handleSend(now, from, to, bytes),
