@@ -241,6 +241,11 @@ export class VirtualNet {
     return this.#now;
   }
 
+  /** The present moment by the clock of the machine at a peer. */
+  nowAt(peer: Peer): Millis {
+    return this.#now + (this.#places.get(peer.key)?.aheadMs ?? 0);
+  }
+
   /**
    * What tells this run from others: 16 hexadecimal digits, made of every
    * datagram, its ends, when it was sent and when each copy arrives.

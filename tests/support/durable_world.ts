@@ -191,20 +191,23 @@ export class Client {
 
   /** Its device goes on from another address. */
   move(peer: Peer): void {
+    const { net } = this.#world;
+    const aheadMs = this.#clock - this.#now;
     this.vanish();
     this.peer = peer;
     const ends = this.#ends;
     const { life } = this;
-    this.#world.net.attach(peer, this.device, (event: DeviceEvent) => {
+    net.attach(peer, this.device, (event: DeviceEvent) => {
       if (life === this.life) this.#handle(event, ends);
     });
+    net.leap(peer, aheadMs); // its clock goes with it
   }
 
   /** Connects, and again if it is refused. */
   connect(): void {
     this.isWanted = true;
     this.leftAt = Infinity;
-    this.#give(this.device.connect(this.#now), (event) => {
+    this.#give(this.device.connect(this.#clock), (event) => {
       if (event.type === "done") return;
       this.#again(() => this.connect());
     });
@@ -213,7 +216,7 @@ export class Client {
   /** Disconnects. */
   disconnect(): void {
     this.isWanted = false;
-    this.#give(this.device.disconnect(this.#now), () => {
+    this.#give(this.device.disconnect(this.#clock), () => {
       // Unless it gave up, or was told to connect meanwhile.
       if (this.#world.isSteady && !this.isWanted) this.leftAt = this.#now;
     });
@@ -221,26 +224,26 @@ export class Client {
 
   /** Lies down, waking after each `duration` seconds. */
   sleep(duration = 30): void {
-    this.#give(this.device.sleep(this.#now, duration), (event) => {
+    this.#give(this.device.sleep(this.#clock, duration), (event) => {
       if (event.type !== "done") this.#again(() => this.sleep(duration));
     });
   }
 
   /** Fetches what waits for it. */
   wake(): void {
-    this.#give(this.device.wake(this.#now), () => {});
+    this.#give(this.device.wake(this.#clock), () => {});
   }
 
   /** Fetches all that waits for it, however often it has to ask. */
   fetch(): void {
-    this.#give(this.device.wake(this.#now), (event) => {
+    this.#give(this.device.wake(this.#clock), (event) => {
       if (event.type === "silence") this.#again(() => this.fetch());
     });
   }
 
   /** Registers a topic. */
   register(topicName: string): void {
-    this.#give(this.device.register(this.#now, topicName), () => {});
+    this.#give(this.device.register(this.#clock, topicName), () => {});
   }
 
   /** Subscribes, and again if it is refused. */
@@ -260,7 +263,7 @@ export class Client {
 
   #subscribe(interest: Interest): void {
     const { topic, qos } = interest;
-    this.#give(this.device.subscribe(this.#now, topic, qos), (event) => {
+    this.#give(this.device.subscribe(this.#clock, topic, qos), (event) => {
       if (event.type === "done") interest.doneAt = this.#now;
       else this.#again(() => this.#subscribe(interest));
     });
@@ -277,7 +280,7 @@ export class Client {
     }
     interest.endGivenAt = this.#now;
     const { device } = this;
-    this.#give(device.unsubscribe(this.#now, interest.topic), (event) => {
+    this.#give(device.unsubscribe(this.#clock, interest.topic), (event) => {
       if (event.type === "done") interest.endedAt = this.#now;
     });
     return true;
@@ -295,7 +298,7 @@ export class Client {
       isBlank,
     });
     const payload = new TextEncoder().encode(isBlank ? "" : publication.text);
-    const token = this.device.publish(this.#now, topic, payload, {
+    const token = this.device.publish(this.#clock, topic, payload, {
       qos,
       retain,
     });
@@ -312,7 +315,7 @@ export class Client {
     }
     this.promisedSince = Infinity;
     this.forgetsAt = Math.min(this.forgetsAt, this.#now);
-    this.#give(this.device.connect(this.#now), (event) => {
+    this.#give(this.device.connect(this.#clock), (event) => {
       if (event.type !== "done") return this.#again(() => this.forget());
       this.promisedSince = this.#now;
       for (const interest of this.interests) {
@@ -323,6 +326,11 @@ export class Client {
 
   get #now(): Millis {
     return this.#world.net.now;
+  }
+
+  /** The time as its device knows it. */
+  get #clock(): Millis {
+    return this.#world.net.nowAt(this.peer);
   }
 
   #give(token: number, end: (event: DeviceEvent) => void): void {
@@ -727,7 +735,9 @@ export class World {
     );
     if (hasClean) return;
     const live = countsOf(this.broker.stats());
-    const revived = countsOf(this.broker.revive(this.net.now).stats());
+    const revived = countsOf(
+      this.broker.revive(this.net.nowAt(BROKER)).stats(),
+    );
     if (live === revived) return;
     fail(`a router made of the store has ${revived}, not ${live}`);
   }
