@@ -108,6 +108,11 @@ export class DurabilityStory implements Story {
   }
 
   /** See {@linkcode Story}. */
+  get digest(): string {
+    return this.#world.net.digest;
+  }
+
+  /** See {@linkcode Story}. */
   tell(): void {
     const world = this.#world;
     const publishers = 2 + this.#below(2);

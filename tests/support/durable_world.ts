@@ -26,6 +26,7 @@ import {
   DurableRouter,
 } from "./durable_router.ts";
 import { BadNet, type NetOptions } from "./net.ts";
+import { Scales } from "./scales.ts";
 import { fail, isBusy, matches, textOf } from "./stories.ts";
 
 /** Where the router is. */
@@ -432,6 +433,7 @@ export class World {
   /** The PUBLISHes that the router has sent, by peer, msgId and text. */
   readonly #published = new Set<string>();
   readonly #quietMs: Millis;
+  readonly #scales = new Scales([BROKER]);
   readonly #classic: ClassicClient[] = [];
   readonly #publications = new Map<string, Publication>();
   /** What was retained or ended, by topic, in order. */
@@ -577,6 +579,7 @@ export class World {
     to: Peer | undefined,
     bytes: Uint8Array,
   ): void {
+    this.#scales.handleSend(now, from, to, bytes);
     const packet = packetOf(bytes);
     if (from.key === BROKER.key) {
       if (packet?.type === "PUBACK") this.#checkAck(to, packet.returnCode);
@@ -609,6 +612,7 @@ export class World {
   }
 
   #handleDelivery(now: Millis, from: Peer, to: Peer, bytes: Uint8Array): void {
+    this.#scales.handleDelivery(from, to, bytes);
     const packet = packetOf(bytes);
     if (packet?.type !== "SUBSCRIBE" && packet?.type !== "UNSUBSCRIBE") return;
     const client = this.clients.find(({ peer }) => peer.key === from.key);
@@ -651,6 +655,8 @@ export class World {
         });
         return;
       }
+      case "move":
+        return this.#scales.handleEvent(event);
       case "committed":
         for (const will of this.#wills) will.isCommitted ??= true;
         return;

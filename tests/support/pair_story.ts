@@ -28,6 +28,7 @@ import type { RouterStats } from "../../system.ts";
 import { Judge } from "./judge.ts";
 import { BadNet } from "./net.ts";
 import { Forgetful, ForwarderBox } from "./nodes.ts";
+import { Scales } from "./scales.ts";
 import { fail, isBusy, matches, type Story, textOf } from "./stories.ts";
 
 const GATEWAY = peerOf("127.0.0.1", 12003);
@@ -201,6 +202,7 @@ export class PairStory implements Story {
   readonly net: BadNet;
   readonly participants: Participant[] = [];
   readonly judge: Judge;
+  readonly #scales = new Scales([GATEWAY, OTHER_GATEWAY]);
   readonly #random: Random;
   readonly #kind: Kind;
   /** Whether nothing is lost, doubled, or sent twice for impatience. */
@@ -242,8 +244,10 @@ export class PairStory implements Story {
       // There and back in less than a retry, unless it is slow.
       delayMs: [0, this.#isSlow ? 60 : RETRY_MS / 2 - 5],
       onSend: (now, from, to, bytes) => this.#handleSend(now, from, to, bytes),
-      onDelivery: (now, from, to, bytes) =>
-        this.judge.handleDelivery(now, from, to, bytes),
+      onDelivery: (now, from, to, bytes) => {
+        this.#scales.handleDelivery(from, to, bytes);
+        this.judge.handleDelivery(now, from, to, bytes);
+      },
     });
     this.#router = this.#openRouter(GATEWAY, 1);
     for (const port of [901, 902]) {
@@ -261,6 +265,11 @@ export class PairStory implements Story {
   /** See {@linkcode BadNet.lines}. */
   get lines(): readonly string[] {
     return this.net.lines;
+  }
+
+  /** See {@linkcode BadNet.digest}. */
+  get digest(): string {
+    return this.net.digest;
   }
 
   /** Tells it; throws at the first promise that is not kept. */
@@ -426,6 +435,7 @@ export class PairStory implements Story {
     to: Peer | undefined,
     bytes: Uint8Array,
   ): void {
+    this.#scales.handleSend(now, from, to, bytes);
     const packet = this.judge.handleSend(now, from, to, bytes);
     if (packet?.type !== "PUBLISH") return;
     const publication = this.#publications.get(textOf(packet.data));
@@ -476,6 +486,7 @@ export class PairStory implements Story {
 
   /** Notes a client that is lost, and a will that is published. */
   #note(event: RouterEvent, now: Millis): void {
+    this.#scales.handleEvent(event);
     if (event.type !== "will" && event.type !== "state") return;
     const { clientId } = event;
     const { options: { will } } = this.participants.find(({ name }) =>
