@@ -108,7 +108,7 @@ function figuresOf({ total, air, datagrams }: FleetReport): string {
     ["deliveries", countText(total.arrived)],
     ["half within", timeText(total.latency?.p50)],
     ["99 of 100 within", timeText(total.latency?.p99)],
-    ["octets a delivery", countText(Math.round(air.octetsPerDelivery) || 0)],
+    ["octets a delivery", countText(Math.round(air.octetsPerDelivery))],
     ["datagrams lost", shareText(datagrams.lost, datagrams.sent)],
   ];
   return figures.map(([name, text]) =>
@@ -119,8 +119,8 @@ function figuresOf({ total, air, datagrams }: FleetReport): string {
 function latencyPlot({ flows }: FleetReport): string {
   const shown = flows.filter(({ curve }) => curve.length > 0);
   const times = shown.flatMap(({ curve }) => curve.map(({ ms }) => ms));
-  const least = Math.max(0.05, Math.min(...times));
-  const most = Math.max(...times, least * 10);
+  const least = Math.max(0.05, Math.min(60_000, ...times));
+  const most = Math.max(least * 10, ...times);
   const curves = shown.map(({ flow, qos, curve }): Curve => ({
     name: `${flow}, QoS ${qos}`,
     style: (flow === "readings" ? 1 : 4) + qos,

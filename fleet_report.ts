@@ -106,7 +106,7 @@ export interface FleetReport {
     readonly datagrams: number;
     /** Their octets, without headers. */
     readonly octets: number;
-    /** The same for each delivery that came. */
+    /** The same for each delivery that came; 0 if none did. */
     readonly octetsPerDelivery: number;
     /** And with UDP's and IPv4's headers. */
     readonly withHeaders: number;
@@ -168,6 +168,8 @@ export function reportOf(fleet: Fleet, network = ""): FleetReport {
     })
   );
   const { seed, clients, sleepers, sleep, durationMs, graceMs } = options;
+  const perDelivery = (count: number) =>
+    books.arrived === 0 ? 0 : count / books.arrived;
   const withHeaders = air.octets + air.datagrams * HEADERS;
   return {
     seed,
@@ -195,8 +197,8 @@ export function reportOf(fleet: Fleet, network = ""): FleetReport {
     datagrams: { ...net.counts },
     air: {
       ...air,
-      octetsPerDelivery: air.octets / books.arrived,
-      withHeaders: withHeaders / books.arrived,
+      octetsPerDelivery: perDelivery(air.octets),
+      withHeaders: perDelivery(withHeaders),
     },
     again: { clients: fleet.repeats, broker: mqttsn.retried },
     broker: {
