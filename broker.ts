@@ -25,6 +25,14 @@ import type { Effect } from "./machine.ts";
 import { DEFAULT_PORT, isLoopback, type Peer } from "./message.ts";
 import { isFramed } from "./mqttsn.ts";
 import { groupFrom, Multicast } from "./multicast.ts";
+import { obeyKeyboard } from "./net_console.ts";
+import {
+  FAULT_FLAGS,
+  faultOptionsFrom,
+  NET_FLAGS,
+  netOptionsFrom,
+} from "./net_flags.ts";
+import { type NetOptions, NetSim, type NetStats } from "./netsim.ts";
 import { describeDatagram } from "./packet_text.ts";
 import type { RouterOptions } from "./options.ts";
 import type { StoreChange } from "./records.ts";
@@ -48,7 +56,8 @@ import {
 } from "./transport.ts";
 
 /** Where a broker listens, what it logs, and its limits. */
-export interface BrokerOptions extends TemplateOptions, RouterOptions {
+export interface BrokerOptions
+  extends TemplateOptions, RouterOptions, NetOptions {
   /** Address or name of an interface of this machine. Default `127.0.0.1`. */
   readonly hostname?: string;
   /** UDP port, 0 to 65535; 0 lets the system choose. Default 12003. */
@@ -73,6 +82,8 @@ export interface BrokerOptions extends TemplateOptions, RouterOptions {
   readonly durability?: Durability;
   /** Web Workers to use; 0 keeps the file's work in this thread. Default 1. */
   readonly workers?: 0 | 1;
+  /** Makes its bad network's chances the same each time. Default: by chance. */
+  readonly seed?: number;
   /** Is told how much of the file has been loaded, in records. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -85,6 +96,8 @@ export interface BrokerStats extends RouterStats {
   readonly failures: number;
   /** What it counted of its store; `undefined` without one. */
   readonly commits: CommitStats | undefined;
+  /** What its bad network counted; `undefined` without one. */
+  readonly net: NetStats | undefined;
 }
 
 /** What a broker counted of its store. */
@@ -127,6 +140,11 @@ const RETRY_COMMIT_MS = 1_000;
  * ```
  */
 export class Broker extends Template<RouterEvent, StoreChange> {
+  /**
+   * The bad network in front of it, which can be made another one at any time;
+   * `undefined` without one.
+   */
+  readonly net: NetSim | undefined;
   readonly #router: Router;
   readonly #multicast: Multicast | undefined;
   /** What waits for the store; `undefined` without one. */
@@ -149,9 +167,11 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     router: Router,
     transport: Transport,
     multicast: Multicast | undefined,
+    net: NetSim | undefined,
     options: BrokerOptions,
   ) {
     super(router, transport, options);
+    this.net = net;
     this.#commits = options.db === undefined ? undefined : new Commits();
     this.#router = router;
     this.#multicast = multicast;
@@ -171,7 +191,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
    * is given back when all has been loaded.
    *
    * @throws {RangeError} when the port, a limit or the group is out of range
-   * @throws {TypeError} when a pre-defined topic is not valid
+   * @throws {TypeError} when a pre-defined topic, `net` or `faults` is not valid
    * @throws {Deno.errors.AddrInUse} when the port is taken
    * @throws {Error} when the host's name is unknown, or when this Deno was
    * started without `--unstable-net`
@@ -188,11 +208,13 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     const router = new Router({ version: VERSION, ...options, isDurable });
     const { multicast, transport } = options;
     if (multicast !== undefined) groupFrom(multicast, port);
+    const net = NetSim.from({ ...options, side: "broker" });
     const socket = transport ?? await UdpTransport.bind({ hostname, port });
     const group = socket instanceof UdpTransport
       ? await join(socket, options)
       : undefined;
-    const broker = new Broker(router, socket, group, options);
+    const carrier = net?.around(socket) ?? socket;
+    const broker = new Broker(router, carrier, group, net, options);
     try {
       await broker.#load(options);
       return broker;
@@ -213,6 +235,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
         uncommitted: this.#commits.uncommitted,
         held: this.#commits.held,
       },
+      net: this.net?.stats(),
     };
   }
 
@@ -395,6 +418,7 @@ const PROGRAM: Program = {
     ["broker --port 0", "listen at a free port, and print which"],
     ["broker --host 0.0.0.0", "listen to other machines too"],
     ["broker --db broker.db", "keep in a file what was acknowledged"],
+    ['broker --net "loss 10% delay 50ms"', "put a bad network in front of it"],
   ],
   flags: [
     {
@@ -548,6 +572,13 @@ const PROGRAM: Program = {
       help: "do not move a client to the address that its PINGREQ comes from",
     },
     { name: "ignore-tail", help: "ignore octets behind an MQTT-SN message" },
+    ...NET_FLAGS,
+    ...FAULT_FLAGS,
+    {
+      name: "seed",
+      value: "N",
+      help: "the same chances each time in that network and of those faults",
+    },
     {
       name: "log-level",
       value: "LEVEL",
@@ -597,6 +628,7 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
   await using broker = await listening;
   progress[Symbol.dispose]();
   print(`Broker started at ${broker.address.key}\n`);
+  if (broker.net !== undefined) obeyKeyboard(broker.net, interruption.signal);
   await Promise.race([interruption.wait(), broker.closed]);
   if (!interruption.signal.aborted) return EXIT.failed;
   return endedBy(interruption, log);
@@ -684,6 +716,9 @@ async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
     gwId: flags.integer("gw-id", 0, 255),
     multicast: flags.text("multicast"),
     advertise: flags.integer("advertise", 1, 65_535),
+    seed: flags.integer("seed", 0, 2 ** 32 - 1),
+    ...netOptionsFrom(flags, "broker"),
+    ...await faultOptionsFrom(flags),
   };
   return Object.fromEntries(
     Object.entries(given).filter(([, value]) => value !== undefined),

@@ -14,6 +14,7 @@ import {
   type Peer,
   RemoteProtocolError,
 } from "./message.ts";
+import { type NetOptions, NetSim } from "./netsim.ts";
 import {
   type RequestOptions,
   Template,
@@ -22,7 +23,7 @@ import {
 import { findBroker, type Transport, UdpTransport } from "./transport.ts";
 
 /** Where the broker is, and how long to wait for it. */
-export interface ClassicClientOptions extends TemplateOptions {
+export interface ClassicClientOptions extends TemplateOptions, NetOptions {
   /** Address or name of the broker's machine. Default `127.0.0.1`. */
   readonly hostname?: string;
   /** The broker's UDP port, 1 to 65535. Default 12003. */
@@ -32,6 +33,8 @@ export interface ClassicClientOptions extends TemplateOptions {
    * than 0. Default 5,000.
    */
   readonly timeoutMs?: number;
+  /** Makes its bad network's chances the same each time. Default: by chance. */
+  readonly seed?: number;
   /** Opens what carries the datagrams. Default: a UDP socket. */
   readonly open?: (broker: Peer) => Promise<Transport> | Transport;
 }
@@ -98,6 +101,11 @@ interface Pending {
 export class ClassicClient extends Template<ClassicDeviceEvent> {
   /** The broker that it talks to. */
   readonly broker: Peer;
+  /**
+   * The bad network in front of it, which can be made another one at any time;
+   * `undefined` without one.
+   */
+  readonly net: NetSim | undefined;
   readonly #device: ClassicDevice;
   readonly #timeoutMs: number;
   readonly #open: (broker: Peer) => Promise<Transport> | Transport;
@@ -108,12 +116,14 @@ export class ClassicClient extends Template<ClassicDeviceEvent> {
   private constructor(
     broker: Peer,
     transport: Transport,
+    net: NetSim | undefined,
     options: ClassicClientOptions,
   ) {
     const timeoutMs = timeoutFrom(options);
     const device = new ClassicDevice(broker, { timeoutMs });
-    super(device, transport, options);
+    super(device, net?.around(transport) ?? transport, options);
     this.broker = broker;
+    this.net = net;
     this.#device = device;
     this.#timeoutMs = timeoutMs;
     this.#open = options.open ?? UdpTransport.towards;
@@ -124,6 +134,7 @@ export class ClassicClient extends Template<ClassicDeviceEvent> {
    * first request, or by {@linkcode ClassicClient.ping}.
    *
    * @throws {RangeError} when the port or the timeout is out of range
+   * @throws {TypeError} when `net` or `faults` is not valid
    * @throws {Error} when the name is unknown or no socket can be opened
    */
   static async connect(
@@ -132,8 +143,9 @@ export class ClassicClient extends Template<ClassicDeviceEvent> {
     const { hostname = "127.0.0.1", port = DEFAULT_PORT } = options;
     timeoutFrom(options);
     const broker = await findBroker(hostname, port);
+    const net = NetSim.from({ ...options, side: "client" });
     const open = options.open ?? UdpTransport.towards;
-    return new ClassicClient(broker, await open(broker), options);
+    return new ClassicClient(broker, await open(broker), net, options);
   }
 
   /**
@@ -271,7 +283,7 @@ export class ClassicClient extends Template<ClassicDeviceEvent> {
       transport.close();
       throw closedError();
     }
-    this.switchTransport(transport);
+    this.switchTransport(this.net?.around(transport) ?? transport);
     this.#isStale = false;
   }
 }

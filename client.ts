@@ -30,6 +30,7 @@ import {
   RemoteProtocolError,
 } from "./message.ts";
 import { groupFrom, Multicast } from "./multicast.ts";
+import { NetSim } from "./netsim.ts";
 import { type Qos, RETURN_CODE } from "./packet.ts";
 import { describeDatagram } from "./packet_text.ts";
 import { Subscription } from "./subscription.ts";
@@ -91,6 +92,8 @@ export interface ClientSetup {
   readonly transport: Transport;
   /** The group in which gateways are searched for. */
   readonly multicast: Multicast | undefined;
+  /** The bad network in front of the transport, `undefined` without one. */
+  readonly net: NetSim | undefined;
   /** The options as given. */
   readonly options: ClientOptions;
   /**
@@ -149,6 +152,11 @@ const CLOSE_MS = 5_000;
 export class Client extends Template<DeviceEvent> {
   /** Who it is. */
   readonly clientId: string;
+  /**
+   * The bad network in front of it, which can be made another one at any time;
+   * `undefined` without one.
+   */
+  readonly net: NetSim | undefined;
   readonly #device: Device;
   readonly #multicast: Multicast | undefined;
   readonly #options: ClientOptions;
@@ -189,8 +197,9 @@ export class Client extends Template<DeviceEvent> {
       hasRoom: (message) =>
         this.#ending === undefined && inbox.hasRoom(message),
     });
-    super(device, transport, options);
+    super(device, setup.net?.around(transport) ?? transport, options);
     this.clientId = id;
+    this.net = setup.net;
     this.#device = device;
     this.#inbox = inbox;
     this.#multicast = multicast;
@@ -205,7 +214,8 @@ export class Client extends Template<DeviceEvent> {
    * Makes a client, and connects it.
    *
    * @throws {RangeError} when an option is out of range
-   * @throws {TypeError} when `multicast` and `transport` are both given
+   * @throws {TypeError} when `multicast` and `transport` are both given, or `net`
+   * or `faults` is not valid
    * @throws {LocalProtocolError} when the client id or the will is not valid
    * @throws {RefusedError} when the broker refuses
    * @throws {NoAnswerError} when it does not answer
@@ -225,7 +235,8 @@ export class Client extends Template<DeviceEvent> {
    * later. Whatever else it is told to do makes it connect.
    *
    * @throws {RangeError} when an option is out of range
-   * @throws {TypeError} when `multicast` and `transport` are both given
+   * @throws {TypeError} when `multicast` and `transport` are both given, or `net`
+   * or `faults` is not valid
    * @throws {LocalProtocolError} when the client id or the will is not valid
    * @throws {Error} when the name is unknown or no socket can be opened
    */
@@ -246,11 +257,18 @@ export class Client extends Template<DeviceEvent> {
       );
     }
     const group = isSearching ? groupFrom(multicast, port) : undefined;
+    const net = NetSim.from({ ...options, side: "client" });
     const broker = isSearching && hostname === undefined
       ? undefined
       : await findBroker(hostname ?? "127.0.0.1", port);
     if (transport !== undefined) {
-      return construct({ broker, transport, multicast: undefined, options });
+      return construct({
+        broker,
+        transport,
+        multicast: undefined,
+        net,
+        options,
+      });
     }
     if (group === undefined) {
       const socket = await UdpTransport.towards(broker!);
@@ -275,7 +293,13 @@ export class Client extends Template<DeviceEvent> {
       broker: Peer | undefined,
     ): Promise<Made> {
       try {
-        return construct({ broker, transport: socket, multicast, options });
+        return construct({
+          broker,
+          transport: socket,
+          multicast,
+          net,
+          options,
+        });
       } catch (error) {
         await multicast?.[Symbol.asyncDispose]();
         socket.close();
@@ -310,6 +334,7 @@ export class Client extends Template<DeviceEvent> {
       strays: this.#strays,
       failures: this.failures,
       transport: this.transport.stats(),
+      net: this.net?.stats(),
     };
   }
 

@@ -21,6 +21,13 @@ import {
   type NoAnswerError,
   type Peer,
 } from "./message.ts";
+import {
+  FAULT_FLAGS,
+  faultOptionsFrom,
+  NET_FLAGS,
+  type NetFlagOptions,
+  netOptionsFrom,
+} from "./net_flags.ts";
 import { parsePredefined } from "./topics.ts";
 
 /** The flags that say which broker a client talks to, by either protocol. */
@@ -50,6 +57,12 @@ export const BROKER_FLAGS: readonly Flag[] = [
     value: "S",
     usual: "5",
     help: "seconds that the broker may take for a request",
+  },
+  ...NET_FLAGS,
+  {
+    name: "seed",
+    value: "N",
+    help: "the same chances each time: network, client id, pauses",
   },
   {
     name: "debug",
@@ -101,11 +114,7 @@ export const IDENTITY_FLAGS: readonly Flag[] = [
     name: "short-topic",
     help: "send topics of two octets as they are, without an id",
   },
-  {
-    name: "seed",
-    value: "N",
-    help: "the same chances each time: client id, pauses",
-  },
+  ...FAULT_FLAGS,
 ];
 
 /** Which protocol the flags ask for. */
@@ -114,7 +123,7 @@ export function protocolFrom(flags: Flags): "mqtt-sn" | "classic" {
 }
 
 /** What {@linkcode BROKER_FLAGS} ask for: options of a client of any protocol. */
-export interface ConnectOptions {
+export interface ConnectOptions extends NetFlagOptions {
   /** Address or name of the broker's machine. */
   readonly hostname: string;
   /** The broker's UDP port, 1 to 65535. */
@@ -123,11 +132,16 @@ export interface ConnectOptions {
   readonly timeoutMs: number;
   /** Where the client tells what it does. */
   readonly log: Log;
+  /** Makes its chances the same each time. */
+  readonly seed?: number;
 }
 
 /** The options of a client that {@linkcode BROKER_FLAGS} ask for. */
 export function connectOptionsFrom(flags: Flags): ConnectOptions {
+  const seed = flags.integer("seed", 0, 2 ** 32 - 1);
   return {
+    ...netOptionsFrom(flags, "client"),
+    ...seed !== undefined && { seed },
     hostname: flags.text("host") ?? "127.0.0.1",
     port: flags.integer("port", 1, 65_535) ?? portFromEnvironment(1),
     timeoutMs: flags.secondsAsMs("timeout", 0.001) ?? 5_000,
@@ -169,7 +183,6 @@ export async function clientOptionsFrom(
   }
   const multicast = flags.text("multicast");
   const predefined = await flags.jsonFile("predefined", parsePredefined);
-  const seed = flags.integer("seed", 0, 2 ** 32 - 1);
   const will = willFrom(flags);
   return {
     ...options,
@@ -177,8 +190,8 @@ export async function clientOptionsFrom(
     ...multicast !== undefined && { multicast, searchMs: SEARCH_MS },
     ...will !== undefined && { will },
     ...predefined !== undefined && { predefined },
-    ...seed !== undefined && { seed },
-    clientId: clientId ?? chanceId(prefix, seed),
+    ...await faultOptionsFrom(flags),
+    clientId: clientId ?? chanceId(prefix, options.seed),
     cleanSession: !isKept,
     keepAlive: flags.integer("keepalive", 0, 65_535) ?? 60,
     retryMs: Math.min(MAX_RETRY_MS, Math.max(1, options.timeoutMs / TRIES)),

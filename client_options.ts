@@ -9,6 +9,7 @@ import type { Millis } from "./clock.ts";
 import type { DeviceOptions } from "./device.ts";
 import type { DeviceState } from "./device_event.ts";
 import type { DeliveryQos } from "./message.ts";
+import type { NetOptions, NetStats } from "./netsim.ts";
 import type { Qos } from "./packet.ts";
 import type { RequestOptions, TemplateOptions } from "./template.ts";
 import type { Transport, TransportStats } from "./transport.ts";
@@ -27,7 +28,7 @@ export interface ClientWill {
 }
 
 /** Where the broker is, who the client is, and how patient. */
-export interface ClientOptions extends TemplateOptions {
+export interface ClientOptions extends TemplateOptions, NetOptions {
   /**
    * Address or name of the broker's machine. Default `127.0.0.1`, or none where
    * one is searched for.
@@ -82,7 +83,7 @@ export interface ClientOptions extends TemplateOptions {
   readonly predefined?: ReadonlyMap<number, string>;
   /** Messages that wait for each subscription, at most. Default 10,000. */
   readonly maxQueue?: number;
-  /** Makes its chances the same each time: client id, msgIds, pauses. */
+  /** Makes its chances the same each time: client id, msgIds, pauses, its network. */
   readonly seed?: number;
   /** Is told when the connection's state is another. */
   readonly onState?: (state: DeviceState) => void;
@@ -132,6 +133,8 @@ export interface ClientStats {
   readonly failures: number;
   /** What its transport counted. */
   readonly transport: TransportStats;
+  /** What its bad network counted; `undefined` without one. */
+  readonly net: NetStats | undefined;
 }
 
 /**

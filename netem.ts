@@ -100,7 +100,7 @@ export class Netem {
   /** What happened so far. It changes as datagrams are sent. */
   readonly counts: PathCounts;
   readonly #random: Random;
-  readonly #startAt: Millis;
+  #startAt: Millis;
 
   #mtu = Infinity;
   #limit = DEFAULT_LIMIT;
@@ -145,9 +145,15 @@ export class Netem {
     this.set(path);
   }
 
-  /** Has something else happen from now on. What is under way stays so. */
-  set(path: PathSpec): void {
+  /**
+   * Has something else happen from now on. What is under way stays so.
+   *
+   * @param startAt the moment from which the periods of `down` count. Default: as
+   * before
+   */
+  set(path: PathSpec, startAt: Millis = this.#startAt): void {
     const { loss, delay, rate, down } = path;
+    this.#startAt = startAt;
     const random = this.#random;
     this.#mtu = path.mtu ?? Infinity;
     this.#limit = path.limit ?? DEFAULT_LIMIT;

@@ -1601,6 +1601,7 @@ Deno.test("Client.stats() is a snapshot, and counts strays", async () => {
     strays: 0,
     failures: 0,
     transport: { sent: 1, received: 1, sendErrors: 0, receiveErrors: 0 },
+    net: undefined,
   });
   await using stranger = system.network.bind();
   await using messages = await client.subscribe({ short: "ab" });

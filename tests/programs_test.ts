@@ -80,6 +80,9 @@ const BROKER_FLAGS: Record<string, string[][]> = {
   "--named-qos-minus-one": [["--named-qos-minus-one"]],
   "--no-move": [["--no-move"]],
   "--ignore-tail": [["--ignore-tail"]],
+  "--net SPEC": [["--net", "delay 1ms"], ["--net=lan"]],
+  "--faults FILE": [["--faults", "examples/faults/01_no_final_pingresp.json"]],
+  "--seed N": [["--seed", "7", "--net", "off"]],
   "--log-level LEVEL": ["debug", "info", "warn", "error", "none"]
     .map((level) => ["--log-level", level]),
   "--log-json": [["--log-json"]],
@@ -319,6 +322,11 @@ Deno.test("the broker says so in a line when a flag's file or word is wrong", as
 
 Deno.test("each program says what is wrong in a line when its flags are", async () => {
   const calls: [ProgramName, string[], string][] = [
+    ...PROGRAMS.map((name): [ProgramName, string[], string] => [
+      name,
+      ["--net", "loss 10"],
+      'Cannot take "10" in the network "loss 10": write loss PERCENT [CORRELATION], or loss gemodel P [R [1-H [1-K]]] (a percentage is a number from 0% to 100%)',
+    ]),
     ["broker", ["--no-such-flag"], 'Unknown flag "--no-such-flag"'],
     ["broker", ["-x"], 'Unknown flag "-x"'],
     ["broker", ["12003"], 'Unexpected argument "12003"'],
@@ -358,6 +366,11 @@ Deno.test("each program says what is wrong in a line when its flags are", async 
       "broker",
       ["--message-expiry", "0"],
       'Flag "--message-expiry" takes a whole number from 1 to 1000000000, not "0"',
+    ],
+    [
+      "broker",
+      ["--net", ""],
+      'Cannot take the network "": it is empty, write for example loss 10% delay 50ms, or off',
     ],
     ["publisher", ["--no-such-flag"], 'Unknown flag "--no-such-flag"'],
     ["publisher", ["weather"], 'Unexpected argument "weather"'],
