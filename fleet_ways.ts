@@ -7,6 +7,7 @@
  */
 
 import { type Random, seededRandom } from "./clock.ts";
+import { matchesClientId } from "./fault_rules.ts";
 import type { Peer } from "./message.ts";
 import type { Chosen, NetSpec, Paths } from "./net_spec.ts";
 import { Netem, noPathCounts, type PathCounts } from "./netem.ts";
@@ -66,7 +67,5 @@ function isMeant(who: Chosen, clientId: string, peer: Peer): boolean {
     const { hostname, port = peer.port } = who;
     return hostname === peer.hostname && port === peer.port;
   }
-  return who.clientId.endsWith("*")
-    ? clientId.startsWith(who.clientId.slice(0, -1))
-    : clientId === who.clientId;
+  return matchesClientId(who.clientId, clientId);
 }

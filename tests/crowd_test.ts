@@ -26,8 +26,6 @@ const ANN = peerOf("127.0.0.1", 2);
 
 Deno.test("Scales find a broker that sends more than came, to who has not connected", () => {
   const pong = encodePacket({ type: "PINGRESP" });
-  const connack = (returnCode: number) =>
-    encodePacket({ type: "CONNACK", returnCode });
   const scales = new Scales([BROKER]);
   scales.handleDelivery(ANN, BROKER, new Uint8Array(4));
   scales.handleSend(1, BROKER, ANN, pong);
@@ -35,11 +33,17 @@ Deno.test("Scales find a broker that sends more than came, to who has not connec
   scales.handleSend(2, BROKER, ANN, pong);
   assertEquals(scales.weighed, 2);
   assertThrows(
-    () => scales.handleSend(3, BROKER, ANN, connack(1)),
+    () => scales.handleSend(3, BROKER, ANN, pong),
     Error,
     "at 3 more octets went",
   );
-  scales.handleSend(4, BROKER, ANN, connack(0));
+  scales.handleEvent({
+    type: "connect",
+    peer: ANN,
+    clientId: "ann",
+    cleanSession: true,
+    duration: 0,
+  });
   scales.handleSend(5, BROKER, ANN, new Uint8Array(1_000).fill(3, 0, 2));
 });
 

@@ -655,6 +655,7 @@ export class World {
         });
         return;
       }
+      case "connect":
       case "move":
         return this.#scales.handleEvent(event);
       case "committed":

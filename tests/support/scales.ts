@@ -1,16 +1,16 @@
 /**
  * Scales for the datagrams of a broker: to who has never connected it sends no more
  * octets of MQTT-SN than have come from there, or it could be used to flood others
- * in the name of a victim. Knows addresses and lengths; of the protocol only how a
- * connection begins.
+ * in the name of a victim. Knows addresses and lengths, and where the broker says
+ * that somebody has connected.
  *
  * @module
  */
 
 import type { Millis } from "../../clock.ts";
 import type { RouterEvent } from "../../events.ts";
-import { MalformedPacketError, type Peer } from "../../message.ts";
-import { decodePacket, isFramed } from "../../mqttsn.ts";
+import type { Peer } from "../../message.ts";
+import { isFramed } from "../../mqttsn.ts";
 import { fail } from "./stories.ts";
 
 /** What came from each address and what went there. */
@@ -48,7 +48,6 @@ export class Scales {
     if (!this.#isBroker(from) || to === undefined) return;
     // The classic protocol's answers have an allowance of their own.
     if (!isFramed(bytes)) return;
-    if (isAccepted(bytes)) this.#connected.add(to.key);
     if (this.#connected.has(to.key)) return;
     this.weighed++;
     if (this.#add(to.key, -bytes.length) >= 0) return;
@@ -57,28 +56,17 @@ export class Scales {
     );
   }
 
-  /** Hears that a client goes on from another address. */
+  /** Hears where a client has connected, or goes on. */
   handleEvent(event: RouterEvent): void {
-    if (event.type !== "move") return;
+    if (event.type !== "connect" && event.type !== "move") return;
+    // One behind a forwarder is sent things at the forwarder's address.
     const { hostname, port } = event.peer;
-    this.#connected.add(event.peer.key).add(`${hostname}:${port}`);
+    this.#connected.add(`${hostname}:${port}`);
   }
 
   #add(key: string, octets: number): number {
     const balance = (this.#balance.get(key) ?? 0) + octets;
     this.#balance.set(key, balance);
     return balance;
-  }
-}
-
-/** Whether a datagram tells somebody, perhaps behind a forwarder, that it is in. */
-function isAccepted(bytes: Uint8Array): boolean {
-  try {
-    const packet = decodePacket(bytes);
-    if (packet.type === "ENCAPSULATED") return isAccepted(packet.message);
-    return packet.type === "CONNACK" && packet.returnCode === 0;
-  } catch (error) {
-    if (!(error instanceof MalformedPacketError)) throw error;
-    return false;
   }
 }
