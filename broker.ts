@@ -25,14 +25,13 @@ import type { Effect } from "./machine.ts";
 import { DEFAULT_PORT, isLoopback, type Peer } from "./message.ts";
 import { isFramed } from "./mqttsn.ts";
 import { groupFrom, Multicast } from "./multicast.ts";
-import { obeyKeyboard } from "./net_console.ts";
 import {
   FAULT_FLAGS,
   faultOptionsFrom,
   NET_FLAGS,
   netOptionsFrom,
 } from "./net_flags.ts";
-import { type NetOptions, NetSim, type NetStats } from "./netsim.ts";
+import type { NetOptions, NetSim, NetStats } from "./netsim.ts";
 import { describeDatagram } from "./packet_text.ts";
 import type { RouterOptions } from "./options.ts";
 import type { StoreChange } from "./records.ts";
@@ -144,7 +143,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
    * The bad network in front of it, which can be made another one at any time;
    * `undefined` without one.
    */
-  readonly net: NetSim | undefined;
+  readonly network: NetSim | undefined;
   readonly #router: Router;
   readonly #multicast: Multicast | undefined;
   /** What waits for the store; `undefined` without one. */
@@ -171,7 +170,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     options: BrokerOptions,
   ) {
     super(router, transport, options);
-    this.net = net;
+    this.network = net;
     this.#commits = options.db === undefined ? undefined : new Commits();
     this.#router = router;
     this.#multicast = multicast;
@@ -208,7 +207,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     const router = new Router({ version: VERSION, ...options, isDurable });
     const { multicast, transport } = options;
     if (multicast !== undefined) groupFrom(multicast, port);
-    const net = NetSim.from({ ...options, side: "broker" });
+    const net = await openNet(options);
     const socket = transport ?? await UdpTransport.bind({ hostname, port });
     const group = socket instanceof UdpTransport
       ? await join(socket, options)
@@ -235,7 +234,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
         uncommitted: this.#commits.uncommitted,
         held: this.#commits.held,
       },
-      net: this.net?.stats(),
+      net: this.network?.stats(),
     };
   }
 
@@ -392,6 +391,13 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   protected override handleEvent(event: RouterEvent): void {
     this.log.debug(() => describeEvent(event));
   }
+}
+
+/** The bad network that the options ask for. It is loaded only then. */
+async function openNet(options: BrokerOptions): Promise<NetSim | undefined> {
+  if (options.net === undefined && options.faults === undefined) return;
+  const { NetSim } = await import("./netsim.ts");
+  return new NetSim({ ...options, side: "broker" });
 }
 
 /** Joins the group that the options name; without it a broker is still one. */
@@ -628,7 +634,10 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
   await using broker = await listening;
   progress[Symbol.dispose]();
   print(`Broker started at ${broker.address.key}\n`);
-  if (broker.net !== undefined) obeyKeyboard(broker.net, interruption.signal);
+  if (broker.network !== undefined) {
+    const { obeyKeyboard } = await import("./net_console.ts");
+    obeyKeyboard(broker.network, interruption.signal);
+  }
   await Promise.race([interruption.wait(), broker.closed]);
   if (!interruption.signal.aborted) return EXIT.failed;
   return endedBy(interruption, log);
@@ -717,7 +726,7 @@ async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
     multicast: flags.text("multicast"),
     advertise: flags.integer("advertise", 1, 65_535),
     seed: flags.integer("seed", 0, 2 ** 32 - 1),
-    ...netOptionsFrom(flags, "broker"),
+    ...await netOptionsFrom(flags, "broker"),
     ...await faultOptionsFrom(flags),
   };
   return Object.fromEntries(

@@ -14,7 +14,8 @@ import {
   type Peer,
   RemoteProtocolError,
 } from "./message.ts";
-import { type NetOptions, NetSim } from "./netsim.ts";
+import { openNet } from "./client_options.ts";
+import type { NetOptions, NetSim } from "./netsim.ts";
 import {
   type RequestOptions,
   Template,
@@ -105,7 +106,7 @@ export class ClassicClient extends Template<ClassicDeviceEvent> {
    * The bad network in front of it, which can be made another one at any time;
    * `undefined` without one.
    */
-  readonly net: NetSim | undefined;
+  readonly network: NetSim | undefined;
   readonly #device: ClassicDevice;
   readonly #timeoutMs: number;
   readonly #open: (broker: Peer) => Promise<Transport> | Transport;
@@ -123,7 +124,7 @@ export class ClassicClient extends Template<ClassicDeviceEvent> {
     const device = new ClassicDevice(broker, { timeoutMs });
     super(device, net?.around(transport) ?? transport, options);
     this.broker = broker;
-    this.net = net;
+    this.network = net;
     this.#device = device;
     this.#timeoutMs = timeoutMs;
     this.#open = options.open ?? UdpTransport.towards;
@@ -143,7 +144,7 @@ export class ClassicClient extends Template<ClassicDeviceEvent> {
     const { hostname = "127.0.0.1", port = DEFAULT_PORT } = options;
     timeoutFrom(options);
     const broker = await findBroker(hostname, port);
-    const net = NetSim.from({ ...options, side: "client" });
+    const net = await openNet(options);
     const open = options.open ?? UdpTransport.towards;
     return new ClassicClient(broker, await open(broker), net, options);
   }
@@ -283,7 +284,7 @@ export class ClassicClient extends Template<ClassicDeviceEvent> {
       transport.close();
       throw closedError();
     }
-    this.switchTransport(this.net?.around(transport) ?? transport);
+    this.switchTransport(this.network?.around(transport) ?? transport);
     this.#isStale = false;
   }
 }

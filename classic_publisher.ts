@@ -87,7 +87,7 @@ export async function publishClassic(
   const delayMs = flags.secondsAsMs("repeat-delay", 0) ?? 0;
 
   await using publisher = await ClassicClient.connect(
-    connectOptionsFrom(flags),
+    await connectOptionsFrom(flags),
   );
   try {
     if (topic === undefined) {

@@ -81,7 +81,7 @@ export async function subscribeClassic(
     if (topics.length > 0 || !flags.isGiven(name)) continue;
     throw new UsageError(`Flag "--${name}" needs a topic: -t TOPIC`);
   }
-  const options = connectOptionsFrom(flags);
+  const options = await connectOptionsFrom(flags);
   const { signal } = interruption;
   try {
     if (topics.length === 0) {

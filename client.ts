@@ -13,6 +13,7 @@ import {
   type ClientWill,
   deviceOptionsFrom,
   octetsOf,
+  openNet,
   type PublishOptions,
   searchOptionsFrom,
   type SubscribeOptions,
@@ -30,7 +31,7 @@ import {
   RemoteProtocolError,
 } from "./message.ts";
 import { groupFrom, Multicast } from "./multicast.ts";
-import { NetSim } from "./netsim.ts";
+import type { NetSim } from "./netsim.ts";
 import { type Qos, RETURN_CODE } from "./packet.ts";
 import { describeDatagram } from "./packet_text.ts";
 import { Subscription } from "./subscription.ts";
@@ -156,7 +157,7 @@ export class Client extends Template<DeviceEvent> {
    * The bad network in front of it, which can be made another one at any time;
    * `undefined` without one.
    */
-  readonly net: NetSim | undefined;
+  readonly network: NetSim | undefined;
   readonly #device: Device;
   readonly #multicast: Multicast | undefined;
   readonly #options: ClientOptions;
@@ -199,7 +200,7 @@ export class Client extends Template<DeviceEvent> {
     });
     super(device, setup.net?.around(transport) ?? transport, options);
     this.clientId = id;
-    this.net = setup.net;
+    this.network = setup.net;
     this.#device = device;
     this.#inbox = inbox;
     this.#multicast = multicast;
@@ -257,7 +258,7 @@ export class Client extends Template<DeviceEvent> {
       );
     }
     const group = isSearching ? groupFrom(multicast, port) : undefined;
-    const net = NetSim.from({ ...options, side: "client" });
+    const net = await openNet(options);
     const broker = isSearching && hostname === undefined
       ? undefined
       : await findBroker(hostname ?? "127.0.0.1", port);
@@ -334,7 +335,7 @@ export class Client extends Template<DeviceEvent> {
       strays: this.#strays,
       failures: this.failures,
       transport: this.transport.stats(),
-      net: this.net?.stats(),
+      net: this.network?.stats(),
     };
   }
 

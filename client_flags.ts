@@ -137,10 +137,12 @@ export interface ConnectOptions extends NetFlagOptions {
 }
 
 /** The options of a client that {@linkcode BROKER_FLAGS} ask for. */
-export function connectOptionsFrom(flags: Flags): ConnectOptions {
+export async function connectOptionsFrom(
+  flags: Flags,
+): Promise<ConnectOptions> {
   const seed = flags.integer("seed", 0, 2 ** 32 - 1);
   return {
-    ...netOptionsFrom(flags, "client"),
+    ...await netOptionsFrom(flags, "client"),
     ...seed !== undefined && { seed },
     hostname: flags.text("host") ?? "127.0.0.1",
     port: flags.integer("port", 1, 65_535) ?? portFromEnvironment(1),
@@ -173,7 +175,7 @@ export async function clientOptionsFrom(
   flags: Flags,
   prefix: string,
 ): Promise<ClientOptions> {
-  const { hostname, ...options } = connectOptionsFrom(flags);
+  const { hostname, ...options } = await connectOptionsFrom(flags);
   const clientId = clientIdFrom(flags);
   const isKept = flags.has("disable-clean-session");
   if (isKept && clientId === undefined) {

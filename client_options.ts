@@ -9,7 +9,7 @@ import type { Millis } from "./clock.ts";
 import type { DeviceOptions } from "./device.ts";
 import type { DeviceState } from "./device_event.ts";
 import type { DeliveryQos } from "./message.ts";
-import type { NetOptions, NetStats } from "./netsim.ts";
+import type { NetOptions, NetSim, NetSimOptions, NetStats } from "./netsim.ts";
 import type { Qos } from "./packet.ts";
 import type { RequestOptions, TemplateOptions } from "./template.ts";
 import type { Transport, TransportStats } from "./transport.ts";
@@ -170,6 +170,20 @@ export function deviceOptionsFrom(
     ...timeoutMs !== undefined && { giveUpMs: timeoutMs },
     ...will && { will: { ...will, payload: octetsOf(will.payload) } },
   };
+}
+
+/**
+ * The bad network that a client's options ask for, `undefined` if they ask for
+ * none. It is loaded only if they do.
+ *
+ * @throws {TypeError} when `net` or `faults` is not valid
+ */
+export async function openNet(
+  options: Omit<NetSimOptions, "side">,
+): Promise<NetSim | undefined> {
+  if (options.net === undefined && options.faults === undefined) return;
+  const { NetSim } = await import("./netsim.ts");
+  return new NetSim({ ...options, side: "client" });
 }
 
 /** How a client's options have it look for gateways. */

@@ -210,6 +210,25 @@ export function answerTo(
   }
 }
 
+/** The packets that can be made up. */
+export type DraftType =
+  | "CONNECT"
+  | "CONNACK"
+  | "WILLTOPICREQ"
+  | "WILLMSGREQ"
+  | "REGISTER"
+  | "REGACK"
+  | "PUBLISH"
+  | "PUBACK"
+  | "PUBREC"
+  | "PUBREL"
+  | "PUBCOMP"
+  | "SUBACK"
+  | "UNSUBACK"
+  | "PINGREQ"
+  | "PINGRESP"
+  | "DISCONNECT";
+
 /** A packet that is made up: what is not said is usual, or that of another. */
 export interface PacketDraft {
   /** Which packet it is. */
@@ -218,9 +237,11 @@ export interface PacketDraft {
   readonly fields: Readonly<Record<string, FieldValue>>;
 }
 
-const NOTHING = new Uint8Array(0);
+const NOTHING: Uint8Array = new Uint8Array(0);
 
-const DRAFTS = {
+const DRAFTS: {
+  readonly [Type in DraftType]: Extract<MqttSnPacket, { type: Type }>;
+} = {
   CONNECT: {
     type: "CONNECT",
     will: false,
@@ -253,10 +274,7 @@ const DRAFTS = {
   PINGREQ: { type: "PINGREQ", clientId: "" },
   PINGRESP: { type: "PINGRESP" },
   DISCONNECT: { type: "DISCONNECT", duration: undefined },
-} satisfies Partial<{ [T in MsgType]: Extract<MqttSnPacket, { type: T }> }>;
-
-/** The packets that can be made up. */
-export type DraftType = keyof typeof DRAFTS;
+};
 
 /** Their names. */
 export const DRAFT_TYPES = Object.keys(DRAFTS) as readonly DraftType[];

@@ -120,6 +120,45 @@ export {
   parseTopicName,
 } from "./topics.ts";
 export { describeDatagram, describePacket } from "./packet_text.ts";
+export {
+  type Chance,
+  type Chosen,
+  DEFAULT_LIMIT,
+  type Delay,
+  type Distribution,
+  type Down,
+  type GeModel,
+  type NetSpec,
+  type Paths,
+  type PathSpec,
+  type Rate,
+  type Reorder,
+} from "./net_spec.ts";
+export { NET_PRESETS, type NetPreset } from "./net_presets.ts";
+export { type NetTextOptions, parseNetSpec } from "./net_text.ts";
+export { printNetSpec } from "./net_print.ts";
+export { type Deliver, Netem, noPathCounts, type PathCounts } from "./netem.ts";
+export type { ClientState, End } from "./bystander.ts";
+export {
+  type DraftType,
+  type FieldValue,
+  type PacketDraft,
+} from "./fault_packets.ts";
+export type {
+  FaultAct,
+  FaultMatch,
+  FaultRule,
+  FaultTurn,
+} from "./fault_rules.ts";
+export { parseFaults } from "./fault_text.ts";
+export {
+  describeFault,
+  type FaultEvent,
+  Faults,
+  type FaultsOptions,
+  type Late,
+  type Verdict,
+} from "./faults.ts";
 export type {
   DatumEnd,
   DatumRecord,
@@ -216,6 +255,12 @@ export {
   type LogOptions,
   printable,
 } from "./log.ts";
+export {
+  type NetOptions,
+  NetSim,
+  type NetSimOptions,
+  type NetStats,
+} from "./netsim.ts";
 export {
   Interruption,
   messageOf,

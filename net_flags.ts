@@ -1,14 +1,13 @@
 /**
  * The flags that put a bad network in front of a program. Knows flags and the
- * options that they ask for; sends nothing.
+ * options that they ask for; sends nothing. What reads them is loaded only when
+ * they are given, as every program waits for what it loads at its start.
  *
  * @module
  */
 
 import { type Flag, type Flags, UsageError } from "./cli.ts";
-import { parseFaults } from "./fault_text.ts";
 import type { NetSpec } from "./net_spec.ts";
-import { parseNetSpec } from "./net_text.ts";
 import { messageOf } from "./template.ts";
 
 /** The flags of a bad network for datagrams of any protocol. */
@@ -48,12 +47,13 @@ export interface FaultFlagOptions {
  *
  * @throws {UsageError} when it cannot be understood
  */
-export function netOptionsFrom(
+export async function netOptionsFrom(
   flags: Flags,
   side: "broker" | "client",
-): NetFlagOptions {
+): Promise<NetFlagOptions> {
   const text = flags.text("net");
   if (text === undefined) return {};
+  const { parseNetSpec } = await import("./net_text.ts");
   try {
     return { net: parseNetSpec(text, { side }) };
   } catch (error) {
@@ -69,6 +69,8 @@ export function netOptionsFrom(
 export async function faultOptionsFrom(
   flags: Flags,
 ): Promise<FaultFlagOptions> {
+  if (!flags.isGiven("faults")) return {};
+  const { parseFaults } = await import("./fault_text.ts");
   const faults = await flags.jsonFile("faults", (json) => {
     parseFaults(json);
     return Array.isArray(json)

@@ -169,17 +169,6 @@ export class NetSim {
     if (told !== "") options.log?.warn(`${told} (seed ${seed})`);
   }
 
-  /**
-   * The network that options ask for, `undefined` if they ask for none.
-   *
-   * @throws {TypeError} when `net` or `faults` cannot be understood
-   */
-  static from(options: NetSimOptions): NetSim | undefined {
-    const { net, faults } = options;
-    if (net === undefined && faults === undefined) return undefined;
-    return new NetSim(options);
-  }
-
   /** What it is now. */
   get spec(): NetSpec {
     return this.#paths.spec;

@@ -156,3 +156,18 @@ for (const [json, place, form] of WRONG) {
     assert(message.includes(form), message);
   });
 }
+
+Deno.test("parseFaults() takes what README.md shows", async () => {
+  const readme = await Deno.readTextFile(
+    new URL("../README.md", import.meta.url),
+  );
+  const [block] = /(?<=```json\n)\[[^]*?\n\](?=\n```)/.exec(readme)!;
+  assertEquals(parseFaults(JSON.parse(block)).length, 3);
+  const acts = readme.matchAll(/^\| `("\w+"|\{.*?\})`(?:, `(\{.*?\})`)? /gm);
+  const shown = [...acts].flatMap(([, one, other]) => [one, other])
+    .filter((text) => text !== undefined);
+  assertEquals(shown.length, 13);
+  for (const text of shown) {
+    parseFaults([{ type: "CONNECT", do: JSON.parse(text) }]);
+  }
+});

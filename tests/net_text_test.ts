@@ -194,3 +194,18 @@ Deno.test("parseNetSpec() gives a network or TypeError, whatever the words", () 
     }
   }
 });
+
+Deno.test("README.md has the words of each preset", async () => {
+  const readme = await Deno.readTextFile(
+    new URL("../README.md", import.meta.url),
+  );
+  for (const [name, { uplink, downlink }] of NET_PRESETS) {
+    const row = readme.split("\n").find((line) =>
+      line.startsWith(`| \`${name}\` `)
+    );
+    const words = uplink === downlink
+      ? `| \`${uplink}\` `
+      : `| uplink \`${uplink}\`, downlink \`${downlink}\` `;
+    assertEquals(row?.includes(words), true, `${name}: ${words}`);
+  }
+});

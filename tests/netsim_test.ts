@@ -332,8 +332,8 @@ for (const qos of [0, 1, 2] as const) {
     await using publisher = await connect("pub");
     const messages = await subscriber.subscribe("a", { qos: 2 });
     if (qos === 0) {
-      subscriber.net!.set("off");
-      publisher.net!.set("off");
+      subscriber.network!.set("off");
+      publisher.network!.set("off");
     }
     const expected = Array.from({ length: 20 }, (_, i) => `${i}`);
     for (const text of expected) await publisher.publish("a", text, { qos });
@@ -349,7 +349,9 @@ for (const qos of [0, 1, 2] as const) {
     if (qos > 0) assert(stats.in.lost > 0 && stats.out.lost > 0);
     if (qos > 0) assert(publisher.stats().net!.out.sent > 20);
     assertEquals(lines.length, 1);
-    assert(lines[0]!.includes(`The network is bad: ${broker.net} (seed 5)`));
+    assert(
+      lines[0]!.includes(`The network is bad: ${broker.network} (seed 5)`),
+    );
   });
 }
 
@@ -362,10 +364,10 @@ Deno.test("ClassicClient goes on with its network when its port is another one",
     seed: 3,
   });
   assertEquals(await client.ping(), false);
-  const { lost } = client.net!.stats().out;
+  const { lost } = client.network!.stats().out;
   assert(lost > 0);
-  client.net!.set("delay 1ms");
+  client.network!.set("delay 1ms");
   await client.publish("weather", "21.5");
-  assertEquals(client.net!.stats().out.lost, lost);
+  assertEquals(client.network!.stats().out.lost, lost);
   assertEquals(broker.stats().published, 1);
 });
