@@ -24,6 +24,9 @@ import { Router } from "./router.ts";
 import type { RouterStats } from "./system.ts";
 import { VirtualNet } from "./virtual_net.ts";
 
+/** Where the broker is. */
+const BROKER = peerOf("10.0.0.1", 12_003);
+
 /** Members behind one address, as behind a carrier's NAT. */
 const PER_ADDRESS = 500;
 
@@ -80,17 +83,16 @@ export interface AirCounts {
  * assertEquals(fleet.books.arrived, fleet.books.expected);
  * ```
  */
-export class Fleet implements FleetHost {
+export class Fleet {
   /** What it was told to be. */
   readonly options: FleetOptions;
-  /** Where the broker is. */
-  readonly broker: Peer = peerOf("10.0.0.1", 12_003);
   /** The network, which has the clock and the digest. */
   readonly net: VirtualNet = new VirtualNet();
   /** What was published and what has come. */
   readonly books: FleetBooks = new FleetBooks();
   /** What it was like once in a while, so far. */
   readonly samples: FleetSample[] = [];
+  readonly #host: FleetHost;
   readonly #ways: FleetWays;
   readonly #router: Router;
   readonly #members: Member[] = [];
@@ -105,6 +107,13 @@ export class Fleet implements FleetHost {
     requireFleetOptions(options);
     this.options = options;
     const { clients, listeners, retryMs, retries, maxQueue } = options;
+    this.#host = {
+      options,
+      books: this.books,
+      broker: BROKER,
+      quietAt: this.quietAt,
+      memberFor: (random) => this.#memberFor(random),
+    };
     this.#ways = new FleetWays(options.net, options.seed);
     this.#router = new Router({
       maxClients: clients + listeners,
@@ -115,9 +124,14 @@ export class Fleet implements FleetHost {
       history: 1,
       maxTopics: 1,
     });
-    this.net.attach(this.broker, this.#router);
+    this.net.attach(BROKER, this.#router);
     for (let at = 0; at < listeners; at++) {
-      const listener = new Listener(this, at, this.#randomOf(clients + at), 0);
+      const listener = new Listener(
+        this.#host,
+        at,
+        this.#randomOf(clients + at),
+        0,
+      );
       this.#listeners.push(listener);
       this.net.attach(peerOf("10.0.0.2", 1_024 + at), listener);
     }
@@ -187,12 +201,6 @@ export class Fleet implements FleetHost {
     this.net.proceed(until);
   }
 
-  /** See {@linkcode FleetHost.memberFor}. */
-  memberFor(random: Random): Member | undefined {
-    const member = this.#members[Math.floor(random() * this.#members.length)];
-    return member?.isReady ? member : undefined;
-  }
-
   get #parties(): readonly (Member | Listener)[] {
     return [...this.#members, ...this.#listeners];
   }
@@ -201,7 +209,7 @@ export class Fleet implements FleetHost {
     const { rampMs } = this.options;
     const random = this.#randomOf(at);
     const comesAt = START_MS + random() * rampMs;
-    const member = new Member(this, at, random, comesAt);
+    const member = new Member(this.#host, at, random, comesAt);
     this.#members.push(member);
     this.net.attach(
       peer,
@@ -209,6 +217,12 @@ export class Fleet implements FleetHost {
       undefined,
       this.#ways.of(`c${at}`, peer, random),
     );
+  }
+
+  /** A member by chance, `undefined` if it takes no commands yet. */
+  #memberFor(random: Random): Member | undefined {
+    const member = this.#members[Math.floor(random() * this.#members.length)];
+    return member?.isReady ? member : undefined;
   }
 
   #randomOf(party: number): Random {
