@@ -18,8 +18,9 @@ import { seededRandom } from "../clock.ts";
 import { Device } from "../device.ts";
 import { Fleet } from "../fleet.ts";
 import { DEFAULT_FLEET, type FleetOptions } from "../fleet_options.ts";
-import { parseNetSpec } from "../net_text.ts";
 import { peerOf } from "../message.ts";
+import type { NetSpec } from "../net_spec.ts";
+import { parseNetSpec } from "../net_text.ts";
 
 const { rounds } = parseArgs(Deno.args, {
   string: ["rounds"],
@@ -27,6 +28,9 @@ const { rounds } = parseArgs(Deno.args, {
 });
 
 const NET = parseNetSpec("loss 2% delay 350ms 150ms", { side: "client" });
+
+/** Clients whose memory is measured. */
+const CLIENTS = 10_000;
 
 /** The runs whose speed is measured. */
 const RUNS: Readonly<Record<string, Partial<FleetOptions>>> = {
@@ -99,40 +103,40 @@ function spread(values: readonly number[]): string {
 }
 
 function measureMemory(): void {
-  const clients = 10_000;
+  console.log(`a device: ${deviceMemory()} octets`);
+  console.log(`a member: ${memberMemory().join(" ")}`);
+  console.log(`and its network: ${memberMemory(NET).join(" ")}`);
+}
+
+function deviceMemory(): number {
   const gateway = peerOf("127.0.0.1", 1);
   const random = seededRandom(1);
-  let before = heapUsed();
+  const before = heapUsed();
   const devices = Array.from(
-    { length: clients },
+    { length: CLIENTS },
     (_, at) => new Device({ gateway, clientId: `c${at}`, random }),
   );
-  console.log(`a device                      ${perClient(before)} octets`);
-  devices.length = 0;
-  for (const net of [undefined, NET]) {
-    before = heapUsed();
-    const fleet = new Fleet({
-      ...DEFAULT_FLEET,
-      clients,
-      listeners: 10,
-      rampMs: 60_000,
-      ...net !== undefined && { net },
-    });
-    const made = perClient(before);
-    fleet.run(300_000);
-    const { published } = fleet.books;
-    console.log(
-      `a member${
-        net === undefined ? "" : " with its network"
-      }: ${made} octets; ` +
-        `at work, the broker's side included: ${perClient(before)}, ` +
-        `after ${published / clients} messages each`,
-    );
-  }
+  return Math.round((heapUsed() - before) / devices.length);
+}
 
-  function perClient(before: number): number {
-    return Math.round((heapUsed() - before) / clients);
-  }
+/** Octets before anybody comes, and at work, the broker's side included. */
+function memberMemory(net?: NetSpec): readonly [string, string] {
+  const before = heapUsed();
+  const fleet = new Fleet({
+    ...DEFAULT_FLEET,
+    clients: CLIENTS,
+    listeners: 10,
+    ...net !== undefined && { net },
+  });
+  const made = heapUsed();
+  fleet.run(300_000);
+  const worked = heapUsed();
+  const perClient = (after: number) =>
+    Math.round((after - before) / fleet.options.clients);
+  return [
+    `${perClient(made)} octets;`,
+    `${perClient(worked)} at work, with the broker's side`,
+  ];
 }
 
 function heapUsed(): number {
