@@ -119,6 +119,12 @@ export interface DeviceOptions {
   readonly hasRoom?: (message: ReceivedMessage) => boolean;
 }
 
+/** No octets. */
+const NOTHING = new Uint8Array();
+
+/** No pre-defined topics. */
+const NOT_PREDEFINED: ReadonlyMap<number, string> = new Map();
+
 /** A message at QoS −1 that waits for a gateway. */
 interface Unsent {
   readonly packet: Publish;
@@ -160,13 +166,15 @@ export class Device implements Machine<DeviceEvent> {
   readonly #topics: KnownTopics;
   readonly #publishing: Publishing;
   readonly #subscribing: Subscribing;
-  readonly #arrivals: Arrivals;
+  /** Made when it is needed: most clients are sent nothing at QoS 2. */
+  #arrivals: Arrivals | undefined;
   readonly #will: Will;
   readonly #cleanSession: boolean;
   readonly #hasRoom: ((message: ReceivedMessage) => boolean) | undefined;
   /** At QoS −1, while there is no gateway to send them to. */
   readonly #unsent: Unsent[] = [];
   readonly #giveUpMs: Millis;
+  readonly #retryMs: Millis;
   #lastToken = 0;
 
   /**
@@ -193,7 +201,7 @@ export class Device implements Machine<DeviceEvent> {
       maxPauseMs = 60_000,
       giveUpMs,
       window = Infinity,
-      predefined = new Map(),
+      predefined = NOT_PREDEFINED,
       hasRoom,
     } = options;
     requireAtLeast("retryMs", retryMs, 1);
@@ -216,7 +224,7 @@ export class Device implements Machine<DeviceEvent> {
     if (will !== undefined) requireWill(will);
     this.#will = {
       topic: will && willTopicOf(will),
-      message: will?.payload.slice() ?? new Uint8Array(),
+      message: will?.payload.slice() ?? NOTHING,
     };
     const patience = { retryMs, retries, backoff };
     this.#lanes = new Lanes(this.#effects, waitMs, giveUpMs);
@@ -239,7 +247,7 @@ export class Device implements Machine<DeviceEvent> {
       this.#uplink,
       this.#topics,
     );
-    this.#arrivals = new Arrivals(retryMs);
+    this.#retryMs = retryMs;
     this.#giveUpMs = giveUpMs ?? Infinity;
     this.#cleanSession = cleanSession;
     this.#hasRoom = hasRoom;
@@ -278,6 +286,16 @@ export class Device implements Machine<DeviceEvent> {
   /** The gateways that have made themselves known, while it searches for them. */
   get gateways(): readonly KnownGateway[] {
     return this.#gateways?.known ?? [];
+  }
+
+  /** Messages that it has not handed over yet. */
+  get unpublished(): number {
+    return this.#lanes.publish.length + this.#unsent.length;
+  }
+
+  /** Requests that it has sent again, as no answer had come in time. */
+  get repeats(): number {
+    return this.#uplink.repeats;
   }
 
   /** Commands that have not ended, its own among them. */
@@ -478,16 +496,19 @@ export class Device implements Machine<DeviceEvent> {
   /** The earliest moment at which something is due, `undefined` for none. */
   nextTimeout(): Millis | undefined {
     let at = earliest(this.#link.nextTimeout(), this.#lanes.giveUpAt());
-    at = earliest(at, this.#gateways?.nextTimeout());
+    if (this.#gateways !== undefined) {
+      at = earliest(at, this.#gateways.nextTimeout());
+    }
     const giveUpAt = this.#unsent[0]?.giveUpAt ?? Infinity;
     if (giveUpAt < Infinity) at = earliest(at, giveUpAt);
     for (const lane of this.#lanes.all) {
-      const { request, holdUntil, length } = lane;
-      at = earliest(at, request?.retryAt);
-      const isHeld = holdUntil > 0 && request === undefined &&
-        (length > 0 ||
-          (lane === this.#lanes.register && this.#publishing.isUnregistered));
-      if (isHeld && this.state === "active") at = earliest(at, holdUntil);
+      const { request, holdUntil } = lane;
+      if (request !== undefined) at = earliest(at, request.retryAt);
+      else if (holdUntil > 0 && this.state === "active") {
+        const isHeld = lane.length > 0 ||
+          (lane === this.#lanes.register && this.#publishing.isUnregistered);
+        if (isHeld) at = earliest(at, holdUntil);
+      }
     }
     return at;
   }
@@ -673,7 +694,7 @@ export class Device implements Machine<DeviceEvent> {
         return this.#publishing.handlePubcomp(packet.msgId);
       case "PUBREL":
         if (!this.#link.isReachable) return;
-        this.#arrivals.release(now, packet.msgId);
+        this.#arrivals?.release(now, packet.msgId);
         return this.#uplink.send(now, {
           type: "PUBCOMP",
           msgId: packet.msgId,
@@ -719,7 +740,7 @@ export class Device implements Machine<DeviceEvent> {
     if (!this.#link.isReachable || qos === -1) {
       return this.#stray(peer, "a PUBLISH that cannot be taken");
     }
-    if (qos === 2 && this.#arrivals.has(now, packet)) {
+    if (qos === 2 && this.#arrivals?.has(now, packet)) {
       return this.#uplink.send(now, { type: "PUBREC", msgId });
     }
     const topicName = this.#topics.nameOf(packet);
@@ -747,6 +768,7 @@ export class Device implements Machine<DeviceEvent> {
       const returnCode = RETURN_CODE.accepted;
       this.#uplink.send(now, { type: "PUBACK", topicId, msgId, returnCode });
     } else if (qos === 2) {
+      this.#arrivals ??= new Arrivals(this.#retryMs);
       this.#arrivals.add(packet);
       this.#uplink.send(now, { type: "PUBREC", msgId });
     }
@@ -768,9 +790,9 @@ export class Device implements Machine<DeviceEvent> {
 
   #handleConnected(now: Millis, isForgotten: boolean): void {
     if (this.#cleanSession) {
-      this.#arrivals.clear();
+      this.#arrivals?.clear();
       this.#publishing.beginAnew();
-    } else if (isForgotten) this.#arrivals.doubt(now);
+    } else if (isForgotten) this.#arrivals?.doubt(now);
     if (this.#cleanSession || isForgotten) {
       this.#topics.clear();
       this.#subscribing.resubscribe();
@@ -780,7 +802,7 @@ export class Device implements Machine<DeviceEvent> {
   /** The ids of one gateway, and its msgIds, mean nothing to another. */
   #handleMoved(now: Millis): void {
     this.#topics.clear();
-    this.#arrivals.doubt(now);
+    this.#arrivals?.doubt(now);
   }
 
   #handleWillResponse(
@@ -797,7 +819,7 @@ export class Device implements Machine<DeviceEvent> {
     if (command.type === "willTopic") {
       this.#will.topic = command.topic;
       // §6.4: without a topic there is no message either.
-      if (command.topic === undefined) this.#will.message = new Uint8Array();
+      if (command.topic === undefined) this.#will.message = NOTHING;
     } else if (command.type === "willMsg") {
       this.#will.message = command.payload;
     }

@@ -39,6 +39,9 @@ export interface Job {
 /** Spent places at the head of a queue that are given back at once. */
 const MAX_SPENT = 1_024;
 
+/** The queue of every lane in which nothing waits, as in most: never changed. */
+const EMPTY: (Job | undefined)[] = [];
+
 /** One kind of command: one at a time. */
 export class Lane {
   /** Which lane it is. */
@@ -49,7 +52,7 @@ export class Lane {
   request: Request | undefined;
   /** T_WAIT: nothing is asked before; 0 for no wait. */
   holdUntil: Millis = 0;
-  #queue: (Job | undefined)[] = [];
+  #queue = EMPTY;
   #head = 0;
 
   /** Makes an empty lane. */
@@ -87,7 +90,8 @@ export class Lane {
 
   /** Puts a command at the end. */
   push(job: Job): void {
-    this.#queue.push(job);
+    if (this.#queue === EMPTY) this.#queue = [job];
+    else this.#queue.push(job);
   }
 
   /** Takes the next command out. */
@@ -95,7 +99,8 @@ export class Lane {
     const job = this.#queue[this.#head];
     if (job === undefined) return undefined;
     this.#queue[this.#head++] = undefined;
-    if (this.#head > MAX_SPENT || this.#head === this.#queue.length) {
+    if (this.#head === this.#queue.length) this.replaceWaiting([]);
+    else if (this.#head > MAX_SPENT) {
       this.#queue.splice(0, this.#head);
       this.#head = 0;
     }
@@ -104,7 +109,7 @@ export class Lane {
 
   /** Has these waiting instead. */
   replaceWaiting(jobs: readonly Job[]): void {
-    this.#queue = [...jobs];
+    this.#queue = jobs.length === 0 ? EMPTY : [...jobs];
     this.#head = 0;
   }
 

@@ -104,7 +104,7 @@ export class Link {
   #connectAt: Millis = 0;
   #pauseMs: Millis;
   /** The gateways that did not answer CONNECT, this time. */
-  readonly #silent = new Set<string>();
+  #silent: Set<string> | undefined;
   #ping: Request | undefined;
   #heardAt: Millis = 0;
   /** Seconds between two awakenings; 0 unless it sleeps when it can. */
@@ -228,7 +228,7 @@ export class Link {
     const { link } = this.#lanes;
     if (link.asked("CONNECT") === undefined) return;
     link.request = undefined;
-    this.#silent.clear();
+    this.#silent = undefined;
     this.#gateways?.rest();
     if (returnCode !== RETURN_CODE.accepted) {
       return this.#handleRefusal(now, returnCode);
@@ -487,15 +487,15 @@ export class Link {
     this.#isForgotten = true;
     this.#become("lost");
     const last = this.#uplink.gateway;
-    if (last !== undefined) this.#silent.add(last.key);
+    if (last !== undefined) (this.#silent ??= new Set()).add(last.key);
     const next = this.#gateways?.after(last);
-    if (next !== undefined && !this.#silent.has(next.key)) {
+    if (next !== undefined && !this.#silent?.has(next.key)) {
       this.#moveTo(now, next);
       this.#connectAt = now;
       return;
     }
     // None of those that are known: there may be others by now.
-    this.#silent.clear();
+    this.#silent = undefined;
     const hasLooked = this.#gateways?.hasAsked ?? true;
     this.#gateways?.search(now);
     if (next !== undefined) this.#moveTo(now, next);
@@ -530,7 +530,7 @@ export class Link {
       this.#ping = undefined;
       this.#flow.reset();
     }
-    if (state === "disconnected") this.#silent.clear();
+    if (state === "disconnected") this.#silent = undefined;
     this.#effects.trace({ type: "state", state });
   }
 

@@ -124,14 +124,15 @@ export class EffectQueue<Event, Change = never> {
   /** Sends that were polled, to be used again: a fan-out makes no garbage. */
   readonly #sends: Mutable<SendEffect>[] = [];
   #nextSend = 0;
-  readonly #changes: PersistEffect<Change>[] = [];
+  /** Made when it is needed: most machines persist nothing. */
+  #changes: PersistEffect<Change>[] | undefined;
   #nextChange = 0;
   readonly #effects: (SendEffect | BroadcastEffect | TraceEffect<Event>)[] = [];
   #next = 0;
 
   /** Adds a change to persist: it goes before all that is no change. */
   persist(change: Change): void {
-    this.#changes.push({ type: "persist", change });
+    (this.#changes ??= []).push({ type: "persist", change });
   }
 
   /**
@@ -165,7 +166,7 @@ export class EffectQueue<Event, Change = never> {
 
   /** Takes the next effect out, `undefined` when there is none. */
   poll(): Effect<Event, Change> | undefined {
-    if (this.#changes.length > 0) {
+    if (this.#changes !== undefined && this.#changes.length > 0) {
       const change = this.#changes[this.#nextChange++];
       if (change !== undefined) return change as Effect<Event, Change>;
       this.#changes.length = 0;

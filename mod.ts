@@ -274,6 +274,42 @@ export {
   type StrayEvent,
 } from "./classic_device.ts";
 export {
+  type Access,
+  type NetCounts,
+  type NetWay,
+  VirtualNet,
+  type VirtualNetOptions,
+} from "./virtual_net.ts";
+export {
+  DEFAULT_FLEET,
+  type FleetOptions,
+  parseQosMix,
+  parseRate,
+  parseShare,
+  parseSizes,
+  parseTime,
+  type QosMix,
+  TopicTree,
+} from "./fleet_options.ts";
+export { type AirCounts, Fleet, type FleetSample } from "./fleet.ts";
+export { type CurvePoint, Histogram } from "./histogram.ts";
+export {
+  Account,
+  type Entry,
+  FleetBooks,
+  type Flow,
+  FLOWS,
+} from "./fleet_books.ts";
+export {
+  describeReport,
+  type FleetReport,
+  type FlowReport,
+  type LatencyReport,
+  reportOf,
+  type RunCost,
+} from "./fleet_report.ts";
+export { pageOf } from "./fleet_page.ts";
+export {
   type BindOptions,
   type DatagramHandler,
   type Membership,

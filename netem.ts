@@ -102,20 +102,12 @@ export class Netem {
   readonly #random: Random;
   #startAt: Millis;
 
-  #mtu = Infinity;
-  #limit = DEFAULT_LIMIT;
-  #downMs = 0;
-  #everyMs = 0;
+  #plan!: Plan;
   #duplicate: Luck | undefined;
   #loss: Luck | undefined;
   #corrupt: Luck | undefined;
   #reorder: Luck | undefined;
-  #gap = 1;
-  #delayMs = 0;
   #jitter: Jitter | undefined;
-  #msPerOctet = 0;
-  #overhead = 0;
-  #isInstant = true;
 
   /** When the copies that are under way arrive: a binary heap, the earliest first. */
   readonly #arrivals: number[] = [];
@@ -152,27 +144,19 @@ export class Netem {
    * before
    */
   set(path: PathSpec, startAt: Millis = this.#startAt): void {
-    const { loss, delay, rate, down } = path;
+    const { loss, delay } = path;
     this.#startAt = startAt;
     const random = this.#random;
-    this.#mtu = path.mtu ?? Infinity;
-    this.#limit = path.limit ?? DEFAULT_LIMIT;
-    this.#downMs = down?.ms ?? 0;
-    this.#everyMs = down?.everyMs ?? 0;
+    this.#plan = planOf(path);
     this.#duplicate = luckOf(path.duplicate, random);
     this.#loss = loss !== undefined && "toBad" in loss
       ? new Bursts(loss, random)
       : luckOf(loss, random);
     this.#corrupt = luckOf(path.corrupt, random);
     this.#reorder = luckOf(path.reorder, random);
-    this.#gap = path.reorder?.gap ?? 1;
-    this.#delayMs = delay?.ms ?? 0;
     this.#jitter = delay === undefined || delay.jitterMs === 0
       ? undefined
       : new Jitter(delay, random);
-    this.#msPerOctet = rate === undefined ? 0 : 8_000 / rate.bitsPerSecond;
-    this.#overhead = rate?.overhead ?? 0;
-    this.#isInstant = rate === undefined && delay === undefined;
   }
 
   /** How many copies are under way at a moment, which is not before the last. */
@@ -191,11 +175,11 @@ export class Netem {
   send(now: Millis, bytes: Uint8Array, deliver: Deliver): void {
     const { counts } = this;
     counts.sent++;
-    if (bytes.length > this.#mtu) {
+    if (bytes.length > this.#plan.mtu) {
       counts.tooLong++;
       return;
     }
-    if (this.#downMs > 0 && this.#isDown(now)) {
+    if (this.#plan.downMs > 0 && this.#isDown(now)) {
       counts.down++;
       return;
     }
@@ -208,9 +192,9 @@ export class Netem {
 
   /** Up first, then down: whoever has just started can connect. */
   #isDown(now: Millis): boolean {
-    const every = this.#everyMs;
+    const every = this.#plan.everyMs;
     const phase = ((now - this.#startAt) % every + every) % every;
-    return phase >= every - this.#downMs;
+    return phase >= every - this.#plan.downMs;
   }
 
   #launch(now: Millis, bytes: Uint8Array, deliver: Deliver): void {
@@ -223,7 +207,7 @@ export class Netem {
       bytes = this.#flipBit(bytes);
       counts.corrupted++;
     }
-    if (this.#isInstant) {
+    if (this.#plan.isInstant) {
       counts.delivered++;
       // Something slower may still be under way, from before a change.
       if (now < this.#latestAt) counts.reordered++;
@@ -232,7 +216,7 @@ export class Netem {
       return;
     }
     this.#forget(now);
-    if (this.#arrivals.length >= this.#limit) {
+    if (this.#arrivals.length >= this.#plan.limit) {
       counts.queueFull++;
       return;
     }
@@ -247,22 +231,22 @@ export class Netem {
   #arrivalOf(now: Millis, length: number): Millis {
     if (this.#reorder !== undefined) {
       if (
-        this.#sinceOvertaking >= this.#gap - 1 && this.#reorder.strikes()
+        this.#sinceOvertaking >= this.#plan.gap - 1 && this.#reorder.strikes()
       ) {
         this.#sinceOvertaking = 0;
         return now;
       }
       this.#sinceOvertaking++;
     }
-    let delay = this.#delayMs;
+    let delay = this.#plan.delayMs;
     if (this.#jitter !== undefined) {
       delay += this.#jitter.next();
       if (delay < 0) delay = 0;
     }
-    if (this.#msPerOctet === 0) return now + delay;
+    if (this.#plan.msPerOctet === 0) return now + delay;
     // It takes its time on the line when the last has had its own.
     return Math.max(now + delay, this.#latestAt) +
-      (length + this.#overhead) * this.#msPerOctet;
+      (length + this.#plan.overhead) * this.#plan.msPerOctet;
   }
 
   #flipBit(bytes: Uint8Array): Uint8Array {
@@ -298,6 +282,41 @@ export class Netem {
       heap[place] = at;
     }
   }
+}
+
+/** What a path does that is no matter of chance. */
+interface Plan {
+  readonly mtu: number;
+  readonly limit: number;
+  readonly downMs: Millis;
+  readonly everyMs: Millis;
+  readonly gap: number;
+  readonly delayMs: Millis;
+  readonly msPerOctet: number;
+  readonly overhead: number;
+  readonly isInstant: boolean;
+}
+
+/** Thousands of paths may be of one description: they share its plan. */
+const plans = new WeakMap<PathSpec, Plan>();
+
+function planOf(path: PathSpec): Plan {
+  const known = plans.get(path);
+  if (known !== undefined) return known;
+  const { delay, rate, down } = path;
+  const plan: Plan = {
+    mtu: path.mtu ?? Infinity,
+    limit: path.limit ?? DEFAULT_LIMIT,
+    downMs: down?.ms ?? 0,
+    everyMs: down?.everyMs ?? 0,
+    gap: path.reorder?.gap ?? 1,
+    delayMs: delay?.ms ?? 0,
+    msPerOctet: rate === undefined ? 0 : 8_000 / rate.bitsPerSecond,
+    overhead: rate?.overhead ?? 0,
+    isInstant: rate === undefined && delay === undefined,
+  };
+  plans.set(path, plan);
+  return plan;
 }
 
 /** Says of one datagram after another whether something happens to it. */

@@ -53,6 +53,8 @@ export class Uplink {
   gateway: Peer | undefined;
   /** When something was sent last. */
   sentAt: Millis = 0;
+  /** Requests that were sent again. */
+  repeats = 0;
   readonly #effects: EffectQueue<DeviceEvent>;
   readonly #patience: Patience;
   #msgId: number;
@@ -122,6 +124,7 @@ export class Uplink {
   repeat(now: Millis, request: Request): boolean {
     if (request.triesLeft < 1) return false;
     request.triesLeft--;
+    this.repeats++;
     request.waitMs *= this.#patience.backoff;
     request.retryAt = now + request.waitMs;
     request.again ??= encodePacket(repeated(request.packet));

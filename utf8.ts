@@ -32,9 +32,19 @@ export function decodeUtf8Loosely(bytes: Uint8Array): string {
   return loose.decode(bytes);
 }
 
+/** So long a text is sooner written here than by the system, if it is ASCII. */
+const SHORT = 64;
+
 /** Writes a text; half a surrogate pair becomes U+FFFD. */
 export function encodeUtf8(text: string): Uint8Array {
-  return encoder.encode(text);
+  if (text.length > SHORT) return encoder.encode(text);
+  const bytes = new Uint8Array(text.length);
+  for (let i = 0; i < text.length; i++) {
+    const unit = text.charCodeAt(i);
+    if (unit >= 0x80) return encoder.encode(text);
+    bytes[i] = unit;
+  }
+  return bytes;
 }
 
 /**

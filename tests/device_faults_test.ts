@@ -32,7 +32,7 @@ import {
   withMsgId,
 } from "./support/device.ts";
 import { GOODBYE, puback, regack } from "./support/gateway.ts";
-import { VirtualNet } from "./support/net.ts";
+import { BadNet } from "./support/net.ts";
 
 const LAMP = peerOf("127.0.0.1", 1001);
 const ANN = peerOf("127.0.0.1", 1002);
@@ -150,13 +150,13 @@ class Participant {
 
 /** The lamp, of which the stories are, and Ann, who looks on. */
 class World {
-  readonly net: VirtualNet;
+  readonly net: BadNet;
   readonly site = new Site();
   readonly lamp: Participant;
   readonly ann: Participant;
 
   constructor(seed: number, options: Partial<DeviceOptions> = {}) {
-    this.net = new VirtualNet({
+    this.net = new BadNet({
       seed,
       loss: 0,
       duplicate: 0,

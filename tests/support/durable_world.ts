@@ -25,7 +25,8 @@ import {
   type DurableOptions,
   DurableRouter,
 } from "./durable_router.ts";
-import { type NetOptions, VirtualNet } from "./net.ts";
+import { BadNet, type NetOptions } from "./net.ts";
+import { Scales } from "./scales.ts";
 import { fail, isBusy, matches, textOf } from "./stories.ts";
 
 /** Where the router is. */
@@ -191,20 +192,23 @@ export class Client {
 
   /** Its device goes on from another address. */
   move(peer: Peer): void {
+    const { net } = this.#world;
+    const aheadMs = this.#clock - this.#now;
     this.vanish();
     this.peer = peer;
     const ends = this.#ends;
     const { life } = this;
-    this.#world.net.attach(peer, this.device, (event: DeviceEvent) => {
+    net.attach(peer, this.device, (event: DeviceEvent) => {
       if (life === this.life) this.#handle(event, ends);
     });
+    net.leap(peer, aheadMs); // its clock goes with it
   }
 
   /** Connects, and again if it is refused. */
   connect(): void {
     this.isWanted = true;
     this.leftAt = Infinity;
-    this.#give(this.device.connect(this.#now), (event) => {
+    this.#give(this.device.connect(this.#clock), (event) => {
       if (event.type === "done") return;
       this.#again(() => this.connect());
     });
@@ -213,7 +217,7 @@ export class Client {
   /** Disconnects. */
   disconnect(): void {
     this.isWanted = false;
-    this.#give(this.device.disconnect(this.#now), () => {
+    this.#give(this.device.disconnect(this.#clock), () => {
       // Unless it gave up, or was told to connect meanwhile.
       if (this.#world.isSteady && !this.isWanted) this.leftAt = this.#now;
     });
@@ -221,26 +225,26 @@ export class Client {
 
   /** Lies down, waking after each `duration` seconds. */
   sleep(duration = 30): void {
-    this.#give(this.device.sleep(this.#now, duration), (event) => {
+    this.#give(this.device.sleep(this.#clock, duration), (event) => {
       if (event.type !== "done") this.#again(() => this.sleep(duration));
     });
   }
 
   /** Fetches what waits for it. */
   wake(): void {
-    this.#give(this.device.wake(this.#now), () => {});
+    this.#give(this.device.wake(this.#clock), () => {});
   }
 
   /** Fetches all that waits for it, however often it has to ask. */
   fetch(): void {
-    this.#give(this.device.wake(this.#now), (event) => {
+    this.#give(this.device.wake(this.#clock), (event) => {
       if (event.type === "silence") this.#again(() => this.fetch());
     });
   }
 
   /** Registers a topic. */
   register(topicName: string): void {
-    this.#give(this.device.register(this.#now, topicName), () => {});
+    this.#give(this.device.register(this.#clock, topicName), () => {});
   }
 
   /** Subscribes, and again if it is refused. */
@@ -260,7 +264,7 @@ export class Client {
 
   #subscribe(interest: Interest): void {
     const { topic, qos } = interest;
-    this.#give(this.device.subscribe(this.#now, topic, qos), (event) => {
+    this.#give(this.device.subscribe(this.#clock, topic, qos), (event) => {
       if (event.type === "done") interest.doneAt = this.#now;
       else this.#again(() => this.#subscribe(interest));
     });
@@ -277,7 +281,7 @@ export class Client {
     }
     interest.endGivenAt = this.#now;
     const { device } = this;
-    this.#give(device.unsubscribe(this.#now, interest.topic), (event) => {
+    this.#give(device.unsubscribe(this.#clock, interest.topic), (event) => {
       if (event.type === "done") interest.endedAt = this.#now;
     });
     return true;
@@ -295,7 +299,7 @@ export class Client {
       isBlank,
     });
     const payload = new TextEncoder().encode(isBlank ? "" : publication.text);
-    const token = this.device.publish(this.#now, topic, payload, {
+    const token = this.device.publish(this.#clock, topic, payload, {
       qos,
       retain,
     });
@@ -312,7 +316,7 @@ export class Client {
     }
     this.promisedSince = Infinity;
     this.forgetsAt = Math.min(this.forgetsAt, this.#now);
-    this.#give(this.device.connect(this.#now), (event) => {
+    this.#give(this.device.connect(this.#clock), (event) => {
       if (event.type !== "done") return this.#again(() => this.forget());
       this.promisedSince = this.#now;
       for (const interest of this.interests) {
@@ -323,6 +327,11 @@ export class Client {
 
   get #now(): Millis {
     return this.#world.net.now;
+  }
+
+  /** The time as its device knows it. */
+  get #clock(): Millis {
+    return this.#world.net.nowAt(this.peer);
   }
 
   #give(token: number, end: (event: DeviceEvent) => void): void {
@@ -410,7 +419,7 @@ export interface WorldOptions {
 /** A network with a router that crashes, and whoever uses it. */
 export class World {
   /** The network. */
-  readonly net: VirtualNet;
+  readonly net: BadNet;
   /** The router. */
   readonly broker: DurableRouter;
   /** Who there is. */
@@ -424,6 +433,7 @@ export class World {
   /** The PUBLISHes that the router has sent, by peer, msgId and text. */
   readonly #published = new Set<string>();
   readonly #quietMs: Millis;
+  readonly #scales = new Scales([BROKER]);
   readonly #classic: ClassicClient[] = [];
   readonly #publications = new Map<string, Publication>();
   /** What was retained or ended, by topic, in order. */
@@ -445,7 +455,7 @@ export class World {
     this.#quietMs = quietMs;
     this.random = seededRandom(seed);
     this.isSteady = isSteady;
-    this.net = new VirtualNet({
+    this.net = new BadNet({
       ...net,
       seed,
       onSend: (now, from, to, bytes) => this.#handleSend(now, from, to, bytes),
@@ -569,6 +579,7 @@ export class World {
     to: Peer | undefined,
     bytes: Uint8Array,
   ): void {
+    this.#scales.handleSend(now, from, to, bytes);
     const packet = packetOf(bytes);
     if (from.key === BROKER.key) {
       if (packet?.type === "PUBACK") this.#checkAck(to, packet.returnCode);
@@ -601,6 +612,7 @@ export class World {
   }
 
   #handleDelivery(now: Millis, from: Peer, to: Peer, bytes: Uint8Array): void {
+    this.#scales.handleDelivery(from, to, bytes);
     const packet = packetOf(bytes);
     if (packet?.type !== "SUBSCRIBE" && packet?.type !== "UNSUBSCRIBE") return;
     const client = this.clients.find(({ peer }) => peer.key === from.key);
@@ -643,6 +655,9 @@ export class World {
         });
         return;
       }
+      case "connect":
+      case "move":
+        return this.#scales.handleEvent(event);
       case "committed":
         for (const will of this.#wills) will.isCommitted ??= true;
         return;
@@ -727,7 +742,9 @@ export class World {
     );
     if (hasClean) return;
     const live = countsOf(this.broker.stats());
-    const revived = countsOf(this.broker.revive(this.net.now).stats());
+    const revived = countsOf(
+      this.broker.revive(this.net.nowAt(BROKER)).stats(),
+    );
     if (live === revived) return;
     fail(`a router made of the store has ${revived}, not ${live}`);
   }

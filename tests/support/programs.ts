@@ -13,8 +13,8 @@ import { Transcript } from "./transcript.ts";
 /** The project's directory. */
 export const ROOT: string = fileURLToPath(new URL("../..", import.meta.url));
 
-/** The three programs. */
-export type ProgramName = "broker" | "publisher" | "subscriber";
+/** The programs. */
+export type ProgramName = "broker" | "publisher" | "subscriber" | "simulate";
 
 /** No address, and no name that anybody has to be asked about. */
 export const UNKNOWN_HOSTS = ["no..host", "256.1.1.1", ":"] as const;
