@@ -1,0 +1,23 @@
+/**
+ * Processes as Linux tells of them: their CPU time and their memory.
+ *
+ * @module
+ */
+
+/** Linux counts CPU time in hundredths of a second. */
+const TICK_MS = 10;
+
+/** CPU time of a process with all its threads, in milliseconds, where Linux tells it. */
+export function cpuMsOf(pid: number): number | null {
+  if (Deno.build.os !== "linux") return null;
+  const stat = Deno.readTextFileSync(`/proc/${pid}/stat`);
+  // The second field is the program's name, which may hold blanks and brackets.
+  const fields = stat.slice(stat.lastIndexOf(")") + 2).split(" ");
+  return (Number(fields[11]) + Number(fields[12])) * TICK_MS;
+}
+
+/** Memory of a process that is in RAM, in octets. */
+export function residentOf(pid: number): number {
+  const status = Deno.readTextFileSync(`/proc/${pid}/status`);
+  return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? NaN) * 1_024;
+}
