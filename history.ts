@@ -40,6 +40,10 @@ export type ForgetListener = (
 ) => void;
 
 interface History {
+  readonly topicName: ClassicTopic;
+  /** Those published to before and after it, each the next. */
+  older: History | undefined;
+  newer: History | undefined;
   /** The data, the oldest at `first`; what lay before it is forgotten. */
   readonly data: Datum[];
   /** Counts up, as taking out the first of many costs as much as they are. */
@@ -81,8 +85,13 @@ export class Histories {
   readonly #limits: HistoryLimits;
   readonly #onForget: ForgetListener;
   readonly #persistence: Persistence | undefined;
-  /** In the order of their last publish, so that the first is the first to go. */
   readonly #histories = new Map<ClassicTopic, History>();
+  /**
+   * The first and the last in the order of their last publish. A chain, as it
+   * changes with each publish, which a `Map` pays for with a new table each time.
+   */
+  #oldest: History | undefined;
+  #newest: History | undefined;
   #memory = 0;
   #lastSeq = 0;
 
@@ -167,18 +176,46 @@ export class Histories {
 
   #add(topicName: ClassicTopic, datum: Datum): void {
     const { octets } = datum;
-    const history = this.#histories.get(topicName) ??
-      { data: [], first: 0, octets: -1 };
-    // Away and back: to the end of the order in which histories are forgotten.
-    const isNew = !this.#histories.delete(topicName);
-    const cost = octets + OVERHEAD + (isNew ? costOf(topicName) : 0);
-    this.#makeRoom(cost);
-    this.#histories.set(topicName, history);
+    let history = this.#histories.get(topicName);
+    const cost = octets + OVERHEAD +
+      (history === undefined ? costOf(topicName) : 0);
+    if (history !== undefined) this.#unlink(history);
+    this.#makeRoom(cost, history);
+    if (history === undefined) {
+      history = {
+        topicName,
+        older: undefined,
+        newer: undefined,
+        data: [],
+        first: 0,
+        octets: -1,
+      };
+      this.#histories.set(topicName, history);
+    }
+    this.#link(history);
 
     history.data.push(datum);
     history.octets += octets + 1;
     this.#memory += cost;
     this.#shorten(topicName, history);
+  }
+
+  /** Puts a history behind all others: it was published to last. */
+  #link(history: History): void {
+    history.older = this.#newest;
+    if (this.#newest === undefined) this.#oldest = history;
+    else this.#newest.newer = history;
+    this.#newest = history;
+  }
+
+  #unlink(history: History): void {
+    const { older, newer } = history;
+    if (older === undefined) this.#oldest = newer;
+    else older.newer = newer;
+    if (newer === undefined) this.#newest = older;
+    else newer.older = older;
+    history.older = undefined;
+    history.newer = undefined;
   }
 
   /** Forgets a history's oldest data, as many as its limits ask. */
@@ -218,13 +255,16 @@ export class Histories {
     this.#onForget(topicName, reason, count);
   }
 
-  /** Forgets whole histories until one more, or more of one, has room. */
-  #makeRoom(cost: number): void {
+  /** Forgets whole histories until one more, or more of that one, has room. */
+  #makeRoom(cost: number, growing: History | undefined): void {
     const { maxMemory, maxTopics } = this.#limits;
-    for (const [topicName, { data, first, octets }] of this.#histories) {
+    const most = growing === undefined ? maxTopics - 1 : maxTopics;
+    for (let history; (history = this.#oldest) !== undefined;) {
       if (
-        this.#memory + cost <= maxMemory && this.#histories.size < maxTopics
+        this.#memory + cost <= maxMemory && this.#histories.size <= most
       ) return;
+      const { topicName, data, first, octets } = history;
+      this.#unlink(history);
       this.#histories.delete(topicName);
       const count = data.length - first;
       this.#memory -= costOf(topicName) +
