@@ -54,6 +54,9 @@ const DUP = 0x80;
 const CLEAN_SESSION = 0x04;
 const SHORT_TOPIC = 0x02;
 
+/** The topic at QoS −1, and its name as an id. */
+const [SHORT_NAME, SHORT_ID] = ["be", 0x6265];
+
 /** What a publisher waits for. */
 const WAIT = { none: 0, puback: 1, pubrec: 2, pubcomp: 3 } as const;
 
@@ -98,6 +101,9 @@ class Generator implements Disposable {
 
   constructor(load: Load) {
     this.#load = load;
+    if (load.qos === -1 && load.pattern !== "fanOut") {
+      throw new RangeError("Cannot publish to many topics at QoS −1");
+    }
     this.#isRelay = load.server === "relay";
     this.#isFanOut = load.pattern === "fanOut";
     this.#publishers = load.pattern === "fanOut" ? 1 : load.clients;
@@ -115,7 +121,7 @@ class Generator implements Disposable {
     this.#clients = new ManyClients(load.port);
     this.#most = this.#window();
     this.#check = new FlowCheck(Math.max(this.#subscribers, this.#publishers));
-    this.#topicIds = new Uint16Array(this.#publishers);
+    this.#topicIds = new Uint16Array(this.#publishers).fill(SHORT_ID);
     this.#sent = new Uint32Array(this.#publishers);
     this.#underWay = new Int32Array(this.#publishers);
     this.#waits = new Uint8Array(this.#publishers);
@@ -303,7 +309,7 @@ class Generator implements Disposable {
   }
 
   #topicOf(client: number): string {
-    if (this.#load.qos === -1) return this.#isFanOut ? "be" : shortOf(client);
+    if (this.#load.qos === -1) return SHORT_NAME;
     const pair = client % this.#publishers;
     return this.#isFanOut ? "bench/all" : `bench/pair/${pair}`;
   }
@@ -499,10 +505,6 @@ class Generator implements Disposable {
 /** 1 to 65535. */
 function msgIdOf(seq: number): number {
   return seq % 65_535 + 1;
-}
-
-function shortOf(client: number): string {
-  throw new RangeError(`Cannot name the topic of ${client} in two octets`);
 }
 
 if (import.meta.main) {
