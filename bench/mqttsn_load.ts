@@ -38,8 +38,8 @@ const STALLED_MS = 1_000;
 /** Messages of a publisher at QoS 1 and 2 that its subscribers may lag behind. */
 const LAG = 4;
 
-/** Messages at QoS 0 under way: a socket's usual buffer holds 256. */
-const UNDER_WAY = 192;
+/** Messages at QoS 0 under way: a socket's usual buffer holds 160 that came at once. */
+const UNDER_WAY = 128;
 
 /** Deliveries at QoS 0 under way, of all messages together. */
 const DELIVERIES_UNDER_WAY = 4_096;
