@@ -9,7 +9,7 @@
  * @module
  */
 
-import { bindSocket, type Io } from "./doorbell.ts";
+import { bindSocket, DoorbellTransport, type Io } from "./doorbell.ts";
 import { Commits } from "./commits.ts";
 import {
   type Flags,
@@ -30,6 +30,7 @@ import { describeDatagram } from "./packet_text.ts";
 import type { RouterOptions } from "./options.ts";
 import type { StoreChange } from "./records.ts";
 import { Router } from "./router.ts";
+import { isSenderWorker, SenderPool, usefulSenders } from "./sender.ts";
 import { StoreError, type StoreErrorKind } from "./store_error.ts";
 import type { Durability } from "./store_file.ts";
 import { isStoreWorker, openStore, type StorePort } from "./store_worker.ts";
@@ -43,6 +44,7 @@ import {
 import { EXIT, print, Progress } from "./terminal.ts";
 import { parsePredefined } from "./topics.ts";
 import {
+  type BindOptions,
   type Transport,
   type TransportStats,
   UdpTransport,
@@ -77,8 +79,12 @@ export interface BrokerOptions extends TemplateOptions, RouterOptions {
    * the power; `normal` and `off` the end of the process, however sudden.
    */
   readonly durability?: Durability;
-  /** Web Workers to use; 0 keeps the file's work in this thread. Default 1. */
-  readonly workers?: 0 | 1;
+  /**
+   * Web Workers that send what many subscribers get, 0 to 16, beside this thread;
+   * they need a `batched` socket. With 0 the file's work is done in this thread
+   * too. Default `auto`: as many as the machine's cores make use of.
+   */
+  readonly workers?: "auto" | number;
   /** Is told how much of the file has been loaded, in records. */
   readonly onProgress?: (done: number, total: number) => void;
 }
@@ -111,6 +117,9 @@ export interface CommitStats {
   readonly unreadable: number;
 }
 
+/** Threads that send, at most. */
+const MAX_WORKERS = 16;
+
 /** Between two attempts at a commit that fails, in milliseconds. */
 const RETRY_COMMIT_MS = 1_000;
 
@@ -140,6 +149,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   #store: StorePort | undefined;
   /** The commit that is under way, or was last. */
   #committing: Promise<void> | undefined;
+  #commitSoon: ReturnType<typeof setImmediate> | undefined;
   #commitTimer: ReturnType<typeof setTimeout> | undefined;
   /** Why the last commit failed, `undefined` if it did not. */
   #fault: string | undefined;
@@ -192,12 +202,9 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     }
     const isDurable = options.db !== undefined;
     const router = new Router({ version: VERSION, ...options, isDurable });
-    const { multicast, transport, io = "auto", log } = options;
+    const { multicast, transport } = options;
     if (multicast !== undefined) groupFrom(multicast, port);
-    const socket = transport ??
-      await bindSocket({ hostname, port }, io, (reason) => {
-        log?.info(`Sends and receives one datagram at a time: ${reason}`);
-      });
+    const socket = transport ?? await open({ hostname, port }, options);
     const group = socket instanceof UdpTransport
       ? await join(socket, options)
       : undefined;
@@ -227,11 +234,11 @@ export class Broker extends Template<RouterEvent, StoreChange> {
 
   /** Takes back what was kept, if there is a file. */
   async #load(options: BrokerOptions): Promise<void> {
-    const { db, durability = "full", workers = 1, onProgress } = options;
+    const { db, durability = "full", workers, onProgress } = options;
     if (db === undefined) return;
     const store = await openStore(db, {
       durability,
-      workers,
+      workers: workers === 0 ? 0 : 1,
       // Whole moments take less memory than others.
       offsetMs: Math.round(Date.now() - this.now()),
     });
@@ -274,9 +281,22 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     super.carryOut(effect);
   }
 
-  /** Begins a commit, unless one is under way. */
+  /**
+   * Begins a commit when all that has arrived has been taken, or when the transport
+   * lets others have a turn: what comes together is committed together.
+   */
   protected override handleSettled(): void {
-    if (this.#commits !== undefined) this.#commit(this.#commits);
+    const commits = this.#commits;
+    if (commits !== undefined && commits.uncommitted > 0) {
+      this.#commitNext(commits);
+    }
+  }
+
+  #commitNext(commits: Commits): void {
+    this.#commitSoon ??= setImmediate(() => {
+      this.#commitSoon = undefined;
+      this.#commit(commits);
+    });
   }
 
   #commit(commits: Commits): void {
@@ -301,7 +321,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     for (const { peer, bytes } of commits.handleCommitted()) {
       this.send(peer, bytes);
     }
-    this.#commit(commits);
+    this.#commitNext(commits);
   }
 
   /** Takes back the promises that cannot be kept, and goes on without any. */
@@ -354,8 +374,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   }
 
   async #closeStore(commits: Commits): Promise<void> {
-    clearTimeout(this.#commitTimer);
-    this.#commitTimer = undefined;
+    this.#callOff();
     await this.#committing;
     // What failed before may succeed now; what fails now is not tried again.
     while (commits.uncommitted > 0 && this.#store !== undefined) {
@@ -365,7 +384,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     }
     const store = this.#store;
     this.#store = undefined;
-    clearTimeout(this.#commitTimer);
+    this.#callOff();
     if (commits.uncommitted > 0) {
       this.log.error(
         `Changes that are not kept: ${commits.uncommitted}; what was acknowledged is`,
@@ -374,10 +393,50 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     await store?.close();
   }
 
+  /** Begins no commit any more by itself. */
+  #callOff(): void {
+    clearImmediate(this.#commitSoon);
+    this.#commitSoon = undefined;
+    clearTimeout(this.#commitTimer);
+    this.#commitTimer = undefined;
+  }
+
   /** Logs what happened. */
   protected override handleEvent(event: RouterEvent): void {
     this.log.debug(() => describeEvent(event));
   }
+}
+
+/** Opens the socket, and has threads at hand that send by it. */
+async function open(
+  where: BindOptions,
+  { io = "auto", workers = "auto", log }: BrokerOptions,
+): Promise<UdpTransport> {
+  const count = workers === "auto"
+    ? usefulSenders(navigator.hardwareConcurrency)
+    : workers;
+  if (!Number.isInteger(count) || count < 0 || count > MAX_WORKERS) {
+    throw new RangeError(
+      `Cannot take "${workers}" as the workers: it is a number from 0 to ${MAX_WORKERS}, or "auto"`,
+    );
+  }
+  const senders = new SenderPool(count, {
+    onFailure(reason, isReplaced) {
+      const next = isReplaced
+        ? "another takes its place"
+        : "it is the last one";
+      log?.error(`A thread that sends has failed: ${reason}; ${next}`);
+    },
+  });
+  const socket = await bindSocket({ ...where, senders }, io, (reason) => {
+    log?.info(`Sends and receives one datagram at a time: ${reason}`);
+  });
+  if (
+    workers !== "auto" && workers > 0 && !(socket instanceof DoorbellTransport)
+  ) {
+    log?.info("Sends in one thread: more of them need a batched socket");
+  }
+  return socket;
 }
 
 /** Joins the group that the options name; without it a broker is still one. */
@@ -443,6 +502,13 @@ const PROGRAM: Program = {
       usual: "auto",
       help:
         "batched: many datagrams in a call of the system (Linux, FFI); portable; or auto, whichever can be had",
+    },
+    {
+      name: "workers",
+      value: "N",
+      usual: "auto, by the machine's cores",
+      help:
+        "threads that send what many subscribers get, 0 to 16; 0 is one thread for all",
     },
     {
       name: "history",
@@ -680,9 +746,15 @@ const NEEDS = [
   ["inspect", "db"],
 ] as const;
 
+function workersFrom(flags: Flags): "auto" | number | undefined {
+  if (flags.text("workers") === "auto") return "auto";
+  return flags.integer("workers", 0, MAX_WORKERS);
+}
+
 /** What the flags with a value ask for; the router has the defaults. */
 async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
   const given = {
+    workers: workersFrom(flags),
     io: flags.choice("io", ["auto", "portable", "batched"]),
     history: flags.integer("history", 1, 1_000_000),
     predefined: await flags.jsonFile("predefined", parsePredefined),
@@ -707,5 +779,7 @@ async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
   );
 }
 
-// In an executable that is one file, this is what its Web Worker starts too.
-if (import.meta.main && !isStoreWorker()) await run(PROGRAM, main);
+// In an executable that is one file, this is what its Web Workers start too.
+if (import.meta.main && !isStoreWorker() && !isSenderWorker()) {
+  await run(PROGRAM, main);
+}

@@ -208,6 +208,8 @@ export function compact(changes: readonly StoreChange[]): StoreChange[] {
     if (change.type === "sessionEnd") rows.clear();
     const key = keyOf(change);
     const last = rows.get(key);
+    // What has gone cannot be under way.
+    if (change.type === "inFlight" && last?.type === "queuedEnd") continue;
     rows.delete(key); // to the end of the order
     const isMerged = change.type === "inFlight" && last?.type === "queued";
     const { type: _, ...step } = change;
@@ -239,9 +241,8 @@ function keyOf(change: StoreChange): string {
     case "retainedEnd":
       return `retained ${change.topicName}`;
     case "datum":
-      return `datum ${change.seq}`;
     case "datumEnd":
-      return `datumEnd ${change.topicName}`;
+      return `datum ${change.seq}`;
     default:
       return change satisfies never;
   }

@@ -449,8 +449,8 @@ export class Connections implements Scheduler {
 
   /** When the session that has been away for longest goes by itself. */
   #nextExpiry(): Millis | undefined {
-    const { sessionExpiryMs } = this.#options;
-    if (sessionExpiryMs === undefined) return undefined;
+    const { sessionExpiryMs = Infinity } = this.#options;
+    if (sessionExpiryMs === Infinity) return undefined;
     for (const { leftAt } of this.#away) return leftAt + sessionExpiryMs;
     return undefined;
   }
@@ -613,18 +613,20 @@ export class Connections implements Scheduler {
    * Takes a session that was kept, whatever the limits. Its parts follow.
    *
    * @param will its will, if it has one
+   * @returns `undefined` when the client has one already
    */
   restore(
     now: Millis,
     record: SessionRecord,
     will: Will | undefined,
-  ): Session {
+  ): Session | undefined {
     const { session: number, clientId, peer } = record;
+    if (this.#byClient.has(clientId)) return undefined;
     this.#lastNumber = Math.max(this.#lastNumber, number);
     const session = this.#add(clientId);
     const keeper = new SessionKeeper(this.#persistence, number);
     session.restore(now, record, keeper, will);
-    if (!session.isConnected || peer === undefined) this.#away.add(session);
+    if (peer === undefined) this.#away.add(session);
     else this.#attach(session, peerFrom(peer));
     return session;
   }
@@ -632,6 +634,7 @@ export class Connections implements Scheduler {
   /** Goes on with those who were connected, once all of them have been restored. */
   handleRestored(now: Millis): void {
     for (const session of this.#byClient.values()) {
+      session.heardAt = now; // until now nobody could have been
       if (session.state === "active") session.outbox.open(now);
       this.schedule(session);
     }

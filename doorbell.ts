@@ -16,19 +16,20 @@ import { ReceiveBatch, SendBatch } from "./batches.ts";
 import {
   BatchesError,
   dropsOf,
-  errno,
   findDescriptor,
   type Libc,
   openLibc,
   raiseReceiveBuffer,
 } from "./libc.ts";
 import { type Peer, peerOf } from "./message.ts";
-import { PeerTable, SOCKADDR_WORDS } from "./sockaddr.ts";
+import { PeerTable, SOCKADDR_WORDS, USER_WORD } from "./sockaddr.ts";
 import {
   type BindOptions,
   type DatagramHandler,
   MAX_ERRORS_IN_A_ROW,
   openSocket,
+  type SenderStats,
+  type TransportStats,
   TURN_MS,
   UdpTransport,
 } from "./transport.ts";
@@ -41,6 +42,41 @@ const RECEIVE_BUFFER = 8 * 1024 * 1024;
 
 /** Until the system is asked again whether it has room, in milliseconds. */
 const RETRY_MS = 1;
+
+/** Threads that send beside this one, as `sender.ts` has them. */
+export interface Senders extends AsyncDisposable {
+  /** How many there are. */
+  readonly size: number;
+  /** Datagrams in one go from which on they are used. */
+  readonly from: number;
+  /** Whether all of them can be given datagrams. */
+  readonly isReady: boolean;
+  /** Datagrams that were given to them and have not left. */
+  readonly pending: number;
+  /** Has them begin, to send by a socket; again does nothing. */
+  begin(descriptor: number, sockaddrLength: number): void;
+  /** Whether one is given datagrams; one that has failed for good is not. */
+  accepts(index: number): boolean;
+  /** Gives one a datagram; false when it has no room. */
+  write(
+    index: number,
+    words: Int32Array,
+    at: number,
+    bytes: Uint8Array,
+  ): boolean;
+  /** Lets them have what was written. */
+  publish(): void;
+  /** What they counted. */
+  stats(): SenderStats;
+}
+
+/** Where a socket is bound, and who sends by it. */
+export interface DoorbellOptions extends BindOptions {
+  /** Threads that send large fan-outs; closed along with the transport. */
+  readonly senders?: Senders;
+  /** The system's calls. Default: those of its library. */
+  readonly libc?: Libc;
+}
 
 /** How a socket is used: many datagrams in a call where that can be had, or not. */
 export type Io = "auto" | "portable" | "batched";
@@ -57,7 +93,7 @@ export type Io = "auto" | "portable" | "batched";
  * `--unstable-net`, or when it is to be batched and cannot
  */
 export async function bindSocket(
-  options: BindOptions,
+  options: DoorbellOptions,
   io: Io,
   onFallback: (reason: string) => void,
 ): Promise<UdpTransport> {
@@ -96,22 +132,33 @@ export class DoorbellTransport extends UdpTransport {
   readonly #peers: PeerTable;
   readonly #incoming: ReceiveBatch;
   readonly #outgoing: SendBatch;
+  readonly #senders: Senders | undefined;
+  /** Whether senders have some of what was sent, so that order is by thread. */
+  #isSpread = false;
+  /** Whose turn it is to have a peer that has no sender yet; 0 is this thread. */
+  #nextOwner = 0;
+  /** Which of the table's slots the owners belong to. */
+  #generation = 0;
   /** What found no room in the batch, as the system has none either. */
   #behind: { readonly peer: Peer; readonly bytes: Uint8Array }[] = [];
   /** Whether the system is being waited for. */
   #isWaiting = false;
   /** Whether the batch will be sent when what goes on now has been done. */
   #isFlushDue = false;
+  #timer: ReturnType<typeof setTimeout> | undefined;
   #isClosed = false;
-  #waitingForSends: (() => void)[] = [];
+  readonly #waitingForSends: (() => void)[] = [];
+  readonly #waitingForRoom: (() => void)[] = [];
   #drops = 0;
 
   private constructor(
     socket: Deno.DatagramConn,
     libc: Libc,
     descriptor: number,
+    senders: Senders | undefined,
   ) {
     super(socket);
+    this.#senders = senders;
     this.#libc = libc;
     this.#descriptor = descriptor;
     this.#peers = new PeerTable({ isIpv6: this.isIpv6 });
@@ -131,14 +178,14 @@ export class DoorbellTransport extends UdpTransport {
    * @throws {BatchesError} when the system or its permissions allow no batches
    */
   static override async bind(
-    options: BindOptions = {},
+    options: DoorbellOptions = {},
   ): Promise<DoorbellTransport> {
-    const libc = openLibc();
+    const { libc = openLibc() } = options;
     const socket = await openSocket(options);
     const { hostname, port } = socket.addr as Deno.NetAddr;
     const descriptor = findDescriptor(libc, port, hostname.includes(":"));
     if (descriptor !== undefined) {
-      return new DoorbellTransport(socket, libc, descriptor);
+      return new DoorbellTransport(socket, libc, descriptor, options.senders);
     }
     socket.close();
     throw new BatchesError("the descriptor of the socket cannot be found");
@@ -166,7 +213,7 @@ export class DoorbellTransport extends UdpTransport {
       handler(this.#peers.meet(peerOf(hostname, port)), arrival[0]);
       for (let isMore = true; isMore;) {
         isMore = this.#receiveBatch(handler);
-        if (this.#isWaiting) await this.flush();
+        if (this.#isWaiting) await this.#room();
         if (performance.now() < turnEndsAt) continue;
         await new Promise((resolve) => setImmediate(resolve));
         turnEndsAt = performance.now() + TURN_MS;
@@ -198,6 +245,7 @@ export class DoorbellTransport extends UdpTransport {
     if (this.#isClosed) return this.countRefused("EBADF");
     if (this.#behind.length > 0 || !this.#add(peer, bytes)) {
       this.#behind.push({ peer, bytes });
+      this.#wait();
     }
     if (this.#isFlushDue) return;
     this.#isFlushDue = true;
@@ -218,15 +266,59 @@ export class DoorbellTransport extends UdpTransport {
 
   #addToBatch(peer: Peer, bytes: Uint8Array): boolean {
     const at = this.#peers.slotOf(peer) * SOCKADDR_WORDS;
-    return this.#outgoing.add(this.#peers.words, at, bytes);
+    const { words, generation } = this.#peers;
+    const senders = this.#senders;
+    if (senders !== undefined && this.#isToBeSpread(senders)) {
+      // Owners are assigned anew, which has to wait until nothing is under way.
+      if (generation !== this.#generation) return false;
+      const owner = words[at + USER_WORD] ||
+        this.#assignOwner(words, at, senders);
+      if (owner > 1 && senders.accepts(owner - 2)) {
+        return senders.write(owner - 2, words, at, bytes);
+      }
+    }
+    return this.#outgoing.add(words, at, bytes);
   }
 
-  /** Sends what there is, or as much as the system has room for. */
+  /**
+   * Whether senders are to have their share of what is sent now. They are once
+   * there is much, and then until they have sent all: so no datagram overtakes
+   * another to the same peer, whose sender is always the same.
+   */
+  #isToBeSpread(senders: Senders): boolean {
+    if (this.#isSpread) return true;
+    if (this.#outgoing.size < senders.from || senders.size === 0) return false;
+    if (!senders.isReady) {
+      senders.begin(this.#descriptor, this.#peers.sockaddrLength);
+      return false;
+    }
+    this.#sendBatch();
+    this.#generation = this.#peers.generation;
+    this.#isSpread = this.#outgoing.size === 0;
+    return this.#isSpread;
+  }
+
+  #assignOwner(words: Int32Array, at: number, { size }: Senders): number {
+    const owner = this.#nextOwner + 1;
+    this.#nextOwner = owner % (size + 1);
+    return words[at + USER_WORD] = owner;
+  }
+
+  /** Sends what there is, or as much as there is room for. */
   #flush(): void {
-    if (this.#isWaiting) return;
+    if (this.#isWaiting || this.#isClosed) return;
     do this.#sendBatch(); while (!this.#isWaiting && this.#refill());
-    if (this.unsent > 0 || this.#waitingForSends.length === 0) return;
-    for (const resolve of this.#waitingForSends.splice(0)) resolve();
+    this.#senders?.publish();
+    if (this.#isSpread && this.#senders!.pending === 0) this.#isSpread = false;
+    if (this.#behind.length > 0) return this.#wait();
+    if (!this.#isWaiting) this.#settle(this.#waitingForRoom);
+    if (this.#waitingForSends.length === 0) return;
+    if (this.unsent === 0) this.#settle(this.#waitingForSends);
+    else this.#wait();
+  }
+
+  #settle(waiting: (() => void)[]): void {
+    for (const resolve of waiting.splice(0)) resolve();
   }
 
   #sendBatch(): void {
@@ -238,9 +330,12 @@ export class DoorbellTransport extends UdpTransport {
         continue;
       }
       // It is about the first of those that are left.
-      const code = errno(this.#libc);
+      const code = this.#libc.errno();
       if (code === "EINTR") continue;
-      if (code === "EAGAIN" || code === "ENOBUFS") return this.#wait();
+      if (code === "EAGAIN" || code === "ENOBUFS") {
+        this.counts.congested++;
+        return this.#wait();
+      }
       outgoing.skip();
       this.countRefused(code);
     }
@@ -259,24 +354,40 @@ export class DoorbellTransport extends UdpTransport {
     return count > 0;
   }
 
-  /** Tries again later: the system has no room. */
+  /** Looks again later whether there is room. */
   #wait(): void {
-    this.counts.congested++;
+    if (this.#isWaiting) return;
     this.#isWaiting = true;
-    setTimeout(() => {
+    this.#timer = setTimeout(() => {
       this.#isWaiting = false;
       this.#flush();
     }, RETRY_MS);
   }
 
   override get unsent(): number {
-    return this.#outgoing.size + this.#behind.length;
+    return this.#outgoing.size + this.#behind.length +
+      (this.#senders?.pending ?? 0);
   }
 
   override flush(): Promise<void> {
     this.#flush();
     if (this.unsent === 0 || this.#isClosed) return Promise.resolve();
-    return new Promise((resolve) => this.#waitingForSends.push(resolve));
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waitingForSends.push(resolve);
+    this.#wait();
+    return promise;
+  }
+
+  /** Resolves when there is room for what is behind. */
+  async #room(): Promise<void> {
+    if (!this.#isWaiting || this.#isClosed) return;
+    const { promise, resolve } = Promise.withResolvers<void>();
+    this.#waitingForRoom.push(resolve);
+    await promise;
+  }
+
+  override stats(): TransportStats {
+    return { ...super.stats(), senders: this.#senders?.stats() };
   }
 
   override overflowed(): Promise<number> {
@@ -287,7 +398,16 @@ export class DoorbellTransport extends UdpTransport {
   override close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;
+    clearTimeout(this.#timer);
     super.close();
-    for (const resolve of this.#waitingForSends.splice(0)) resolve();
+    this.#senders?.[Symbol.asyncDispose]();
+    this.#settle(this.#waitingForRoom);
+    this.#settle(this.#waitingForSends);
+  }
+
+  /** Lets what was sent leave, then closes. */
+  override async [Symbol.asyncDispose](): Promise<void> {
+    await super[Symbol.asyncDispose]();
+    await this.#senders?.[Symbol.asyncDispose]();
   }
 }

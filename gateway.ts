@@ -214,7 +214,7 @@ export class Gateway {
     now: Millis,
     record: SessionRecord,
     will: Will | undefined,
-  ): Session {
+  ): Session | undefined {
     return this.#connections.restore(now, record, will);
   }
 
@@ -232,8 +232,10 @@ export class Gateway {
   handleUncommitted(peer: Peer, bytes: Uint8Array): void {
     const packet = decodePacket(bytes);
     switch (packet.type) {
-      case "ENCAPSULATED":
-        return this.handleUncommitted(nodePeerOf(peer, packet), packet.message);
+      case "ENCAPSULATED": {
+        const node = isNodePeer(peer) ? peer : nodePeerOf(peer, packet);
+        return this.handleUncommitted(node, packet.message);
+      }
       case "CONNACK":
       case "REGACK":
       case "PUBACK":

@@ -55,7 +55,7 @@ interface History {
 interface Datum {
   readonly text: string;
   readonly octets: number;
-  /** Counts up, over all topics. */
+  /** Counts up, over all topics; 0 if it does not outlive the process. */
   readonly seq: number;
 }
 
@@ -162,9 +162,10 @@ export class Histories {
     }
     const seq = ++this.#lastSeq;
     const record = { type: "datum", seq, topicName, text } as const;
+    let isKept = true;
     if (isPromised) this.#persistence?.persist(record);
-    else this.#persistence?.persistLoosely(record);
-    this.#add(topicName, { text, octets, seq });
+    else isKept = this.#persistence?.persistLoosely(record) ?? false;
+    this.#add(topicName, { text, octets, seq: isKept ? seq : 0 });
     return octets;
   }
 
@@ -224,17 +225,16 @@ export class Histories {
     const { data } = history;
     const before = history.first;
     let reason: ForgetReason | undefined;
-    let last = 0;
     while (history.first < data.length - 1) {
       if (data.length - history.first > most) reason = "count";
       else if (history.octets > MAX_DATAGRAM) reason = "datagram";
       else if (this.#memory > maxMemory) reason = "memory";
       else break;
-      const { octets, seq } = data[history.first]!;
-      last = seq;
-      history.octets -= octets + 1;
-      this.#memory -= octets + OVERHEAD;
+      const datum = data[history.first]!;
+      history.octets -= datum.octets + 1;
+      this.#memory -= datum.octets + OVERHEAD;
       data[history.first++] = FORGOTTEN;
+      this.#end(datum);
     }
     if (reason === undefined) return;
     const count = history.first - before;
@@ -242,17 +242,11 @@ export class Histories {
       data.splice(0, history.first);
       history.first = 0;
     }
-    this.#forget(topicName, last, reason, count);
+    this.#onForget(topicName, reason, count);
   }
 
-  #forget(
-    topicName: ClassicTopic,
-    seq: number,
-    reason: ForgetReason,
-    count: number,
-  ): void {
-    this.#persistence?.persistLoosely({ type: "datumEnd", topicName, seq });
-    this.#onForget(topicName, reason, count);
+  #end({ seq }: Datum): void {
+    if (seq > 0) this.#persistence?.persist({ type: "datumEnd", seq });
   }
 
   /** Forgets whole histories until one more, or more of that one, has room. */
@@ -269,7 +263,10 @@ export class Histories {
       const count = data.length - first;
       this.#memory -= costOf(topicName) +
         octets - (count - 1) + count * OVERHEAD;
-      this.#forget(topicName, data.at(-1)!.seq, "memory", count);
+      if (this.#persistence?.isOn) {
+        for (const datum of data) this.#end(datum); // FORGOTTEN has none
+      }
+      this.#onForget(topicName, "memory", count);
     }
   }
 }

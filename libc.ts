@@ -10,7 +10,7 @@
  * @module
  */
 
-/** The calls. Each answers −1 when it fails; {@linkcode errno} says why. */
+/** The calls. Each answers −1 when it fails; `errno` says why. */
 const CALLS = {
   recvmmsg: {
     parameters: ["i32", "buffer", "u32", "i32", "pointer"],
@@ -26,14 +26,22 @@ const CALLS = {
     parameters: ["i32", "i32", "i32", "buffer", "u32"],
     result: "i32",
   },
-  poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
   dup: { parameters: ["i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
+  poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
   __errno_location: { parameters: [], result: "pointer" },
 } as const;
 
+type Calls = Omit<
+  Deno.DynamicLibrary<typeof CALLS>["symbols"],
+  "__errno_location"
+>;
+
 /** The calls that are used on sockets. */
-export type Libc = Deno.DynamicLibrary<typeof CALLS>["symbols"];
+export interface Libc extends Calls {
+  /** Why the last call of this thread failed, by its name in the system. */
+  errno(): string;
+}
 
 /** Neither `recvmmsg` nor `sendmmsg` waits. */
 export const MSG_DONTWAIT = 0x40;
@@ -107,7 +115,9 @@ export function openLibc(): Libc {
     throw new BatchesError("FFI is not granted (--allow-ffi)");
   }
   try {
-    opened = Deno.dlopen("libc.so.6", CALLS).symbols;
+    const { __errno_location, ...calls } =
+      Deno.dlopen("libc.so.6", CALLS).symbols;
+    opened = { ...calls, errno: () => errorAt(__errno_location()) };
   } catch (cause) {
     throw new BatchesError("the system's library libc.so.6 cannot be opened", {
       cause,
@@ -116,12 +126,9 @@ export function openLibc(): Libc {
   return opened;
 }
 
-/** Why the last call of this thread failed, by its name in the system. */
-export function errno(libc: Libc): string {
-  const where = libc.__errno_location();
-  const number = where === null
-    ? 0
-    : new Deno.UnsafePointerView(where).getInt32();
+function errorAt(where: Deno.PointerValue): string {
+  if (where === null) return "errno unknown";
+  const number = new Deno.UnsafePointerView(where).getInt32();
   return ERRORS.get(number) ?? `errno ${number}`;
 }
 
@@ -178,6 +185,17 @@ export function raiseReceiveBuffer(
 /** Datagrams that found no room in a socket since it was opened. */
 export function dropsOf(libc: Libc, fd: number): number {
   return getOption(libc, fd, SO_MEMINFO, 9)?.[MEMINFO_DROPS] ?? 0;
+}
+
+/**
+ * Waits until a socket has room for what is to be sent. Blocks the thread.
+ *
+ * @param timeoutMs how long at the most
+ */
+export function waitForRoom(libc: Libc, fd: number, timeoutMs: number): void {
+  const POLLOUT = 4;
+  // struct pollfd: the descriptor, then what is asked and what is answered.
+  libc.poll(Int32Array.of(fd, POLLOUT), 1n, timeoutMs);
 }
 
 function getOption(

@@ -14,7 +14,6 @@
 
 import type { EffectQueue } from "./machine.ts";
 import type {
-  DatumEnd,
   DatumRecord,
   QueuedRecord,
   ReceivedRecord,
@@ -87,10 +86,8 @@ export class Persistence {
    *
    * @returns whether it was: not where there is no store, or it has no room
    */
-  persistLoosely(change: QueuedRecord | DatumRecord | DatumEnd): boolean {
-    // What no longer fits as it is loaded is forgotten for good.
-    const isCleaning = this.#state === "loading" && change.type === "datumEnd";
-    if (this.#state === "ready" || isCleaning) {
+  persistLoosely(change: QueuedRecord | DatumRecord): boolean {
+    if (this.#state === "ready") {
       this.#effects.persist(change);
       return true;
     }

@@ -238,13 +238,11 @@ export interface RetainedEnd {
   readonly topicName: string;
 }
 
-/** The oldest data of a topic's history are forgotten. */
+/** A datum of a history is forgotten. */
 export interface DatumEnd {
   /** Which change this is. */
   readonly type: "datumEnd";
-  /** The topic. */
-  readonly topicName: string;
-  /** The number of the last that is forgotten, and all before it. */
+  /** Its number. */
   readonly seq: number;
 }
 

@@ -11,22 +11,29 @@ import type { ClassicBroker } from "./classic_broker.ts";
 import type { Millis } from "./clock.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Gateway } from "./gateway.ts";
-import { Message, type TopicName } from "./message.ts";
+import { MAX_DATAGRAM, Message, type TopicName } from "./message.ts";
 import type {
+  PeerRecord,
   QueuedRecord,
   SessionRecord,
   StoreRecord,
   SubscriptionRecord,
+  TopicIdRecord,
   WillRecord,
 } from "./records.ts";
 import type { Session, Will } from "./session.ts";
-import { parseTopicFilter, parseTopicName } from "./topics.ts";
+import { MAX_TOPIC_ID } from "./topic_ids.ts";
+import { isSystem, parseTopicFilter, parseTopicName } from "./topics.ts";
+import { utf8Length } from "./utf8.ts";
 
 /**
  * MsgIds that a start skips: more than may be on their way to a client as the
  * process ends, and so that many starts go by before one comes again.
  */
 const MSG_IDS_A_START = 4_099;
+
+/** Octets of a node's id behind a forwarder (§5.5), at most. */
+const MAX_NODE_ID = 252;
 
 /** What is being restored. */
 export class Restoring {
@@ -63,30 +70,32 @@ export class Restoring {
         return this.#takeSession(now, record);
       case "subscription":
         return this.#takeSubscription(record);
-      case "topicId": {
-        const session = this.#sessions.get(record.session);
-        const topicName = parseTopicName(record.topicName);
-        if (session === undefined || topicName === undefined) return false;
-        session.topicIds.restore(topicName, record);
-        return true;
-      }
+      case "topicId":
+        return this.#takeTopicId(record);
       case "received": {
         const session = this.#sessions.get(record.session);
-        session?.received.restore(record);
-        return session !== undefined;
+        if (session === undefined || !isBelow(0x10000, record.msgId)) {
+          return false;
+        }
+        session.received.restore(record);
+        return true;
       }
       case "queued":
         return this.#takeQueued(record);
       case "retained": {
         const { payload, qos } = record;
         const topicName = parseTopicName(record.topicName);
-        if (topicName === undefined || payload.length === 0) return false;
+        if (topicName === undefined || isSystem(topicName)) return false;
+        if (payload.length === 0 || !isBelow(3, qos)) return false;
         this.#exchange.restore(new Message(topicName, payload, qos, true));
         return true;
       }
       case "datum": {
         const topicName = parseClassicTopic(record.topicName);
-        if (topicName === undefined) return false;
+        if (topicName === undefined || topicName !== record.topicName) {
+          return false;
+        }
+        if (utf8Length(record.text) > MAX_DATAGRAM) return false;
         this.#classic.restore(topicName, record.text, record.seq);
         return true;
       }
@@ -114,10 +123,28 @@ export class Restoring {
   }
 
   #takeSession(now: Millis, record: SessionRecord): boolean {
+    const { session: number, state, peer } = record;
+    const isConnected = state === "active" || state === "asleep";
+    if (isConnected !== (peer !== undefined)) return false;
+    if (this.#sessions.has(number) || !isBelow(Infinity, number)) return false;
+    if (peer !== undefined && !isReachable(peer)) return false;
+    if (record.will !== undefined && !isBelow(3, record.will.qos)) return false;
     const will = record.will === undefined ? undefined : willOf(record.will);
     const session = this.#gateway.restore(now, record, will);
-    this.#sessions.set(record.session, session);
+    if (session === undefined) return false;
+    this.#sessions.set(number, session);
     return true;
+  }
+
+  #takeTopicId(record: TopicIdRecord): boolean {
+    const { topicId, aliasId } = record;
+    const session = this.#sessions.get(record.session);
+    const topicName = parseTopicName(record.topicName);
+    if (session === undefined || topicName === undefined) return false;
+    if (!isBelow(MAX_TOPIC_ID + 1, topicId) || !isBelow(0x10000, aliasId)) {
+      return false;
+    }
+    return session.topicIds.restore(topicName, record);
   }
 
   #takeSubscription(record: SubscriptionRecord): boolean {
@@ -125,6 +152,7 @@ export class Restoring {
     const session = this.#sessions.get(number);
     const filter = parseTopicFilter(topicFilter);
     if (session === undefined || filter === undefined) return false;
+    if (!isBelow(3, qos) || session.subscriptions.has(filter)) return false;
     session.restoreSubscription(filter, { qos });
     this.#exchange.subscribe(filter, session, qos);
     if (isPending) this.#pending.push([session, record]);
@@ -132,12 +160,13 @@ export class Restoring {
   }
 
   #takeQueued(record: QueuedRecord): boolean {
-    const { session: number, payload, qos, retain } = record;
+    const { session: number, payload, qos, retain, msgId } = record;
     const session = this.#sessions.get(number);
     const topicName = record.topicName === this.#topicName
       ? this.#topicName
       : parseTopicName(record.topicName);
     if (session === undefined || topicName === undefined) return false;
+    if (!isBelow(3, qos) || !isBelow(0x10000, msgId)) return false;
     this.#topicName = topicName;
     const message = new Message(topicName, payload, qos, retain);
     session.outbox.restore(message, record);
@@ -149,4 +178,16 @@ export class Restoring {
 function willOf({ topicName, qos, retain, payload }: WillRecord): Will {
   const name = topicName === undefined ? undefined : parseTopicName(topicName);
   return { topicName: name, qos, retain, payload };
+}
+
+/** Whether a number is a whole one, 0 or more, and less than another. */
+function isBelow(limit: number, number: number): boolean {
+  return Number.isSafeInteger(number) && number >= 0 && number < limit;
+}
+
+/** Whether anything can be sent to where a client was. */
+function isReachable({ hostname, port, wirelessNodeId }: PeerRecord): boolean {
+  const { length } = wirelessNodeId ?? [0];
+  return hostname !== "" && isBelow(0x10000, port) &&
+    length > 0 && length <= MAX_NODE_ID;
 }

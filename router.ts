@@ -181,6 +181,8 @@ export class Router implements Machine<RouterEvent, StoreChange> {
   handleRestored(now: Millis, starts: number): void {
     this.#restoring?.end(now, starts);
     this.#restoring = undefined;
+    // Nobody has to subscribe to them anew.
+    if (this.#exchange.hasSubscriptionBelow(SYSTEM_LEVEL)) this.#systemAt = now;
     this.#setStoreState("ready");
     this.#gateway.handleRestored(now);
   }

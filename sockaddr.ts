@@ -13,6 +13,7 @@
  * | 2–3  | 0                           | address                     |
  * | 4–5  | –                           | address                     |
  * | 6    | –                           | scope                       |
+ * | 7    | whatever the table's user keeps of a peer                 |
  *
  * @module
  */
@@ -24,6 +25,9 @@ export const SOCKADDR_WORDS = 8;
 
 const AF_INET = 2;
 const AF_INET6 = 10;
+
+/** The word of a peer's slot that is its user's: 0 until that writes it. */
+export const USER_WORD = 7;
 
 /** The first words of an IPv4 address within IPv6: `::ffff:a.b.c.d`. */
 const MAPPED = 0xffff_0000 | 0;
@@ -68,6 +72,8 @@ export class PeerTable {
   readonly #maxPeers: number;
   /** The `sockaddr` of each peer, by its slot; another array when it has grown. */
   words: Int32Array;
+  /** Times that all were forgotten: a slot may be another's since then. */
+  generation = 0;
   #peers: SocketPeer[] = [];
   /** Slot + 1 by hash, 0 where there is none: open addressing, half empty. */
   #index: Int32Array;
@@ -171,6 +177,7 @@ export class PeerTable {
 
   /** Those who are still there come back when they are next met, or named. */
   #forget(): void {
+    this.generation++;
     this.#peers = [];
     this.#named.clear();
     this.#index.fill(0);

@@ -11,7 +11,7 @@
  */
 
 import { resolve } from "node:path";
-import type { DatabaseSync } from "node:sqlite";
+import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { StoreChange, StoreRecord } from "./records.ts";
 import { pragma } from "./sqlite.ts";
 import { StoreError, storeError } from "./store_error.ts";
@@ -75,6 +75,8 @@ export class Store implements Disposable {
   readonly setAside: SetAside | undefined;
   readonly #database: DatabaseSync;
   readonly #rows: Rows;
+  readonly #begin: StatementSync;
+  readonly #commit: StatementSync;
   #counts = { commits: 0, changes: 0, failures: 0 };
   #isOpen = true;
 
@@ -88,6 +90,8 @@ export class Store implements Disposable {
     this.setAside = setAside;
     this.#database = database;
     this.#rows = rows;
+    this.#begin = database.prepare("BEGIN IMMEDIATE");
+    this.#commit = database.prepare("COMMIT");
   }
 
   /**
@@ -141,9 +145,9 @@ export class Store implements Disposable {
     try {
       // Left over only if the last one could not even be taken back.
       if (database.isTransaction) database.prepare("ROLLBACK").run();
-      database.prepare("BEGIN IMMEDIATE").run();
+      this.#begin.run();
       for (const change of changes) this.#rows.apply(change);
-      database.prepare("COMMIT").run();
+      this.#commit.run();
     } catch (error) {
       this.#counts.failures++;
       this.#takeBack();

@@ -184,7 +184,7 @@ export class Rows {
         write.retainedEnd.run(change.topicName);
         break;
       case "datumEnd":
-        write.datumEnd.run(change.topicName, change.seq);
+        write.datumEnd.run(change.seq);
         break;
       default:
         change satisfies never;
@@ -271,7 +271,7 @@ function prepareWrites(database: DatabaseSync) {
     receivedEnd: end("received", "session = ? AND msg_id = ?"),
     retainedEnd: end("retained", "topic_name = ?"),
     queuedEnd: end("queued", "session = ? AND seq = ?"),
-    datumEnd: end("datum", "topic_name = ? AND seq <= ?"),
+    datumEnd: end("datum", "seq = ?"),
   };
 }
 

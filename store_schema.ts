@@ -108,8 +108,6 @@ export const MIGRATIONS: readonly string[] = [
     topic_name TEXT NOT NULL,
     text TEXT NOT NULL
   ) STRICT;
-  -- Forgets the oldest of one topic; the row's seq is the entry's second half.
-  CREATE INDEX datum_topic ON datum (topic_name);
   `,
 ];
 

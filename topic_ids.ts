@@ -160,11 +160,14 @@ export class TopicIds {
   /**
    * Takes what was kept of a topic, whatever the limits. What the client has
    * been told may be less: it is told again.
+   *
+   * @returns whether it has its name and its id alone
    */
   restore(
     topicName: TopicName,
     { topicId, aliasType, aliasId, isRegistered, isSubscribed }: TopicIdRecord,
-  ): void {
+  ): boolean {
+    if (this.#byName.has(topicName) || this.#byId.has(topicId)) return false;
     const alias = aliasType === undefined
       ? undefined
       : { topicIdType: aliasType, topicId: aliasId };
@@ -179,9 +182,10 @@ export class TopicIds {
     };
     this.#limits.nameBudget.charge(costOf(topicName));
     this.#byName.set(topicName, entry);
-    if (topicId === 0) return;
+    if (topicId === 0) return true;
     this.#byId.set(topicId, entry);
     this.#lastId = Math.max(this.#lastId, topicId);
+    return true;
   }
 
   /** Tells all that is to be kept. */

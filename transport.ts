@@ -29,6 +29,28 @@ export interface TransportStats {
   readonly refused: Readonly<Record<string, number>>;
   /** Times that there was no room for what was to be sent, and it had to wait. */
   readonly congested: number;
+  /** What the threads counted that send beside; `undefined` where there are none. */
+  readonly senders?: SenderStats | undefined;
+}
+
+/** What senders counted. */
+export interface SenderStats {
+  /** Threads that are at work. */
+  readonly senders: number;
+  /** Datagrams that they have sent. */
+  readonly sent: number;
+  /** Datagrams that wait in their rings. */
+  readonly waiting: number;
+  /** Times that a ring was full, and the broker had to wait. */
+  readonly fullRings: number;
+  /** Times that the system had no room for what a thread had to send. */
+  readonly congested: number;
+  /** What the system refused to send, by the name of its error. */
+  readonly refused: Readonly<Record<string, number>>;
+  /** Threads that failed. */
+  readonly failed: number;
+  /** Datagrams of a thread that failed, of which nobody knows if they have left. */
+  readonly lost: number;
 }
 
 /** One end from which datagrams are sent and at which they arrive. */
@@ -111,7 +133,7 @@ export class UdpTransport implements Transport {
   /** Whether it is one of IPv6, and so has addresses of IPv6 only. */
   protected readonly isIpv6: boolean;
   /** What was counted so far. */
-  protected readonly counts = countsOfTransport();
+  protected readonly counts: TransportCounts = countsOfTransport();
   #closed = false;
   /** What has not left yet, behind what has: so many at the start. */
   readonly #queue: { readonly peer: Peer; readonly bytes: Uint8Array }[] = [];
@@ -296,15 +318,29 @@ export class UdpTransport implements Transport {
   }
 }
 
-/** Counters of a transport that has done nothing yet. */
-function countsOfTransport() {
-  const refused: Record<string, number> = {};
+/** The counters of a transport. */
+export interface TransportCounts {
+  /** Datagrams that were handed to the system. */
+  sent: number;
+  /** Datagrams that arrived. */
+  received: number;
+  /** Datagrams that the system would not send. */
+  sendErrors: number;
+  /** Times that the system reported an error instead of a datagram. */
+  receiveErrors: number;
+  /** What the system refused to send, by the name of its error. */
+  readonly refused: Record<string, number>;
+  /** Times that there was no room for what was to be sent. */
+  congested: number;
+}
+
+function countsOfTransport(): TransportCounts {
   return {
     sent: 0,
     received: 0,
     sendErrors: 0,
     receiveErrors: 0,
-    refused,
+    refused: {},
     congested: 0,
   };
 }

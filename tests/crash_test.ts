@@ -28,7 +28,13 @@ const KILLS = Number(flags.kills ?? 50);
 const SEED = Number(flags.seed ?? 5);
 
 /** The longest that it lives once it works, in milliseconds. */
-const LIFE_MS = 60;
+const LIFE_MS = 150;
+
+/** One kill in so many comes while it is still starting, or has just begun. */
+const EARLY = 5;
+
+/** Those come so soon, in milliseconds. */
+const START_MS = 400;
 
 /** How long whatever was acknowledged may take to arrive in the end. */
 const PATIENCE_MS = 60_000;
@@ -67,11 +73,12 @@ class Victim implements AsyncDisposable {
 
   static async begin(): Promise<Victim> {
     const victim = new Victim(await Deno.makeTempDir());
-    await victim.start();
+    victim.start();
+    victim.port = await portOf(victim.#broker!);
     return victim;
   }
 
-  async start(): Promise<void> {
+  start(): void {
     this.#broker = start("broker", [
       "--port",
       String(this.port),
@@ -88,7 +95,6 @@ class Victim implements AsyncDisposable {
       "--retries",
       "100",
     ]);
-    this.port = await portOf(this.#broker);
   }
 
   async kill(): Promise<void> {
@@ -226,11 +232,13 @@ Deno.test(`Broker.listen() with a file loses nothing that it acknowledged: ${KIL
   })());
 
   for (let kills = 0; kills < KILLS; kills++) {
-    await progress.promise; // it works again
-    await new Promise((go) => setTimeout(go, random() * LIFE_MS));
+    const isEarly = kills % EARLY === EARLY - 1;
+    if (!isEarly) await progress.promise; // it works again
+    const most = isEarly ? START_MS : LIFE_MS;
+    await new Promise((go) => setTimeout(go, random() * most));
     await victim.kill();
     progress = Promise.withResolvers();
-    await victim.start();
+    victim.start();
   }
   await progress.promise;
   isOver.abort();

@@ -2,7 +2,10 @@ import { assert, assertEquals, assertFalse, assertThrows } from "@std/assert";
 import { parseClassicTopic } from "../classic.ts";
 import { seededRandom } from "../clock.ts";
 import { Histories, type HistoryLimits } from "../history.ts";
+import { EffectQueue } from "../machine.ts";
 import { MAX_DATAGRAM } from "../message.ts";
+import { Persistence } from "../persistence.ts";
+import type { StoreChange } from "../records.ts";
 
 const topic = (name: string) => parseClassicTopic(name)!;
 const utf8Length = (text: string) => new TextEncoder().encode(text).length;
@@ -138,4 +141,112 @@ Deno.test("Histories.memory is nothing again when all is forgotten", () => {
   for (const text of ["1", "22", "333"]) kept.append(topic("b"), text);
   kept.append(topic("c"), "one");
   assertEquals(kept.memory, alone);
+});
+
+// What is kept of it
+
+function keptHistories(limits: Partial<HistoryLimits> = {}) {
+  const effects = new EffectQueue<unknown, StoreChange>();
+  const persistence = new Persistence(effects);
+  persistence.state = "ready";
+  const usual = { history: 1_000, maxTopics: 100, maxMemory: 1e9 };
+  const take = () => {
+    const changes: StoreChange[] = [];
+    for (let effect; (effect = effects.poll()) !== undefined;) {
+      if (effect.type === "persist") changes.push(effect.change);
+    }
+    return changes;
+  };
+  return {
+    histories: new Histories({ ...usual, ...limits }, () => {}, persistence),
+    persistence,
+    take,
+  };
+}
+
+const datum = (seq: number, topicName: string, text: string) =>
+  ({ type: "datum", seq, topicName, text }) as const;
+const datumEnd = (seq: number) => ({ type: "datumEnd", seq }) as const;
+
+Deno.test("Histories.append() tells of each datum by a number that counts up over all topics", () => {
+  const { histories: kept, take } = keptHistories();
+  kept.append(topic("a"), "1");
+  kept.append(topic("b"), "2");
+  kept.append(topic("a"), "3");
+  assertEquals(take(), [
+    datum(1, "a", "1"),
+    datum(2, "b", "2"),
+    datum(3, "a", "3"),
+  ]);
+});
+
+Deno.test("Histories.append() tells of each datum that is forgotten, and once", () => {
+  const { histories: kept, take } = keptHistories({ history: 2, maxTopics: 2 });
+  for (const text of ["1", "2", "3"]) kept.append(topic("a"), text);
+  kept.append(topic("b"), "4");
+  take();
+  kept.append(topic("a"), "5");
+  assertEquals(take(), [datum(5, "a", "5"), datumEnd(2)]);
+  kept.append(topic("c"), "6");
+  assertEquals(take(), [datum(6, "c", "6"), datumEnd(4)]);
+  kept.append(topic("c"), "x".repeat(MAX_DATAGRAM));
+  assertEquals(take().slice(1), [datumEnd(6)]);
+  kept.append(topic("d"), "8");
+  // Of a's five only the last two were left.
+  assertEquals(take(), [datum(8, "d", "8"), datumEnd(3), datumEnd(5)]);
+});
+
+Deno.test("Histories.append() throws before it tells of anything", () => {
+  const { histories: kept, take } = keptHistories();
+  assertThrows(() => kept.append(topic("a"), "x".repeat(MAX_DATAGRAM + 1)));
+  assertEquals(take(), []);
+  kept.append(topic("a"), "1");
+  assertEquals(take(), [datum(1, "a", "1")]);
+});
+
+for (const state of ["busy", "refusing"] as const) {
+  Deno.test(`Histories.append() leaves out what nobody was promised while the store is ${state}`, () => {
+    const { histories: kept, persistence, take } = keptHistories({
+      history: 1,
+    });
+    persistence.state = state;
+    kept.append(topic("a"), "1", false);
+    kept.append(topic("a"), "2", false);
+    assertEquals([take(), persistence.skipped], [[], 2]);
+    kept.append(topic("b"), "3");
+    assertEquals(take(), [datum(3, "b", "3")], "but not what somebody was");
+    persistence.state = "ready";
+    kept.append(topic("a"), "4", false);
+    assertEquals(take(), [datum(4, "a", "4")], "what went was not kept");
+    persistence.state = state;
+    kept.append(topic("a"), "5", false);
+    assertEquals(take(), [datumEnd(4)], "what is kept is forgotten");
+  });
+}
+
+Deno.test("Histories.restore() puts data back, and what follows behind them", () => {
+  const { histories: kept, take } = keptHistories();
+  kept.restore(topic("b"), "1", 3);
+  kept.restore(topic("a"), "2", 7);
+  kept.restore(topic("a"), "3", 9);
+  assertEquals([kept.read(topic("a")), kept.read(topic("b"))], ["2\n3", "1"]);
+  assertEquals(take(), []);
+  kept.append(topic("a"), "4");
+  assertEquals(take(), [datum(10, "a", "4")]);
+});
+
+Deno.test("Histories.restore() keeps to its limits, and tells what goes for good", () => {
+  const { histories: kept, persistence, take } = keptHistories({
+    history: 2,
+    maxTopics: 2,
+  });
+  persistence.state = "loading";
+  kept.restore(topic("a"), "1", 1);
+  kept.restore(topic("a"), "2", 2);
+  kept.restore(topic("a"), "3", 3);
+  assertEquals(take(), [datumEnd(1)]);
+  kept.restore(topic("b"), "4", 4);
+  kept.restore(topic("c"), "5", 5);
+  assertEquals(take(), [datumEnd(2), datumEnd(3)]);
+  assertEquals([kept.size, persistence.skipped], [2, 0]);
 });

@@ -20,3 +20,23 @@ Deno.test("EffectQueue.poll() hands effects out in order, each once", () => {
   assertEquals(effects.poll(), { type: "trace", event: "c" });
   assertEquals(effects.poll(), undefined);
 });
+
+Deno.test("EffectQueue.poll() hands out what is to be persisted before all else, in order", () => {
+  const effects = new EffectQueue<string, number>();
+  const bytes = new Uint8Array([1]);
+  effects.trace("a");
+  effects.persist(1);
+  effects.send(PEER, bytes, true);
+  effects.persist(2);
+  assertEquals(effects.poll(), { type: "persist", change: 1 });
+  assertEquals(effects.poll(), { type: "persist", change: 2 });
+  assertEquals(effects.poll(), { type: "trace", event: "a" });
+  effects.persist(3);
+  assertEquals(effects.poll(), { type: "persist", change: 3 });
+  const sent = effects.poll();
+  assertEquals(sent, { type: "send", peer: PEER, bytes, isPromise: true });
+  assertEquals(effects.poll(), undefined);
+  effects.persist(4);
+  assertEquals(effects.poll(), { type: "persist", change: 4 });
+  assertEquals(effects.poll(), undefined);
+});

@@ -15,8 +15,10 @@ import {
   type OutgoingPublish,
 } from "../outbox.ts";
 import type { MqttSnPacket } from "../packet.ts";
+import type { SessionKeeper } from "../persistence.ts";
+import type { QueuedRecord } from "../records.ts";
 import { type TopicEntry, TopicIds } from "../topic_ids.ts";
-import { parseTopicName } from "../topics.ts";
+import { parseTopicFilter, parseTopicName } from "../topics.ts";
 import { encodeUtf8 } from "../utf8.ts";
 import {
   GatewayBench,
@@ -26,6 +28,7 @@ import {
   regack,
   to,
 } from "./support/gateway.ts";
+import { makeKeeper } from "./support/kept.ts";
 import { ANN, BOB } from "./support/router.ts";
 
 /** Sends nothing, but writes down the octets, and what else it is told. */
@@ -92,10 +95,11 @@ function make(options: Partial<OutboxLimits> & { known?: boolean } = {}) {
     maxTopicIds: 10,
     nameBudget: new Budget(1e9),
   });
+  const done: string[] = [];
   const owner = {
     topicIds,
-    keeper: undefined,
-    handleRetainedDone: () => {},
+    keeper: undefined as SessionKeeper | undefined,
+    handleRetainedDone: (filter: string) => void done.push(filter),
   };
   const outbox = new Outbox<OutboxOwner>(
     {
@@ -131,7 +135,7 @@ function make(options: Partial<OutboxLimits> & { known?: boolean } = {}) {
       msgId,
       returnCode,
     });
-  return { outbox, host, topicIds, a, add, ack, reg, queueBudget };
+  return { outbox, host, topicIds, a, add, ack, reg, queueBudget, owner, done };
 }
 
 /** A PUBLISH of one character to topic id 1, in hexadecimal. */
@@ -948,4 +952,384 @@ Deno.test("Router copies what waits: its caller may use the buffer again", () =>
   assertEquals(bench.wire, [publish("20", 1, "x")]);
   bench.subscribe(BOB, "+");
   assertEquals(bench.wire.length, 2, "SUBACK, and what is retained");
+});
+
+// How long a message may wait
+
+Deno.test("Outbox.expire() lets go what has waited for as long as it may, and counts it", () => {
+  const { outbox, host, add, queueBudget } = make({ messageExpiryMs: 1_000 });
+  assertEquals(outbox.expiresAt, Infinity);
+  add(0, "1", 1);
+  add(500, "2", 0);
+  add(900, "3", 2);
+  assertEquals(outbox.expiresAt, 1_000);
+  outbox.expire(999);
+  assertEquals(host.losses, []);
+  outbox.expire(1_000);
+  assertEquals([host.losses, outbox.size], [["1: expired"], 2]);
+  assertEquals(outbox.expiresAt, 1_500);
+  outbox.expire(5_000);
+  assertEquals(host.losses, ["1: expired", "2: expired", "3: expired"]);
+  assertEquals([outbox.size, outbox.expiresAt, queueBudget.used], [
+    0,
+    Infinity,
+    0,
+  ]);
+});
+
+Deno.test("Outbox lets nothing expire unless it is told to", () => {
+  const { outbox, host, add } = make();
+  add(0, "1", 1);
+  assertEquals(outbox.expiresAt, Infinity);
+  outbox.expire(Number.MAX_SAFE_INTEGER);
+  assertEquals([host.losses, outbox.size], [[], 1]);
+});
+
+Deno.test("Outbox sends nothing that has waited too long", () => {
+  const { outbox, host, add, ack } = make({ messageExpiryMs: 1_000 });
+  add(0, "1", 1);
+  add(600, "2", 1);
+  outbox.open(1_200);
+  assertEquals(host.losses, ["1: expired"]);
+  assertEquals(host.take(), [publish("20", 1, "2")]);
+  ack(1_200, 1);
+  assertEquals(outbox.size, 0);
+});
+
+Deno.test("Outbox lets what is under way not expire, but what waits behind it", () => {
+  const { outbox, host, add, ack } = make({ messageExpiryMs: 250 });
+  outbox.open(0);
+  add(0, "1", 1);
+  add(10, "2", 1);
+  host.take();
+  assertEquals(outbox.expiresAt, 260);
+  outbox.expire(260);
+  assertEquals([host.losses, outbox.size], [["2: expired"], 1]);
+  outbox.close();
+  outbox.expire(1e9);
+  outbox.open(1e9);
+  assertEquals(host.take(), [publish("a0", 1, "1")]);
+  assert(ack(1e9, 1));
+});
+
+// What is kept of it
+
+const QUEUED = {
+  type: "queued",
+  session: 1,
+  topicName: "a",
+  qos: 1,
+  retain: false,
+  msgId: 0,
+  isReleased: false,
+} as const;
+
+function makeKept(options: Parameters<typeof make>[0] = {}) {
+  const { keeper, persistence, take } = makeKeeper();
+  const made = make(options);
+  made.owner.keeper = keeper;
+  made.topicIds.assign(B);
+  return { ...made, keeper, persistence, changes: take };
+}
+
+/** A record of one character that was queued at its number. */
+function queued(
+  seq: number,
+  text: string,
+  fields: Partial<QueuedRecord> = {},
+): QueuedRecord {
+  return { ...QUEUED, seq, payload: encodeUtf8(text), at: seq, ...fields };
+}
+
+const queuedEnd = (seq: number) =>
+  ({ type: "queuedEnd", session: 1, seq }) as const;
+
+function inFlight(seq: number, msgId: number, isReleased = false) {
+  return { type: "inFlight", session: 1, seq, msgId, isReleased } as const;
+}
+
+Deno.test("Outbox tells of what waits in its order, and of its end", () => {
+  const { outbox, add, ack, changes } = makeKept();
+  add(1, "x", 1);
+  add(2, "y", 0);
+  add(3, "z", 2);
+  assertEquals(changes(), [
+    queued(1, "x"),
+    queued(2, "y", { qos: 0 }),
+    queued(3, "z", { qos: 2 }),
+  ]);
+  outbox.open(4);
+  assertEquals(changes(), [inFlight(1, 1)]);
+  ack(5, 1);
+  assertEquals(changes(), [queuedEnd(1), queuedEnd(2), inFlight(3, 2)]);
+  outbox.handlePubrec(6, 2);
+  assertEquals(changes(), [inFlight(3, 2, true)]);
+  outbox.handlePubrec(6, 2);
+  outbox.handleTimeout(1_000);
+  assertEquals(changes(), [], "what is sent again is nothing new");
+  outbox.handlePubcomp(7, 2);
+  assertEquals(changes(), [queuedEnd(3)]);
+});
+
+Deno.test("Outbox tells of what leaves at once with its msgId, and not at all at QoS 0", () => {
+  const { outbox, add, changes } = makeKept();
+  outbox.open(0);
+  add(1, "x", 0);
+  assertEquals(changes(), []);
+  add(1, "y", 1);
+  assertEquals(changes(), [queued(1, "y", { msgId: 1 })]);
+  add(2, "z", 1);
+  assertEquals(changes(), [queued(2, "z")]);
+});
+
+Deno.test("Outbox tells of what waits for its topic to be registered", () => {
+  const { outbox, add, reg, changes } = makeKept({ known: false });
+  outbox.open(0);
+  add(1, "x", 0);
+  assertEquals(changes(), [queued(1, "x", { qos: 0 })]);
+  reg(2, 1);
+  assertEquals(changes(), [queuedEnd(1)]);
+});
+
+Deno.test("Outbox tells of what is lost: dropped, expired, refused, too long", () => {
+  const { outbox, host, add, ack, changes } = makeKept({
+    maxQueue: 1,
+    messageExpiryMs: 1_000,
+  });
+  add(1, "1", 1);
+  add(2, "2", 1);
+  assertEquals(changes(), [queued(1, "1"), queuedEnd(1), queued(2, "2")]);
+  outbox.expire(1_002);
+  assertEquals(changes(), [queuedEnd(2)]);
+  outbox.open(2_000);
+  add(2_000, "3", 1);
+  changes();
+  ack(2_000, 1, 4);
+  assertEquals(changes(), [queuedEnd(3)]);
+  host.limit = 0;
+  add(2_000, "4", 1);
+  assertEquals(changes(), [
+    queued(4, "4", { at: 2_000, msgId: 2 }),
+    queuedEnd(4),
+  ]);
+  assertEquals(host.losses, [
+    "1: overflow",
+    "2: expired",
+    "3: messageRefused",
+    "4: tooLong",
+  ]);
+});
+
+Deno.test("Outbox.keep() tells of what is under way, and of what waits behind it", () => {
+  const { outbox, owner, keeper, add, changes } = makeKept();
+  owner.keeper = undefined;
+  outbox.open(0);
+  add(1, "x", 2);
+  outbox.handlePubrec(2, 1);
+  add(2, "y", 0);
+  add(3, "z", 1);
+  assertEquals(changes(), []);
+  owner.keeper = keeper;
+  outbox.keep(keeper);
+  assertEquals(changes(), [
+    queued(1, "x", { qos: 2, msgId: 1, isReleased: true }),
+    queued(2, "y", { qos: 0 }),
+    queued(3, "z"),
+  ]);
+  outbox.handlePubcomp(4, 1);
+  assertEquals(changes(), [queuedEnd(1), queuedEnd(2), inFlight(3, 2)]);
+});
+
+Deno.test("Outbox tells of a retained message once it is under way with a msgId", () => {
+  const { outbox, keeper, ack, reg, done, changes } = makeKept({
+    known: false,
+  });
+  const filter = parseTopicFilter("#")!;
+  const message = (qos: DeliveryQos, text: string) =>
+    new Message(A, encodeUtf8(text), qos, true);
+  outbox.open(0);
+  const messages = [message(1, "x"), message(0, "y")].values();
+  outbox.addRetained(1, filter, messages, 1);
+  assertEquals(changes(), [], "it waits for its id, and is retained anyway");
+  outbox.keep(keeper);
+  assertEquals(changes(), [], "that goes for a sleeper as well");
+  assert(outbox.isDelivering(filter));
+  reg(2, 1);
+  const row = queued(1, "x", { retain: true, msgId: 2 });
+  assertEquals(changes(), [row]);
+  outbox.keep(keeper);
+  assertEquals(changes(), [{ ...row, seq: 2 }]);
+  ack(3, 2);
+  assertEquals(changes(), [queuedEnd(2)]);
+  assertEquals(done, ["#"]);
+  assertFalse(outbox.isDelivering(filter));
+});
+
+Deno.test("Outbox ends what is retained for a subscription where there is no topic id", () => {
+  const { outbox, topicIds, owner, done } = makeKept();
+  for (let i = 0; topicIds.size < 10; i++) {
+    topicIds.register(topicIds.assign(parseTopicName(`full/${i}`)!)!);
+  }
+  for (const topic of [A, B]) topicIds.register(topicIds.get(topic)!);
+  assertEquals(owner.topicIds.size, 10);
+  const filter = parseTopicFilter("c/#")!;
+  const names = ["c/1", "c/2"].map((text) => parseTopicName(text)!);
+  const messages = names.map((name) =>
+    new Message(name, encodeUtf8("x"), 0, true)
+  );
+  outbox.open(0);
+  outbox.addRetained(1, filter, messages.values(), 1);
+  assertEquals([done, outbox.size], [["c/#"], 0]);
+});
+
+Deno.test("Outbox.restore() goes on as before: DUP before PUBREC, PUBREL after", () => {
+  for (const isReleased of [false, true]) {
+    const { outbox, host, add, changes } = makeKept();
+    const message = new Message(A, encodeUtf8("x"), 2, false);
+    const next = new Message(A, encodeUtf8("y"), 1, false);
+    outbox.restore(next, queued(4, "y"));
+    outbox.restore(message, queued(5, "x", { qos: 2, msgId: 9, isReleased }));
+    outbox.restoreMsgId(9);
+    assertEquals([outbox.size, host.take(), changes()], [2, [], []]);
+    outbox.open(10);
+    if (!isReleased) {
+      assertEquals(host.take(), [publish("c0", 9, "x")]);
+      assert(outbox.handlePubrec(11, 9));
+    }
+    assertEquals(host.take(), ["04100009"]);
+    assert(outbox.handlePubcomp(12, 9));
+    assertEquals(host.take(), [publish("20", 10, "y")]);
+    changes();
+    add(13, "z", 1);
+    assertEquals(changes(), [queued(6, "z", { at: 13 })], "behind all");
+  }
+});
+
+Deno.test("Outbox.restore() knows no limit, but what is new does", () => {
+  const { outbox, host, add, queueBudget } = makeKept({
+    maxQueue: 2,
+    maxQueueOctets: 1,
+  });
+  for (const seq of [1, 2, 3]) {
+    const message = new Message(A, encodeUtf8(`${seq}`), 1, false);
+    outbox.restore(message, queued(seq, `${seq}`));
+  }
+  assertEquals(outbox.size, 3);
+  const cost = queueBudget.used / 3;
+  add(4, "4", 1);
+  assertEquals(host.losses, ["1: overflow", "2: overflow", "3: overflow"]);
+  assertEquals([outbox.size, queueBudget.used], [1, cost]);
+  outbox.clear();
+  assertEquals(queueBudget.used, 0);
+});
+
+Deno.test("Outbox.restore() lets QoS 0 go first for what is new", () => {
+  const { outbox, host, add } = makeKept({ maxQueue: 2 });
+  outbox.restore(new Message(A, encodeUtf8("1"), 1, false), queued(1, "1"));
+  outbox.restore(
+    new Message(A, encodeUtf8("2"), 0, false),
+    queued(2, "2", { qos: 0 }),
+  );
+  add(3, "3", 1);
+  assertEquals([host.losses, outbox.size], [["2: overflow"], 2]);
+});
+
+// While nothing can be kept
+
+Deno.test("Outbox leaves at QoS 0 and 1 what needs no store", () => {
+  const { outbox, host, add, ack, persistence, changes } = makeKept();
+  persistence.state = "refusing";
+  outbox.open(0);
+  add(0, "x", 0);
+  add(0, "y", 1);
+  assertEquals(host.take(), [publish("00", 0, "x"), publish("20", 1, "y")]);
+  assertEquals(changes().length, 1, "in case that the store can keep it");
+  assert(outbox.handleTimeout(100));
+  assertEquals(host.take(), [publish("a0", 1, "y")]);
+  assert(ack(150, 1));
+  assertEquals(outbox.size, 0);
+});
+
+Deno.test("Outbox pauses before a REGISTER and before a PUBLISH of QoS 2, and then goes on", () => {
+  for (const known of [false, true]) {
+    const { outbox, host, add, persistence } = makeKept({ known });
+    persistence.state = "refusing";
+    outbox.open(0);
+    add(0, "x", known ? 2 : 0);
+    add(0, "y", 0);
+    assertEquals([host.take(), outbox.size], [[], 2]);
+    for (const at of [1_000, 2_000, 3_000]) {
+      assertEquals(outbox.retryAt, at);
+      assert(outbox.handleTimeout(at), "its client is not lost for it");
+      assertEquals(host.take(), []);
+    }
+    persistence.state = "ready";
+    assert(outbox.handleTimeout(4_000));
+    assertEquals(host.take(), [
+      known ? publish("40", 1, "x") : "070a0001000161",
+    ]);
+  }
+});
+
+Deno.test("Outbox lets nobody be lost for what it may not send again", () => {
+  const { outbox, host, add, reg, persistence, changes } = makeKept({
+    known: false,
+  });
+  outbox.open(0);
+  add(0, "x", 2);
+  host.take();
+  persistence.state = "refusing";
+  for (let at = 100; at <= 2_000; at += 100) {
+    assert(outbox.handleTimeout(at));
+    outbox.remind(at);
+  }
+  assertEquals([host.take(), host.retries], [[], 0]);
+  persistence.state = "ready";
+  assert(outbox.handleTimeout(2_100));
+  assertEquals(host.take(), ["070a0001000161"]);
+  reg(2_100, 1);
+  assertEquals(host.take(), [publish("40", 2, "x")]);
+
+  persistence.state = "refusing";
+  changes();
+  assert(outbox.handlePubrec(2_150, 2), "it is awaited");
+  assert(outbox.handleTimeout(2_300));
+  assertEquals([host.take(), changes()], [[], []], "but not answered");
+  persistence.state = "ready";
+  assert(outbox.handleTimeout(2_400));
+  assertEquals(host.take(), [publish("c0", 2, "x")]);
+  assert(outbox.handlePubrec(2_450, 2));
+  assertEquals(host.take(), ["04100002"]);
+
+  persistence.state = "refusing";
+  for (let at = 2_550; at <= 5_000; at += 100) assert(outbox.handleTimeout(at));
+  assertEquals(host.take(), []);
+  assert(outbox.handlePubcomp(5_000, 2), "what is over is over");
+  assertEquals(outbox.size, 0);
+});
+
+Deno.test("Outbox lets who is awake sleep on instead of waiting for the store", () => {
+  const { outbox, host, add, persistence } = makeKept();
+  add(0, "x", 0);
+  add(0, "y", 2);
+  add(0, "z", 0);
+  persistence.state = "refusing";
+  outbox.openForAwakening(10);
+  assertEquals(host.take(), [publish("00", 0, "x")]);
+  assert(outbox.isFlushed);
+  assertEquals(outbox.size, 2);
+  outbox.close();
+  persistence.state = "ready";
+  outbox.openForAwakening(20);
+  assertEquals(host.take(), [publish("40", 1, "y")]);
+  assertFalse(outbox.isFlushed);
+});
+
+Deno.test("Outbox of who is not kept does not care about the store", () => {
+  const { outbox, host, add, owner, persistence } = makeKept({ known: false });
+  owner.keeper = undefined;
+  persistence.state = "refusing";
+  outbox.open(0);
+  add(0, "x", 2);
+  assertEquals(host.take(), ["070a0001000161"]);
 });

@@ -3,6 +3,7 @@ import type { Publish } from "../packet.ts";
 import { digestOf, Received } from "../received.ts";
 import { encodeUtf8 } from "../utf8.ts";
 import { GatewayBench, publishTo, to } from "./support/gateway.ts";
+import { makeKeeper } from "./support/kept.ts";
 import { ANN, BOB } from "./support/router.ts";
 
 const LAMP = digestOf(publishOf("lamp"));
@@ -209,5 +210,86 @@ Deno.test("G27 a reordered PUBREL before its PUBLISH: PUBCOMP, and the PUBLISH c
   assertEquals(bench.publish(ANN, AB, "x", TWICE), [
     PUBREC,
     publishTo(BOB, AB, "x"),
+  ]);
+});
+
+// What is kept of it
+
+function keptReceived() {
+  const { keeper, take } = makeKeeper();
+  const owner: { keeper: typeof keeper | undefined } = { keeper };
+  return { received: new Received(owner), owner, keeper, take };
+}
+
+const RECEIVED = {
+  type: "received",
+  session: 1,
+  msgId: 7,
+  digest: LAMP,
+} as const;
+
+Deno.test("Received tells of each message as it comes, is released and is forgotten", () => {
+  const { received, take } = keptReceived();
+  received.add(7, LAMP);
+  assertEquals(take(), [{ ...RECEIVED, until: undefined }]);
+  assert(received.has(50, 7, DOOR));
+  assertEquals(take(), [], "a copy is nothing new");
+  received.release(100, 7, 1_000);
+  assertEquals(take(), [{ ...RECEIVED, until: 1_100 }]);
+  received.release(200, 7, 1_000);
+  assertEquals(take(), [], "a second PUBREL");
+  received.release(200, 99, 1_000);
+  assertEquals(take(), [], "nor of what never came");
+  received.add(8, DOOR);
+  take();
+  received.release(1_100, 8, 1_000);
+  assertEquals(take(), [
+    { ...RECEIVED, msgId: 8, digest: DOOR, until: 2_100 },
+    { type: "receivedEnd", session: 1, msgId: 7 },
+  ]);
+});
+
+Deno.test("Received.add() tells of a msgId that is used again", () => {
+  const { received, take } = keptReceived();
+  received.add(7, LAMP);
+  received.release(0, 7, 1_000);
+  take();
+  assertFalse(received.has(500, 7, DOOR));
+  received.add(7, DOOR);
+  assertEquals(take(), [{ ...RECEIVED, digest: DOOR, until: undefined }]);
+  received.add(8, LAMP);
+  received.release(5_000, 8, 1_000);
+  const types = take().map(({ type }) => type);
+  assertEquals(types, ["received", "received"], "7 is not forgotten");
+});
+
+Deno.test("Received tells nobody as long as it is not kept, and then all by keep()", () => {
+  const { received, owner, keeper, take } = keptReceived();
+  owner.keeper = undefined;
+  received.add(7, LAMP);
+  received.add(9, DOOR);
+  received.release(0, 9, 1_000);
+  assertEquals(take(), []);
+  received.keep(keeper);
+  assertEquals(take(), [
+    { ...RECEIVED, until: undefined },
+    { ...RECEIVED, msgId: 9, digest: DOOR, until: 1_000 },
+  ]);
+});
+
+Deno.test("Received.restore() knows again what came and what was released", () => {
+  const { received, take } = keptReceived();
+  received.restore({ ...RECEIVED, until: undefined });
+  received.restore({ ...RECEIVED, msgId: 8, until: 1_000 });
+  assertEquals([received.unreleased, received.isEmpty], [1, false]);
+  assert(received.has(5_000, 7, DOOR), "before PUBREL the msgId decides");
+  assert(received.has(999, 8, LAMP));
+  assertFalse(received.has(999, 8, DOOR));
+  assertFalse(received.has(1_000, 8, LAMP));
+  assertEquals(take(), [], "it is kept already");
+  received.release(2_000, 7, 1_000);
+  assertEquals(take(), [
+    { ...RECEIVED, until: 3_000 },
+    { type: "receivedEnd", session: 1, msgId: 8 },
   ]);
 });

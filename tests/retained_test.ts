@@ -184,3 +184,17 @@ Deno.test("RetainedMessages agrees with matchesFilter() on any set, and ends emp
     assertEquals(matched(retained, "#"), []);
   }
 });
+
+Deno.test("RetainedMessages.restore() knows no limit, but what is new does", () => {
+  const retained = retainedMessages({ maxRetained: 1, maxMemory: 1_000 });
+  retained.restore(message("a", 5_000));
+  retained.restore(message("b"));
+  assertEquals([retained.size, matched(retained, "#")], [2, ["a", "b"]]);
+  assertFalse(retained.set(message("c")));
+  assertFalse(retained.set(message("b", 2)), "there is no memory for more");
+  assert(retained.set(message("a", 0)), "but for less");
+  retained.restore(message("a", 1));
+  assertEquals(retained.size, 2);
+  for (const topicName of ["a", "b"]) retained.delete(name(topicName));
+  assertEquals([retained.size, retained.memory], [0, 0]);
+});

@@ -9,6 +9,7 @@ import {
   Session,
   SESSION_STATES,
   type SessionEvent,
+  type SessionLimits,
   type SessionState,
   TRANSITIONS,
 } from "../session.ts";
@@ -21,6 +22,7 @@ import {
   publishTo,
   to,
 } from "./support/gateway.ts";
+import { makeKeeper } from "./support/kept.ts";
 import { ANN, BOB, CYD } from "./support/router.ts";
 
 /** Takes everything, and remembers in words what it was told. */
@@ -51,7 +53,7 @@ class Host implements OutboxHost<Session>, Scheduler {
   }
 }
 
-function makeSession() {
+function makeSession(limits: Partial<SessionLimits> = {}) {
   const host = new Host();
   const queueBudget = new Budget(1e6);
   const nameBudget = new Budget(1e6);
@@ -68,6 +70,7 @@ function makeSession() {
       maxNameOctets: 1e6,
       queueBudget,
       nameBudget,
+      ...limits,
     },
     host,
     host,
@@ -401,4 +404,154 @@ Deno.test("G29 an active client that leaves a message unanswered is lost, with i
   assertEquals([retried, queued], [3, 1], "the message waits for its return");
   assertEquals(bench.run(1e9), []);
   assertEquals(bench.take(ANN, GOODBYE), [to(ANN, GOODBYE)]);
+});
+
+// What is kept of it
+
+const RECORD = {
+  type: "session",
+  session: 1,
+  clientId: "ann",
+  isClean: false,
+  state: "active",
+  peer: { hostname: "127.0.0.1", port: 1001, wirelessNodeId: undefined },
+  allowedMs: 90_000,
+  duration: 60,
+  announcedWill: true,
+  leftAt: 0,
+  will: undefined,
+} as const;
+
+const WILL = {
+  topicName: LAMP,
+  qos: 1,
+  retain: true,
+  payload: encodeUtf8("gone"),
+} as const;
+
+Deno.test("Session.isToBeKept says so of who is not clean, and of all who sleep", () => {
+  const kept: string[] = [];
+  for (const isClean of [true, false]) {
+    for (const state of SESSION_STATES) {
+      const { session } = makeSession();
+      for (const step of WAY[state]) session.apply(step);
+      session.isClean = isClean;
+      if (session.isToBeKept) kept.push(`${state}${isClean ? ", clean" : ""}`);
+    }
+  }
+  assertEquals(kept, ["asleep, clean", "awake, clean", ...SESSION_STATES]);
+});
+
+Deno.test("Session.keep() tells of it and of all its parts, and then of each change", () => {
+  const { session } = makeSession();
+  const { keeper, take } = makeKeeper();
+  const filter = parseTopicFilter("lamp")!;
+  for (const step of WAY.asleep) session.apply(step);
+  session.connect = {
+    clientId: "ann",
+    will: true,
+    cleanSession: false,
+    duration: 60,
+    at: 0,
+  };
+  session.isClean = false;
+  session.peer = ANN;
+  session.supervise(0, 90_000);
+  session.setWill(WILL);
+  session.addSubscription(filter, { qos: 1 });
+  session.topicIds.assign(LAMP);
+  session.received.add(3, 4);
+  session.deliver(5, lampMessage(1), 1, false);
+  session.keep(keeper);
+  const record = { ...RECORD, state: "asleep", will: WILL } as const;
+  const changes = take();
+  assertEquals(changes.map(({ type }) => type), [
+    "session",
+    "subscription",
+    "topicId",
+    "received",
+    "queued",
+  ]);
+  assertEquals(changes[0], record);
+  session.apply("PINGREQ");
+  session.setWill(undefined);
+  session.tell();
+  assertEquals(take(), [{ ...record, will: undefined }], "awake is asleep");
+  session.deleteSubscription(filter);
+  assertEquals(take(), [
+    { type: "subscriptionEnd", session: 1, topicFilter: "lamp" },
+  ]);
+  session.unkeep();
+  assertEquals(take(), [{ type: "sessionEnd", session: 1 }]);
+  session.tell();
+  session.unkeep();
+  session.clear();
+  assertEquals(take(), [], "it is kept no longer");
+});
+
+Deno.test("Session.deliverRetained() tells whether all that is retained has been delivered", () => {
+  const { session } = makeSession();
+  const { keeper, take } = makeKeeper();
+  session.apply("CONNECT");
+  session.keep(keeper);
+  const filter = parseTopicFilter("lamp")!;
+  const told = {
+    type: "subscription",
+    session: 1,
+    topicFilter: "lamp",
+    qos: 1,
+  } as const;
+  session.addSubscription(filter, { qos: 1 });
+  take();
+  session.deliverRetained(0, filter, [lampMessage(0)].values(), 1);
+  assertEquals(take(), [{ ...told, isPending: true }]);
+  session.outbox.open(0);
+  session.outbox.handleRegack(0, {
+    type: "REGACK",
+    topicId: 1,
+    msgId: 1,
+    returnCode: 0,
+  });
+  assertEquals(
+    take().filter(({ type }) => type === "subscription"),
+    [{ ...told, isPending: false }],
+  );
+  session.deliverRetained(0, filter, [].values(), 1);
+  assertEquals(take(), [{ ...told, isPending: false }], "there is nothing");
+});
+
+Deno.test("Session.restore() makes it what it was, heard of now, whatever the limits", () => {
+  const { session, nameBudget } = makeSession();
+  const { keeper, take } = makeKeeper();
+  session.restore(5_000, { ...RECORD, leftAt: 7 }, keeper, WILL);
+  assertEquals(session.state, "active");
+  assertEquals([session.isClean, session.leftAt, session.heardAt], [
+    false,
+    7,
+    5_000,
+  ]);
+  assertEquals(session.connect?.will, true);
+  assertEquals(session.connect?.duration, 60);
+  assertEquals(session.will, WILL);
+  assertEquals(session.nextTimeout, 95_000);
+  assert(session.nameOctets > 0);
+  const before = session.nameOctets;
+  session.restoreSubscription(parseTopicFilter("a/+")!, { qos: 2 });
+  assert(session.nameOctets > before);
+  assertEquals(take(), [], "it is kept already");
+  session.peer = ANN;
+  session.tell();
+  assertEquals(take(), [{ ...RECORD, leftAt: 7, will: WILL }]);
+  session.clear();
+  assertEquals([session.nameOctets, nameBudget.used], [0, 0]);
+});
+
+Deno.test("Session.deliver() has it looked at when a message may wait no longer", () => {
+  const { session, host } = makeSession({ messageExpiryMs: 1_000 });
+  for (const step of WAY.lost) session.apply(step);
+  session.deliver(10, lampMessage(1), 1, false);
+  assertEquals([host.log, session.nextTimeout], [["schedule"], 1_010]);
+  session.dueAt = 1_010;
+  session.deliver(20, lampMessage(1), 1, false);
+  assertEquals(host.log, ["schedule"], "it will be");
 });

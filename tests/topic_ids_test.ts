@@ -4,6 +4,7 @@ import type { TopicName } from "../message.ts";
 import { MAX_TOPIC_ID, TopicIds } from "../topic_ids.ts";
 import { parseTopicName } from "../topics.ts";
 import { GatewayBench, publishTo } from "./support/gateway.ts";
+import { makeKeeper } from "./support/kept.ts";
 import { ANN } from "./support/router.ts";
 
 function name(text: string | number): TopicName {
@@ -183,4 +184,143 @@ Deno.test("G14 what the client registered or was told in SUBACK needs no REGISTE
   assertEquals(bench.publish(ANN, { short: "bb" }, "y"), [
     publishTo(ANN, { id: id + 1 }, "y"),
   ]);
+});
+
+// What is kept of it
+
+function keptTable(maxTopicIds = 10) {
+  const nameBudget = new Budget(1e9);
+  const { keeper, take } = makeKeeper();
+  const owner: { keeper: typeof keeper | undefined } = { keeper };
+  const table = new TopicIds({ maxTopicIds, nameBudget }, owner);
+  return { table, nameBudget, owner, keeper, take };
+}
+
+const ROW = {
+  type: "topicId",
+  session: 1,
+  topicName: "a",
+  topicId: 1,
+  aliasType: undefined,
+  aliasId: 0,
+  isRegistered: false,
+  isSubscribed: false,
+} as const;
+
+Deno.test("TopicIds tells of each change of what a client may count on, and of no other", () => {
+  const { table, take } = keptTable();
+  const entry = table.assign(name("a"))!;
+  assertEquals(take(), [ROW]);
+  table.assign(name("a"));
+  assertEquals(take(), []);
+  table.register(entry);
+  table.register(entry);
+  assertEquals(take(), [{ ...ROW, isRegistered: true }]);
+  table.subscribe(entry);
+  table.subscribe(entry);
+  const both = { ...ROW, isRegistered: true, isSubscribed: true };
+  assertEquals(take(), [both]);
+  table.setAlias(name("a"), { topicIdType: "short", topicId: 0x6162 });
+  assertEquals(take(), [{ ...both, aliasType: "short", aliasId: 0x6162 }]);
+  table.refuse(entry);
+  table.forgive(() => true);
+  table.forgetKnown();
+  assertEquals(take(), [], "what it was told is not kept");
+  table.unsubscribe(name("a"));
+  assertEquals(take(), [{ ...ROW, isRegistered: true }]);
+});
+
+Deno.test("TopicIds tells of an alias that its client does not know", () => {
+  const { table, take } = keptTable();
+  table.setAlias(name("a"), { topicIdType: "predefined", topicId: 5 });
+  const alias = {
+    ...ROW,
+    topicId: 0,
+    aliasType: "predefined",
+    aliasId: 5,
+  } as const;
+  assertEquals(take(), [alias]);
+  assert(table.forget(5));
+  assertEquals(take(), [{ ...ROW, topicId: 0 }]);
+  table.setAlias(name("a"), { topicIdType: "predefined", topicId: 5 });
+  take();
+  table.unlearn(table.get(name("a"))!);
+  assertEquals(take(), [{ ...ROW, topicId: 0 }]);
+  table.unlearn(table.get(name("a"))!);
+  assertEquals(take(), [], "it has none any more");
+});
+
+Deno.test("TopicIds tells of an entry that goes for another", () => {
+  const { table, take } = keptTable(1);
+  table.assign(name("a"));
+  take();
+  table.assign(name("b"));
+  assertEquals(take(), [
+    { type: "topicIdEnd", session: 1, topicName: "a" },
+    { ...ROW, topicName: "b", topicId: 2 },
+  ]);
+});
+
+Deno.test("TopicIds.keep() tells of all", () => {
+  const { table, owner, keeper, take } = keptTable();
+  owner.keeper = undefined;
+  table.assign(name("a"));
+  table.setAlias(name("b"), { topicIdType: "predefined", topicId: 5 });
+  assertEquals(take(), []);
+  table.keep(keeper);
+  assertEquals(take(), [
+    ROW,
+    { ...ROW, topicName: "b", topicId: 0, aliasType: "predefined", aliasId: 5 },
+  ]);
+});
+
+Deno.test("TopicIds.restore() gives names their ids again, to be told once more", () => {
+  const { table, nameBudget, take } = keptTable();
+  assert(table.restore(name("a"), { ...ROW, topicId: 9, isRegistered: true }));
+  assert(
+    table.restore(name("b"), {
+      ...ROW,
+      topicId: 0,
+      aliasType: "short",
+      aliasId: 3,
+    }),
+  );
+  const entry = table.at(9)!;
+  assertEquals(entry, table.get(name("a")));
+  assertEquals([entry.isKnown, entry.isRegistered], [false, true]);
+  assertEquals(table.get(name("b"))?.alias, {
+    topicIdType: "short",
+    topicId: 3,
+  });
+  assertEquals(table.assign(name("a"))?.topicId, 9);
+  assertEquals(table.assign(name("c"))?.topicId, 10, "not one that was used");
+  assertEquals(take().length, 1, "what was kept is not told again");
+  table.clear();
+  assertEquals(nameBudget.used, 0);
+});
+
+Deno.test("TopicIds.restore() takes no name twice, nor an id", () => {
+  const { table } = keptTable();
+  assert(table.restore(name("a"), ROW));
+  assertFalse(table.restore(name("a"), { ...ROW, topicId: 2 }));
+  assertFalse(table.restore(name("b"), ROW));
+  assertEquals([table.size, table.at(1)?.topicName], [1, name("a")]);
+});
+
+Deno.test("TopicIds.restore() knows no limit, but what is new does", () => {
+  const { table } = keptTable(2);
+  for (const topicId of [1, 2, 3]) {
+    const row = { ...ROW, topicId, isRegistered: true };
+    assert(table.restore(name(topicId), row));
+  }
+  assertEquals(table.size, 3);
+  assertEquals(table.assign(name("new")), undefined);
+  assertEquals(table.assign(name(2))?.topicId, 2);
+});
+
+Deno.test("TopicIds.restore() of the highest id lets the next begin anew", () => {
+  const { table } = keptTable();
+  table.restore(name("a"), { ...ROW, topicId: MAX_TOPIC_ID });
+  table.restore(name("b"), { ...ROW, topicId: 1 });
+  assertEquals(table.assign(name("c"))?.topicId, 2);
 });

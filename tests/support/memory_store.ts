@@ -94,12 +94,7 @@ export class MemoryStore {
         rows.delete(`retained ${change.topicName}`);
         break;
       case "datumEnd":
-        for (const [key, row] of rows) {
-          if (row.type !== "datum" || row.topicName !== change.topicName) {
-            continue;
-          }
-          if (row.seq <= change.seq) rows.delete(key);
-        }
+        rows.delete(`datum ${change.seq}`);
         break;
       default:
         change satisfies never;

@@ -253,8 +253,7 @@ export class Model {
         break;
       case "datumEnd":
         forget((record) =>
-          record.type === "datum" && record.topicName === change.topicName &&
-          record.seq <= change.seq
+          record.type === "datum" && record.seq === change.seq
         );
         break;
       case "subscriptionEnd":
@@ -429,6 +428,6 @@ export function randomChange(random: Random): StoreChange {
     () => ({ type: "queuedEnd", session, seq }),
     () => ({ type: "receivedEnd", session, msgId }),
     () => ({ type: "retainedEnd", topicName }),
-    () => ({ type: "datumEnd", topicName, seq }),
+    () => ({ type: "datumEnd", seq }),
   ])();
 }
