@@ -31,7 +31,6 @@
 import {
   AF_INET,
   dropsOf,
-  errno,
   findDescriptor,
   type Libc,
   MSG_DONTWAIT,
@@ -187,7 +186,7 @@ export class ManyClients implements Disposable {
     this.#fd = fd;
     const on = Uint32Array.of(1);
     if (this.#libc.setsockopt(fd, IPPROTO_IP, IP_PKTINFO, on, 4) !== 0) {
-      throw new Error(`Cannot ask for addresses: ${errno(this.#libc)}`);
+      throw new Error(`Cannot ask for addresses: ${this.#libc.errno()}`);
     }
     this.receiveBuffer = raiseReceiveBuffer(this.#libc, fd, 16 << 20);
     this.#out = new Batch(server);
@@ -205,6 +204,15 @@ export class ManyClients implements Disposable {
   /** Datagrams that found no room here, as they were not received in time. */
   get drops(): number {
     return dropsOf(this.#libc, this.#fd);
+  }
+
+  /**
+   * Receives nothing any more: from now on the system drops nearly all that comes,
+   * which costs it little, and {@linkcode ManyClients.drops} says how much.
+   */
+  starve(): void {
+    const [SOL_SOCKET, SO_RCVBUF, least] = [1, 8, Uint32Array.of(1)];
+    this.#libc.setsockopt(this.#fd, SOL_SOCKET, SO_RCVBUF, least, 4);
   }
 
   /** Datagrams that the system would not send. */
@@ -320,7 +328,7 @@ export class ManyClients implements Disposable {
         sent += count;
         continue;
       }
-      const code = errno(this.#libc);
+      const code = this.#libc.errno();
       if (code === "EAGAIN" || code === "EINTR" || code === "ENOBUFS") continue;
       return sent;
     }

@@ -18,19 +18,11 @@
 
 import { cpuUsage } from "node:process";
 import { MSG_TYPE } from "../packet.ts";
+import { askAll, connectOf, registerOf, subscribeOf } from "./asking.ts";
 import { FlowCheck, Histogram } from "./figures.ts";
 import { type Figures, type Load, percentilesOf } from "./load_job.ts";
 import { ManyClients } from "./many_clients.ts";
 import { cpuMsOf } from "./processes.ts";
-
-/** A request without an answer is sent again after this, in milliseconds. */
-const ASK_AGAIN_MS = 500;
-
-/** Requests under way while clients connect. */
-const ASKING = 100;
-
-/** The longest that all may take to connect, in milliseconds. */
-const SET_UP_MS = 60_000;
 
 /** What does not come for so long is given up, in milliseconds. */
 const STALLED_MS = 1_000;
@@ -51,7 +43,6 @@ const DATAGRAM_COST = 1_280;
 const [HEADER, CARRIED] = [7, 16];
 
 const DUP = 0x80;
-const CLEAN_SESSION = 0x04;
 const SHORT_TOPIC = 0x02;
 
 /** The topic at QoS −1, and its name as an id. */
@@ -85,16 +76,11 @@ class Generator implements Disposable {
   readonly #waits: Uint8Array;
   readonly #lastAt: Float64Array;
 
-  /** What the next answer to each client is to be, and whether it has come. */
-  readonly #isReady: Uint8Array;
-  #ready = 0;
   #isRunning = false;
   #now = 0;
   #sum = 0;
   #acknowledged = 0;
   #repeated = 0;
-  #givenUp = 0;
-  #refusal: string | undefined;
   /** When the next message is due, if there is a rate. */
   #dueAt = Infinity;
   #turn = 0;
@@ -126,7 +112,6 @@ class Generator implements Disposable {
     this.#underWay = new Int32Array(this.#publishers);
     this.#waits = new Uint8Array(this.#publishers);
     this.#lastAt = new Float64Array(this.#publishers);
-    this.#isReady = new Uint8Array(this.#publishers + this.#subscribers);
   }
 
   /** Deliveries that one publisher may have under way. */
@@ -244,68 +229,37 @@ class Generator implements Disposable {
     }
   }
 
-  // To connect
-
   /** Connects all: who subscribes first, then who publishes. */
   #connect(): void {
-    this.#askAll(this.#publishers, this.#publishers + this.#subscribers);
-    this.#askAll(0, this.#publishers);
-  }
-
-  /** Asks for what each client needs, a hundred of them at a time. */
-  #askAll(from: number, to: number): void {
-    const giveUpAt = performance.now() + SET_UP_MS;
-    this.#ready = 0;
-    let asked = from;
-    let again = performance.now() + ASK_AGAIN_MS;
-    while (this.#ready < to - from) {
-      while (asked < to && asked - from - this.#ready < ASKING) {
-        this.#ask(asked++);
-      }
-      this.#now = performance.now();
-      this.#work(this.#now + 1);
-      if (this.#refusal !== undefined) throw new Error(this.#refusal);
-      if (this.#now > giveUpAt) {
-        throw new Error(`Cannot connect all: ${this.#ready} of ${to - from}`);
-      }
-      if (this.#now < again) continue;
-      again = this.#now + ASK_AGAIN_MS;
-      for (let i = from; i < asked; i++) if (!this.#isReady[i]) this.#ask(i);
-    }
-  }
-
-  #ask(client: number): void {
-    const isPublisher = client < this.#publishers;
-    if (isPublisher && (this.#isRelay || this.#load.qos === -1)) {
-      return this.#setReady(client);
-    }
-    if (this.#isRelay) return this.#send(client, [1]);
-    const clientId = new TextEncoder().encode(`bench-${client}`);
-    const [keepAlive, protocolId] = [600, 1];
-    this.#send(client, [
-      6 + clientId.length,
-      MSG_TYPE.CONNECT,
-      CLEAN_SESSION,
-      protocolId,
-      keepAlive >> 8,
-      keepAlive & 255,
-      ...clientId,
-    ]);
-  }
-
-  #handleConnack(client: number): void {
-    if (this.#isReady[client]) return;
-    const isPublisher = client < this.#publishers;
-    const topic = new TextEncoder().encode(this.#topicOf(client));
-    if (isPublisher) {
-      const length = 6 + topic.length;
-      this.#send(client, [length, MSG_TYPE.REGISTER, 0, 0, 0, 1, ...topic]);
+    const clients = this.#clients;
+    const { qos } = this.#load;
+    const publishers = { from: 0, to: this.#publishers };
+    const subscribers = {
+      from: this.#publishers,
+      to: this.#publishers + this.#subscribers,
+    };
+    if (this.#isRelay) {
+      askAll(clients, { ...subscribers, request: () => [1], answer: -1 });
       return;
     }
-    const { qos } = this.#load;
+    const connect = { request: connectOf, answer: MSG_TYPE.CONNACK };
+    askAll(clients, { ...subscribers, ...connect });
     const flags = qos === -1 ? SHORT_TOPIC : qos << 5;
-    const length = 5 + topic.length;
-    this.#send(client, [length, MSG_TYPE.SUBSCRIBE, flags, 0, 1, ...topic]);
+    askAll(clients, {
+      ...subscribers,
+      request: (client) => subscribeOf(this.#topicOf(client), flags),
+      answer: MSG_TYPE.SUBACK,
+    });
+    if (qos === -1) return;
+    askAll(clients, { ...publishers, ...connect });
+    askAll(clients, {
+      ...publishers,
+      request: (client) => registerOf(this.#topicOf(client)),
+      answer: MSG_TYPE.REGACK,
+      onAnswer: (client, at) => {
+        this.#topicIds[client] = clients.incoming.getUint16(at + 2);
+      },
+    });
   }
 
   #topicOf(client: number): string {
@@ -314,30 +268,17 @@ class Generator implements Disposable {
     return this.#isFanOut ? "bench/all" : `bench/pair/${pair}`;
   }
 
-  #setReady(client: number): void {
-    if (this.#isReady[client]) return;
-    this.#isReady[client] = 1;
-    this.#ready++;
-  }
-
   /** Says good-bye, so that the next load finds a broker without clients. */
   #leave(): void {
-    if (this.#isRelay) {
-      for (let i = this.#publishers; i < this.#isReady.length; i++) {
-        this.#send(i, [2]);
-      }
-    } else {
-      for (let i = 0; i < this.#isReady.length; i++) {
-        this.#send(i, [2, MSG_TYPE.DISCONNECT]);
-        if (i % ASKING === 0) this.#work(performance.now() + 1);
-      }
-    }
-    this.#work(performance.now() + 20);
-  }
-
-  #send(client: number, octets: readonly number[]): void {
-    const at = this.#clients.add(client, octets.length);
-    this.#clients.outgoingBytes.set(octets, at);
+    const all = this.#publishers + this.#subscribers;
+    const bye = this.#isRelay ? [2] : [2, MSG_TYPE.DISCONNECT];
+    const isConnected = this.#isRelay || this.#load.qos === -1;
+    askAll(this.#clients, {
+      from: isConnected ? this.#publishers : 0,
+      to: all,
+      request: () => bye,
+      answer: this.#isRelay ? -1 : MSG_TYPE.DISCONNECT,
+    });
   }
 
   // To publish
@@ -397,7 +338,6 @@ class Generator implements Disposable {
       this.#lastAt[i] = this.#now;
       const wait = this.#waits[i]!;
       if (wait === WAIT.none) {
-        this.#givenUp += this.#underWay[i]!;
         this.#underWay[i] = 0;
         this.#advance(i);
         continue;
@@ -413,13 +353,15 @@ class Generator implements Disposable {
 
   #take(client: number, at: number, length: number): void {
     const { incoming } = this.#clients;
-    const type = length > 1 ? incoming.getUint8(at + 1) : -1;
-    switch (type) {
+    if (length < 2) return;
+    switch (incoming.getUint8(at + 1)) {
       case MSG_TYPE.PUBLISH:
-        if (this.#isReady[client]) this.#takePublish(client, at);
+        this.#takePublish(client, at);
         break;
       case MSG_TYPE.PUBACK:
-        this.#refuseUnless(incoming.getUint8(at + 6) === 0, "PUBACK");
+        if (incoming.getUint8(at + 6) !== 0) {
+          throw new Error("Refused a publish");
+        }
         this.#acknowledge(client, WAIT.puback, incoming.getUint16(at + 4));
         break;
       case MSG_TYPE.PUBREC:
@@ -433,22 +375,6 @@ class Generator implements Disposable {
         break;
       case MSG_TYPE.PUBCOMP:
         this.#acknowledge(client, WAIT.pubcomp, incoming.getUint16(at + 2));
-        break;
-      case MSG_TYPE.CONNACK:
-        this.#refuseUnless(incoming.getUint8(at + 2) === 0, "CONNACK");
-        this.#handleConnack(client);
-        break;
-      case MSG_TYPE.REGACK:
-        this.#refuseUnless(incoming.getUint8(at + 6) === 0, "REGACK");
-        this.#topicIds[client] = incoming.getUint16(at + 2);
-        this.#setReady(client);
-        break;
-      case MSG_TYPE.SUBACK:
-        this.#refuseUnless(incoming.getUint8(at + 7) === 0, "SUBACK");
-        this.#setReady(client);
-        break;
-      case -1: // the relay's answer
-        this.#setReady(client);
         break;
     }
   }
@@ -495,10 +421,6 @@ class Generator implements Disposable {
     const start = this.#clients.add(client, 4);
     this.#clients.outgoing.setUint16(start, 4 << 8 | type);
     this.#clients.outgoing.setUint16(start + 2, msgId);
-  }
-
-  #refuseUnless(isAccepted: boolean, what: string): void {
-    if (!isAccepted) this.#refusal ??= `Cannot go on: a ${what} that refuses`;
   }
 }
 
