@@ -84,6 +84,24 @@ export interface Figures {
   readonly lateness: Percentiles;
 }
 
+/** What one server did in one round. */
+export interface Round extends Figures {
+  /** Which load, by its name. */
+  readonly case: string;
+  /** Who was under load, by its name. */
+  readonly rival: string;
+  /** Which round, from 1. */
+  readonly round: number;
+  /** What counts, a second: deliveries, or acknowledgements where nobody listens. */
+  readonly rate: number;
+}
+
+/** Octets of a message: what a published figure is about, so nobody turns it. */
+export const OCTETS = 64;
+
+/** Under load before anything is measured, in milliseconds. */
+export const WARM_UP_MS = 300;
+
 /** The percentiles of a histogram. */
 export function percentilesOf(histogram: Histogram): Percentiles {
   return {

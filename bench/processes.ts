@@ -21,3 +21,18 @@ export function residentOf(pid: number): number {
   const status = Deno.readTextFileSync(`/proc/${pid}/status`);
   return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? NaN) * 1_024;
 }
+
+/** CPU time of a process's present threads, in milliseconds, to the microsecond. */
+export function threadMsOf(pid: number): number {
+  let ns = 0;
+  for (const { name } of Deno.readDirSync(`/proc/${pid}/task`)) {
+    try {
+      const file = `/proc/${pid}/task/${name}/schedstat`;
+      ns += Number(Deno.readTextFileSync(file).split(" ")[0]);
+    } catch (error) {
+      // A thread that has ended meanwhile.
+      if (!(error instanceof Deno.errors.NotFound)) throw error;
+    }
+  }
+  return ns / 1e6;
+}

@@ -88,6 +88,11 @@ export class Server implements AsyncDisposable {
     return this.#process.status;
   }
 
+  /** Sends it a signal. */
+  signal(signal: Deno.Signal): void {
+    this.#process.kill(signal);
+  }
+
   /** Ends it. */
   async [Symbol.asyncDispose](): Promise<void> {
     try {
