@@ -22,7 +22,7 @@ import {
 import { spreadOf } from "./figures.ts";
 import type { KeepAliveJob, KeptAlive } from "./keep_alive_load.ts";
 import type { Figures, Round } from "./load_job.ts";
-import { threadMsOf } from "./processes.ts";
+import { threadMsSince, threadTimesOf } from "./processes.ts";
 import { generate, ROOT, Server } from "./servers.ts";
 import { shown, spread } from "./tables.ts";
 
@@ -304,11 +304,11 @@ async function idle(context: Context): Promise<Told> {
     const load = { qos: 0, pattern: "fanOut", clients: 100 } as const;
     await underLoad(server, rival, { ...load, loadMs: 200 }, signal);
     await pause(1_000);
-    const before = threadMsOf(server.pid);
+    const before = threadTimesOf(server.pid);
     const from = performance.now();
     await pause(IDLE_MS);
     const ms = performance.now() - from;
-    return { share: (threadMsOf(server.pid) - before) / ms * 100 };
+    return { share: threadMsSince(server.pid, before) / ms * 100 };
   });
   const rows = figures.map(([name, rounds]) => [
     name,
@@ -464,7 +464,9 @@ class Probe implements AsyncDisposable {
   /** How much later than they were due repetitions came, in milliseconds. */
   latenessSince(moment: number): number[] {
     const times = this.#repeatedAt.filter((at) => at >= moment);
-    return times.slice(1).map((at, i) => at - times[i]! - RETRY_MS);
+    return times.slice(1).map((at, i) =>
+      Math.max(0, at - times[i]! - RETRY_MS)
+    );
   }
 
   async #ask(packet: MqttSnPacket): Promise<void> {

@@ -22,17 +22,29 @@ export function residentOf(pid: number): number {
   return Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1] ?? NaN) * 1_024;
 }
 
-/** CPU time of a process's present threads, in milliseconds, to the microsecond. */
-export function threadMsOf(pid: number): number {
-  let ns = 0;
+/** CPU time of each of a process's threads in nanoseconds, by its number. */
+export function threadTimesOf(pid: number): ReadonlyMap<string, number> {
+  const times = new Map<string, number>();
   for (const { name } of Deno.readDirSync(`/proc/${pid}/task`)) {
     try {
       const file = `/proc/${pid}/task/${name}/schedstat`;
-      ns += Number(Deno.readTextFileSync(file).split(" ")[0]);
+      times.set(name, Number(Deno.readTextFileSync(file).split(" ")[0]));
     } catch (error) {
       // A thread that has ended meanwhile.
       if (!(error instanceof Deno.errors.NotFound)) throw error;
     }
+  }
+  return times;
+}
+
+/** CPU time of a process since an earlier look at its threads, in milliseconds. */
+export function threadMsSince(
+  pid: number,
+  earlier: ReadonlyMap<string, number>,
+): number {
+  let ns = 0;
+  for (const [name, time] of threadTimesOf(pid)) {
+    ns += time - (earlier.get(name) ?? 0);
   }
   return ns / 1e6;
 }
