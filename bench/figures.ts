@@ -65,6 +65,7 @@ export class Histogram {
    */
   percentile(share: number): number {
     const rank = Math.max(1, Math.ceil(share * this.#count));
+    if (rank >= this.#count) return this.#max;
     let seen = 0;
     for (let i = 0; i < this.#buckets.length; i++) {
       seen += this.#buckets[i]!;
