@@ -32,7 +32,7 @@ import {
 } from "./message.ts";
 import type { Outlet } from "./outlet.ts";
 import type { Persistence } from "./persistence.ts";
-import { decodeUtf8Loosely, utf8Length } from "./utf8.ts";
+import { decodeUtf8Loosely, encodeUtf8 } from "./utf8.ts";
 import { type Subscription, WaitingList } from "./waiting.ts";
 
 /** The classic side's limits: whole numbers. */
@@ -205,12 +205,10 @@ export class ClassicBroker {
     payload: Uint8Array,
     isPromised: boolean,
   ): void {
-    const text = decodeUtf8Loosely(payload);
-    // What was UTF-8 is as long as it was.
-    const octets = text.includes("\ufffd") ? utf8Length(text) : payload.length;
-    if (octets > MAX_DATAGRAM || text.trim() === "") return;
+    const datum = textIn(payload);
+    if (datum === undefined || datum.length > MAX_DATAGRAM) return;
     const isKept = isPromised && this.#persistence.mayPromise;
-    this.#histories.append(topicName, text, isKept, octets);
+    this.#histories.append(topicName, datum, isKept);
     this.#encoded = undefined;
     this.#serve(now, topicName);
   }
@@ -229,7 +227,7 @@ export class ClassicBroker {
 
   /** Takes a datum that was kept. */
   restore(topicName: ClassicTopic, text: string, seq: number): void {
-    this.#histories.restore(topicName, text, seq);
+    this.#histories.restore(topicName, encodeUtf8(text), seq);
   }
 
   /** Whether the store does not let it do what is asked. */
@@ -282,7 +280,9 @@ export class ClassicBroker {
     topicName: ClassicTopic,
     data: string,
   ): void {
-    const octets = this.#histories.append(topicName, data);
+    const datum = encodeUtf8(data);
+    const octets = datum.length;
+    this.#histories.append(topicName, datum);
     this.#encoded = undefined;
     this.#counts.published++;
     this.#outlet.trace({ type: "publish", peer, topicName, octets });
@@ -342,7 +342,7 @@ export class ClassicBroker {
 
   #deliver({ peer, topicName }: Subscription): void {
     if (this.#encoded?.topicName !== topicName) {
-      const bytes = encodeReply(this.#histories.read(topicName) ?? "");
+      const bytes = this.#histories.read(topicName) ?? new Uint8Array();
       this.#encoded = { topicName, bytes };
     }
     const { bytes } = this.#encoded;
@@ -391,4 +391,25 @@ export class ClassicBroker {
     this.#outlet.trace({ type: "refuse", peer, reason });
     this.#outlet.send(peer, reply);
   }
+}
+
+/**
+ * The octets of a payload as text: the payload itself, if it is text; `undefined`
+ * for what is blank. Most is ASCII, and is seen to be without making text of it.
+ */
+function textIn(payload: Uint8Array): Uint8Array | undefined {
+  let isBlank = true;
+  for (let i = 0; i < payload.length; i++) {
+    const octet = payload[i]!;
+    if (octet >= 0x80) return anyTextIn(payload);
+    // Space, and from tab to carriage return.
+    if (octet !== 0x20 && (octet < 0x09 || octet > 0x0d)) isBlank = false;
+  }
+  return isBlank ? undefined : payload;
+}
+
+function anyTextIn(payload: Uint8Array): Uint8Array | undefined {
+  const text = decodeUtf8Loosely(payload);
+  if (text.trim() === "") return undefined;
+  return text.includes("\ufffd") ? encodeUtf8(text) : payload;
 }

@@ -11,7 +11,7 @@
 
 import { type ClassicTopic, MAX_DATAGRAM } from "./message.ts";
 import type { Persistence } from "./persistence.ts";
-import { utf8Length } from "./utf8.ts";
+import { decodeUtf8Loosely, utf8Length } from "./utf8.ts";
 
 /** How much is kept. */
 export interface HistoryLimits {
@@ -39,31 +39,10 @@ export type ForgetListener = (
   count: number,
 ) => void;
 
-interface History {
-  readonly topicName: ClassicTopic;
-  /** Those published to before and after it, each the next. */
-  older: History | undefined;
-  newer: History | undefined;
-  /** The data, the oldest at `first`; what lay before it is forgotten. */
-  readonly data: Datum[];
-  /** Counts up, as taking out the first of many costs as much as they are. */
-  first: number;
-  /** Length of the data joined by line ends, in octets. */
-  octets: number;
-}
-
-interface Datum {
-  readonly text: string;
-  readonly octets: number;
-  /** Counts up, over all topics; 0 if it does not outlive the process. */
-  readonly seq: number;
-}
-
-/** Stands where a datum was, so that its text can go. */
-const FORGOTTEN: Datum = { text: "", octets: 0, seq: 0 };
-
-/** What the engine needs around a text, roughly: a small datum costs more. */
+/** What a datum or a topic takes besides its octets, roughly. */
 const OVERHEAD = 96;
+
+const LINE_END = 0x0a;
 
 /**
  * The histories of all topics.
@@ -73,12 +52,15 @@ const OVERHEAD = 96;
  * import { assertEquals } from "@std/assert";
  * import { parseClassicTopic } from "./classic.ts";
  * import { Histories } from "./history.ts";
+ * import { decodeUtf8, encodeUtf8 } from "./utf8.ts";
  *
  * const limits = { history: 2, maxTopics: 10, maxMemory: 1e6 };
  * const histories = new Histories(limits, () => {});
  * const weather = parseClassicTopic("weather")!;
- * for (const text of ["20", "21", "22"]) histories.append(weather, text);
- * assertEquals(histories.read(weather), "21\n22");
+ * for (const text of ["20", "21", "22"]) {
+ *   histories.append(weather, encodeUtf8(text));
+ * }
+ * assertEquals(decodeUtf8(histories.read(weather)!), "21\n22");
  * ```
  */
 export class Histories {
@@ -136,69 +118,61 @@ export class Histories {
    * A topic's data, the oldest first, joined by line ends: what one datagram
    * answers. `undefined` when it has no history.
    */
-  read(topicName: ClassicTopic): string | undefined {
-    const history = this.#histories.get(topicName);
-    if (history === undefined) return undefined;
-    const { data, first } = history;
-    return data.slice(first).map(({ text }) => text).join("\n");
+  read(topicName: ClassicTopic): Uint8Array | undefined {
+    return this.#histories.get(topicName)?.read();
   }
 
   /**
    * Adds a datum to a topic's history.
    *
+   * @param datum text in UTF-8; it is copied
    * @param isPromised whether somebody is promised that it is kept
-   * @param octets the datum's length in UTF-8, where it is known
-   * @returns the datum's length in octets
    * @throws {RangeError} when the datum alone does not fit a datagram
    */
-  append(
-    topicName: ClassicTopic,
-    text: string,
-    isPromised = true,
-    octets: number = utf8Length(text),
-  ): number {
-    if (octets > MAX_DATAGRAM) {
-      throw new RangeError(`Cannot keep a datum of ${octets} octets`);
+  append(topicName: ClassicTopic, datum: Uint8Array, isPromised = true): void {
+    if (datum.length > MAX_DATAGRAM) {
+      throw new RangeError(`Cannot keep a datum of ${datum.length} octets`);
     }
     const seq = ++this.#lastSeq;
-    const record = { type: "datum", seq, topicName, text } as const;
-    let isKept = true;
-    if (isPromised) this.#persistence?.persist(record);
-    else isKept = this.#persistence?.persistLoosely(record) ?? false;
-    this.#add(topicName, { text, octets, seq: isKept ? seq : 0 });
-    return octets;
+    const isKept = this.#persist(seq, topicName, datum, isPromised);
+    this.#add(topicName, datum, isKept ? seq : 0);
   }
 
   /** Takes a datum that was kept; they come in the order of their numbers. */
-  restore(topicName: ClassicTopic, text: string, seq: number): void {
+  restore(topicName: ClassicTopic, datum: Uint8Array, seq: number): void {
     this.#lastSeq = seq;
-    this.#add(topicName, { text, octets: utf8Length(text), seq });
+    this.#add(topicName, datum, seq);
   }
 
-  #add(topicName: ClassicTopic, datum: Datum): void {
-    const { octets } = datum;
+  #persist(
+    seq: number,
+    topicName: ClassicTopic,
+    datum: Uint8Array,
+    isPromised: boolean,
+  ): boolean {
+    const persistence = this.#persistence;
+    if (!persistence?.isOn) return false;
+    const text = decodeUtf8Loosely(datum);
+    const record = { type: "datum", seq, topicName, text } as const;
+    if (!isPromised) return persistence.persistLoosely(record);
+    persistence.persist(record);
+    return true;
+  }
+
+  #add(topicName: ClassicTopic, datum: Uint8Array, seq: number): void {
     let history = this.#histories.get(topicName);
-    const cost = octets + OVERHEAD +
+    const cost = datum.length + OVERHEAD +
       (history === undefined ? costOf(topicName) : 0);
     if (history !== undefined) this.#unlink(history);
     this.#makeRoom(cost, history);
     if (history === undefined) {
-      history = {
-        topicName,
-        older: undefined,
-        newer: undefined,
-        data: [],
-        first: 0,
-        octets: -1,
-      };
+      history = new History(topicName);
       this.#histories.set(topicName, history);
     }
     this.#link(history);
-
-    history.data.push(datum);
-    history.octets += octets + 1;
+    history.append(datum, seq);
     this.#memory += cost;
-    this.#shorten(topicName, history);
+    this.#shorten(history);
   }
 
   /** Puts a history behind all others: it was published to last. */
@@ -220,33 +194,27 @@ export class Histories {
   }
 
   /** Forgets a history's oldest data, as many as its limits ask. */
-  #shorten(topicName: ClassicTopic, history: History): void {
+  #shorten(history: History): void {
     const { history: most, maxMemory } = this.#limits;
-    const { data } = history;
-    const before = history.first;
     let reason: ForgetReason | undefined;
-    while (history.first < data.length - 1) {
-      if (data.length - history.first > most) reason = "count";
+    let count = 0;
+    while (history.size > 1) {
+      if (history.size > most) reason = "count";
       else if (history.octets > MAX_DATAGRAM) reason = "datagram";
       else if (this.#memory > maxMemory) reason = "memory";
       else break;
-      const datum = data[history.first]!;
-      history.octets -= datum.octets + 1;
-      this.#memory -= datum.octets + OVERHEAD;
-      data[history.first++] = FORGOTTEN;
-      this.#end(datum);
+      this.#forgetFirst(history);
+      count++;
     }
-    if (reason === undefined) return;
-    const count = history.first - before;
-    if (history.first * 2 > data.length) {
-      data.splice(0, history.first);
-      history.first = 0;
-    }
-    this.#onForget(topicName, reason, count);
+    if (reason !== undefined) this.#onForget(history.topicName, reason, count);
   }
 
-  #end({ seq }: Datum): void {
-    if (seq > 0) this.#persistence?.persist({ type: "datumEnd", seq });
+  #forgetFirst(history: History): void {
+    const { firstSeq } = history;
+    if (firstSeq > 0) {
+      this.#persistence?.persist({ type: "datumEnd", seq: firstSeq });
+    }
+    this.#memory -= history.dropFirst() + OVERHEAD;
   }
 
   /** Forgets whole histories until one more, or more of that one, has room. */
@@ -257,17 +225,91 @@ export class Histories {
       if (
         this.#memory + cost <= maxMemory && this.#histories.size <= most
       ) return;
-      const { topicName, data, first, octets } = history;
+      const { topicName, size } = history;
       this.#unlink(history);
       this.#histories.delete(topicName);
-      const count = data.length - first;
-      this.#memory -= costOf(topicName) +
-        octets - (count - 1) + count * OVERHEAD;
-      if (this.#persistence?.isOn) {
-        for (const datum of data) this.#end(datum); // FORGOTTEN has none
-      }
-      this.#onForget(topicName, "memory", count);
+      while (history.size > 0) this.#forgetFirst(history);
+      this.#memory -= costOf(topicName);
+      this.#onForget(topicName, "memory", size);
     }
+  }
+}
+
+/**
+ * One topic's data, as the octets that a datagram would answer: an append copies
+ * what came, and makes nothing that would have to be collected.
+ */
+class History {
+  readonly topicName: ClassicTopic;
+  /** Those published to before and after it, each the next. */
+  older: History | undefined;
+  newer: History | undefined;
+  /** The data, a line end behind each, from `#start` to `#end`. */
+  #bytes = new Uint8Array(128);
+  #start = 0;
+  #end = 0;
+  /** The length and the number of each; what lay before `#first` is forgotten. */
+  readonly #lengths: number[] = [];
+  /** They count up, over all topics; 0 of what does not outlive the process. */
+  readonly #seqs: number[] = [];
+  #first = 0;
+
+  constructor(topicName: ClassicTopic) {
+    this.topicName = topicName;
+  }
+
+  /** How many data there are. */
+  get size(): number {
+    return this.#lengths.length - this.#first;
+  }
+
+  /** Length of what `read` gives. */
+  get octets(): number {
+    return Math.max(0, this.#end - this.#start - 1);
+  }
+
+  /** The number of the oldest. */
+  get firstSeq(): number {
+    return this.#seqs[this.#first]!;
+  }
+
+  read(): Uint8Array {
+    return this.#bytes.slice(this.#start, this.#start + this.octets);
+  }
+
+  append(datum: Uint8Array, seq: number): void {
+    const end = this.#end + datum.length + 1;
+    if (end > this.#bytes.length) this.#makeRoom(datum.length + 1);
+    this.#bytes.set(datum, this.#end);
+    this.#end += datum.length;
+    this.#bytes[this.#end++] = LINE_END;
+    this.#lengths.push(datum.length);
+    this.#seqs.push(seq);
+  }
+
+  /** Forgets the oldest; tells its length. */
+  dropFirst(): number {
+    const length = this.#lengths[this.#first++]!;
+    this.#start += length + 1;
+    // Rarely, as what is left moves.
+    if (this.#first * 2 > this.#lengths.length) {
+      this.#lengths.splice(0, this.#first);
+      this.#seqs.splice(0, this.#first);
+      this.#first = 0;
+    }
+    return length;
+  }
+
+  /** Moves what is left to the start, of more room if it takes over half. */
+  #makeRoom(octets: number): void {
+    const used = this.#end - this.#start;
+    let { length } = this.#bytes;
+    while (used + octets > length / 2) length *= 2;
+    const last = this.#bytes.subarray(this.#start, this.#end);
+    if (length > this.#bytes.length) this.#bytes = new Uint8Array(length);
+    this.#bytes.set(last);
+    this.#start = 0;
+    this.#end = used;
   }
 }
 

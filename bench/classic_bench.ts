@@ -16,6 +16,7 @@ import {
   parseClassicTopic,
 } from "../classic.ts";
 import { Histories } from "../history.ts";
+import { encodeUtf8 } from "../utf8.ts";
 import { MalformedPacketError, type Peer, peerOf } from "../message.ts";
 import { Router } from "../router.ts";
 
@@ -80,15 +81,16 @@ Deno.bench("decodeRequest() of junk", { group: "decode" }, () => {
     maxMemory: 64 * 1024 * 1024,
   };
   const histories = new Histories(limits, () => {});
+  const datum = encodeUtf8(DATUM);
   for (let i = 0; i < TOPICS * HISTORY; i++) {
-    histories.append(names[i % TOPICS]!, DATUM);
+    histories.append(names[i % TOPICS]!, datum);
   }
   let next = 0;
 
   Deno.bench("Histories.append() at a full history", {
     group: "history",
   }, () => {
-    histories.append(names[next++ % TOPICS]!, DATUM);
+    histories.append(names[next++ % TOPICS]!, datum);
   });
 
   Deno.bench("Histories.read() of 1,000 data", { group: "history" }, () => {

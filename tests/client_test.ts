@@ -1600,7 +1600,14 @@ Deno.test("Client.stats() is a snapshot, and counts strays", async () => {
     rejected: 0,
     strays: 0,
     failures: 0,
-    transport: { sent: 1, received: 1, sendErrors: 0, receiveErrors: 0 },
+    transport: {
+      sent: 1,
+      received: 1,
+      sendErrors: 0,
+      receiveErrors: 0,
+      refused: {},
+      congested: 0,
+    },
   });
   await using stranger = system.network.bind();
   await using messages = await client.subscribe({ short: "ab" });
