@@ -10,8 +10,6 @@ import { spreadOf } from "./figures.ts";
 import type { Round } from "./load_job.ts";
 import type { Machine } from "./servers.ts";
 
-/** Loads from left to right. */
-const FANS = [1, 10, 100, 1_000];
 
 /** Who is drawn, how it is called and in which colour of light and dark. */
 const BARS: readonly (readonly [
@@ -46,7 +44,10 @@ export function drawPicture(
   measured: readonly Round[],
   { cpu, cores, deno }: Machine,
 ): string {
-  const spreads = FANS.map((fan) =>
+  const fans = [1, 10, 100, 1_000].filter((fan) =>
+    measured.some((round) => round.case === `qos0-to-${fan}`)
+  );
+  const spreads = fans.map((fan) =>
     BARS.map(([name]) =>
       spreadOf(
         measured.filter((round) =>
@@ -71,8 +72,8 @@ export function drawPicture(
       text(PLOT.left - 8, y(rate) + 4, "end", label),
     );
   }
-  const group = (PLOT.right - PLOT.left) / FANS.length;
-  FANS.forEach((fan, i) => {
+  const group = (PLOT.right - PLOT.left) / Math.max(1, fans.length);
+  fans.forEach((fan, i) => {
     const drawn = BARS.flatMap((_, bar) =>
       Number.isFinite(spreads[i]![bar]!.median) ? [bar] : []
     );
