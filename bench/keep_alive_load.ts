@@ -52,6 +52,12 @@ const SHARE = 0.75;
 /** What is asked may take so long to be answered, in milliseconds. */
 const LAST_MS = 1_000;
 
+/** PINGREQs under way: a socket's usual buffer holds them. */
+const UNDER_WAY = 100;
+
+/** Without an answer for so long, what is under way is lost, in milliseconds. */
+const STALLED_MS = 500;
+
 /** Between two looks at the memory, in milliseconds. */
 const LOOK_MS = 500;
 
@@ -74,19 +80,23 @@ function measure(job: KeepAliveJob): KeptAlive {
   const from = performance.now();
   const apart = keepAlive * 1_000 * SHARE / count;
   let lookAt = from;
+  let movedAt = from;
+  let givenUp = 0;
   for (let now; (now = performance.now()) < from + ms + LAST_MS;) {
     if (now >= lookAt) {
       residentMost = Math.max(residentMost, residentOf(pid));
       lookAt = now + LOOK_MS;
     }
     const due = Math.min(now - from, ms) / apart;
-    for (; asked < due; asked++) {
+    if (now - movedAt > STALLED_MS) givenUp = asked - answered;
+    for (; asked < due && asked - answered - givenUp < UNDER_WAY; asked++) {
       const at = clients.add(asked % count, 2);
       clients.outgoing.setUint16(at, 2 << 8 | MSG_TYPE.PINGREQ);
     }
     clients.flush();
     const received = clients.receive();
     if (received === 0) clients.wait(1_000);
+    else movedAt = now;
     for (let i = 0; i < received; i++) {
       const type = clients.incoming.getUint8(clients.startOf(i) + 1);
       if (type === MSG_TYPE.PINGRESP) answered++;

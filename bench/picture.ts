@@ -10,7 +10,6 @@ import { spreadOf } from "./figures.ts";
 import type { Round } from "./load_job.ts";
 import type { Machine } from "./servers.ts";
 
-
 /** Who is drawn, how it is called and in which colour of light and dark. */
 const BARS: readonly (readonly [
   name: string,
