@@ -26,11 +26,11 @@ import {
   underLoad,
 } from "./contenders.ts";
 import { type Context, EXTREMES, type Told } from "./extremes.ts";
-import { spreadOf } from "./figures.ts";
 import { OCTETS, type Round, WARM_UP_MS } from "./load_job.ts";
 import { drawPicture } from "./picture.ts";
+import { describe, reportOf, summaryOf } from "./report.ts";
 import { machineOf, save, Server } from "./servers.ts";
-import { shown, spread, table } from "./tables.ts";
+import { shown, table } from "./tables.ts";
 
 /** Starting a generator, connecting and waiting for the last, roughly. */
 const OVERHEAD_MS = 500;
@@ -110,6 +110,7 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
     for (const one of cases) {
       print(`\n${reportOf(one, measured, tcp === undefined)}\n`);
     }
+    if (cases.length > 1) print(`\n${summaryOf(cases, measured)}\n`);
     const told: Told[] = [];
     const context: Context = { measured, rounds, loadMs, isQuick, signal };
     for (const extreme of extremes) {
@@ -192,79 +193,6 @@ function takesPart(rival: Rival, { qos, pattern, usesSenders }: Case): boolean {
   if (rival.kind === "relay") return qos <= 0 && pattern === "fanOut";
   if (rival.kind === "tcp") return qos >= 0;
   return usesSenders || !/[12] sender/.test(rival.name);
-}
-
-function describe(rounds: number, loadMs: number): string {
-  return [
-    `Messages of ${OCTETS} octets; median and spread of ${rounds} ${
-      rounds === 1 ? "round" : "rounds"
-    } of ${loadMs / 1_000} s; times in milliseconds from a message's`,
-    "start to its delivery while as much as can be is under way; CPU of a core.",
-  ].join("\n");
-}
-
-function reportOf(
-  { name, title, pattern, qos }: Case,
-  measured: readonly Round[],
-  isWithoutTcp: boolean,
-): string {
-  const ours = measured.filter((round) => round.case === name);
-  const names = [...new Set(ours.map(({ rival }) => rival))];
-  const limits = new Map(brokers().map(({ name, limit }) => [name, limit]));
-  const rows = names.map((rival) => {
-    const rounds = ours.filter((round) => round.rival === rival);
-    const limit = ours.filter((round) => round.rival === limits.get(rival));
-    const middle = (figure: (round: Round) => number, digits: number) =>
-      shown(spreadOf(rounds.map(figure)).median, digits);
-    const sum = (figure: (round: Round) => number) =>
-      shown(rounds.reduce((sum, round) => sum + figure(round), 0), 0);
-    return [
-      rival,
-      ...spread(rounds.map(({ rate }) => rate), 0),
-      limit.length === 0
-        ? "-"
-        : middle(({ rate, round }) =>
-          rate / limit.find((other) => other.round === round)!.rate, 2),
-      middle(({ sent, ms }) => sent / ms * 1_000, 0),
-      ...([["p50", 2], ["p99", 2], ["p999", 2]] as const).map(
-        ([share, digits]) =>
-          middle(({ latency }) => latency[share] / 1_000, digits),
-      ),
-      middle(({ brokerCpuMs, ms }) => (brokerCpuMs ?? NaN) / ms * 100, 0),
-      middle(
-        ({ brokerCpuMs, rate, ms }) =>
-          (brokerCpuMs ?? NaN) * 1_000 / (rate * ms / 1_000),
-        1,
-      ),
-      middle(({ generatorCpuMs, ms }) => generatorCpuMs / ms * 100, 0),
-      sum(({ lost }) => lost),
-      sum(({ duplicates }) => duplicates),
-      sum(({ reordered }) => reordered),
-    ];
-  });
-  if (isWithoutTcp && qos >= 0) rows.push(["mosquitto, TCP", "skipped"]);
-  const what = pattern === "acks" ? "acks" : "delivered";
-  return `${title}\n\n${
-    table([
-      [
-        "",
-        `${what}/s`,
-        "min–max",
-        "of relay",
-        "sent/s",
-        "p50",
-        "p99",
-        "p99.9",
-        "CPU %",
-        "µs each",
-        "generator %",
-        "lost",
-        "twice",
-        "disordered",
-      ],
-      ...rows,
-    ])
-  }`;
 }
 
 if (import.meta.main) await run(PROGRAM, main);
