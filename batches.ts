@@ -99,7 +99,7 @@ export class ReceiveBatch {
   readonly words: Int32Array = this.#layout.words;
 
   /** Datagrams that it has room for. */
-  readonly size = RECEIVE;
+  readonly size: number = RECEIVE;
 
   /**
    * Makes room.

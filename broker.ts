@@ -249,9 +249,11 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     }
     this.#store = store;
     if (store.setAside !== undefined) {
-      const { path, reason } = store.setAside;
+      const { path, reason, isCopy } = store.setAside;
       this.log.error(
-        `"${db}" is damaged (${reason}): set aside as "${path}", and begun anew`,
+        isCopy
+          ? `"${db}" is damaged (${reason}): copied as "${path}", and gone on with without them`
+          : `"${db}" is damaged (${reason}): set aside as "${path}", and begun anew`,
       );
     }
     await store.load((records, done, total) => {
@@ -490,7 +492,7 @@ const PROGRAM: Program = {
       value: "WORD",
       usual: "full",
       help:
-        "what of it survives a power cut: full all, normal all but the last seconds, off perhaps nothing (SQLite's synchronous)",
+        "what it survives: full kill -9 and a power cut, normal kill -9 and a power cut but for its last seconds, off kill -9 alone (SQLite's synchronous)",
     },
     {
       name: "inspect",

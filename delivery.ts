@@ -49,7 +49,8 @@ export class Delivery implements OutboxHost<Session> {
   #deliveredOctets = 0;
   #retried = 0;
   /** The PUBLISH that was written last: many may be sent the same octets. */
-  #written: { publish: OutgoingPublish; bytes: Uint8Array } | undefined;
+  #written: Uint8Array | undefined;
+  #writtenOf: OutgoingPublish | undefined;
 
   /**
    * Starts with nothing sent.
@@ -143,12 +144,13 @@ export class Delivery implements OutboxHost<Session> {
   }
 
   #write(publish: OutgoingPublish): Uint8Array {
-    const last = this.#written;
-    if (last !== undefined && isSameOnTheWire(last.publish, publish)) {
-      return last.bytes;
+    const last = this.#writtenOf;
+    if (last !== undefined && isSameOnTheWire(last, publish)) {
+      return this.#written!;
     }
     const { message, qos, retain, dup, topicIdType, topicId, msgId } = publish;
-    const bytes = encodePacket({
+    this.#writtenOf = { ...publish };
+    return this.#written = encodePacket({
       type: "PUBLISH",
       dup,
       qos,
@@ -158,8 +160,6 @@ export class Delivery implements OutboxHost<Session> {
       msgId,
       data: message.payload,
     });
-    this.#written = { publish, bytes };
-    return bytes;
   }
 }
 

@@ -191,6 +191,7 @@ export class DoorbellTransport extends UdpTransport {
     throw new BatchesError("the descriptor of the socket cannot be found");
   }
 
+  /** Hands every datagram that arrives to `handler`, in order. */
   override async receive(handler: DatagramHandler): Promise<void> {
     const first = new Uint8Array(65_536);
     let errorsInARow = 0;
@@ -241,6 +242,7 @@ export class DoorbellTransport extends UdpTransport {
     return count === incoming.size;
   }
 
+  /** Sends a datagram along with what else is sent in one go. */
   override send(peer: Peer, bytes: Uint8Array): void {
     if (this.#isClosed) return this.countRefused("EBADF");
     if (this.#behind.length > 0 || !this.#add(peer, bytes)) {
@@ -364,11 +366,13 @@ export class DoorbellTransport extends UdpTransport {
     }, RETRY_MS);
   }
 
+  /** Datagrams that have not left yet, those of threads included. */
   override get unsent(): number {
     return this.#outgoing.size + this.#behind.length +
       (this.#senders?.pending ?? 0);
   }
 
+  /** Resolves when all that was sent so far has left. */
   override flush(): Promise<void> {
     this.#flush();
     if (this.unsent === 0 || this.#isClosed) return Promise.resolve();
@@ -386,15 +390,18 @@ export class DoorbellTransport extends UdpTransport {
     await promise;
   }
 
+  /** What was counted so far, of this thread and of those that send beside. */
   override stats(): TransportStats {
     return { ...super.stats(), senders: this.#senders?.stats() };
   }
 
+  /** Datagrams that arrived and found no room, as the system counts them. */
   override overflowed(): Promise<number> {
     if (!this.#isClosed) this.#drops = dropsOf(this.#libc, this.#descriptor);
     return Promise.resolve(this.#drops);
   }
 
+  /** Ends it at once; what threads still have they send. */
   override close(): void {
     if (this.#isClosed) return;
     this.#isClosed = true;

@@ -32,13 +32,55 @@ const CALLS = {
   __errno_location: { parameters: [], result: "pointer" },
 } as const;
 
-type Calls = Omit<
-  Deno.DynamicLibrary<typeof CALLS>["symbols"],
-  "__errno_location"
->;
-
 /** The calls that are used on sockets. */
-export interface Libc extends Calls {
+export interface Libc {
+  /** Receives up to `count` datagrams into a batch; tells how many. */
+  recvmmsg(
+    fd: number,
+    batch: Uint8Array<ArrayBuffer>,
+    count: number,
+    flags: number,
+    timeout: null,
+  ): number;
+  /** Sends the first `count` datagrams of a batch, or some; tells how many. */
+  sendmmsg(
+    fd: number,
+    batch: Uint8Array<ArrayBuffer>,
+    count: number,
+    flags: number,
+  ): number;
+  /** Tells where a socket is bound. */
+  getsockname(
+    fd: number,
+    name: Uint8Array<ArrayBuffer>,
+    length: Uint32Array<ArrayBuffer>,
+  ): number;
+  /** Reads an option of a socket. */
+  getsockopt(
+    fd: number,
+    level: number,
+    option: number,
+    value: Uint32Array<ArrayBuffer>,
+    length: Uint32Array<ArrayBuffer>,
+  ): number;
+  /** Sets an option of a socket. */
+  setsockopt(
+    fd: number,
+    level: number,
+    option: number,
+    value: Uint32Array<ArrayBuffer>,
+    length: number,
+  ): number;
+  /** Waits for a socket. */
+  poll(
+    sockets: Int32Array<ArrayBuffer>,
+    count: bigint,
+    timeoutMs: number,
+  ): number;
+  /** Another descriptor of the same socket. */
+  dup(fd: number): number;
+  /** Gives a descriptor back. */
+  close(fd: number): number;
   /** Why the last call of this thread failed, by its name in the system. */
   errno(): string;
 }
@@ -86,6 +128,7 @@ let opened: Libc | undefined;
 
 /** Batches cannot be had here. */
 export class BatchesError extends Error {
+  /** Which error this is. */
   override readonly name = "BatchesError";
   /** Why, as the end of a sentence. */
   readonly reason: string;

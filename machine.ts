@@ -94,9 +94,17 @@ export interface Machine<Event, Change = never> {
   handleTimeout(now: Millis): void;
   /** The earliest moment at which something is due, `undefined` for none. */
   nextTimeout(): Millis | undefined;
-  /** The next effect in order, `undefined` when there is none left. */
+  /**
+   * The next effect in order, `undefined` when there is none left. An effect is
+   * the caller's until then: afterwards it may be another.
+   */
   pollEffect(): Effect<Event, Change> | undefined;
 }
+
+/** Sends that are kept to be used again; those of a larger fan-out are not. */
+const MAX_SENDS = 4_096;
+
+type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /**
  * The effects that a machine has still to hand out, in order.
@@ -113,6 +121,9 @@ export interface Machine<Event, Change = never> {
  * ```
  */
 export class EffectQueue<Event, Change = never> {
+  /** Sends that were polled, to be used again: a fan-out makes no garbage. */
+  readonly #sends: Mutable<SendEffect>[] = [];
+  #nextSend = 0;
   readonly #changes: PersistEffect<Change>[] = [];
   #nextChange = 0;
   readonly #effects: (SendEffect | BroadcastEffect | TraceEffect<Event>)[] = [];
@@ -129,7 +140,17 @@ export class EffectQueue<Event, Change = never> {
    * @param isPromise whether its peer relies on what was persisted until now
    */
   send(peer: Peer, bytes: Uint8Array, isPromise = false): void {
-    this.#effects.push({ type: "send", peer, bytes, isPromise });
+    const used = this.#sends[this.#nextSend++];
+    if (used === undefined) {
+      const effect: SendEffect = { type: "send", peer, bytes, isPromise };
+      if (this.#nextSend <= MAX_SENDS) this.#sends.push(effect);
+      this.#effects.push(effect);
+      return;
+    }
+    used.peer = peer;
+    used.bytes = bytes;
+    used.isPromise = isPromise;
+    this.#effects.push(used);
   }
 
   /** Adds a datagram to broadcast. */
@@ -154,6 +175,7 @@ export class EffectQueue<Event, Change = never> {
     if (effect === undefined) {
       this.#effects.length = 0;
       this.#next = 0;
+      this.#nextSend = 0;
       return undefined;
     }
     this.#next++;

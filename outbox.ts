@@ -75,7 +75,7 @@ export interface OutboxOwner extends Kept {
 /** How an outbox reaches its client, and whom it tells. */
 export interface OutboxHost<Owner extends OutboxOwner> {
   /**
-   * Sends a PUBLISH.
+   * Sends a PUBLISH, which is another with the next call.
    *
    * @returns false when it does not fit a packet: nothing is sent
    */
@@ -109,6 +109,22 @@ export interface OutgoingPublish {
   /** 0 at QoS 0. */
   readonly msgId: number;
 }
+
+/**
+ * The PUBLISH that is being sent: one for all, as a message of QoS 0 to many would
+ * otherwise make one for each.
+ */
+const publishing: {
+  -readonly [Field in keyof OutgoingPublish]: OutgoingPublish[Field];
+} = {
+  message: undefined as unknown as Message,
+  qos: 0,
+  retain: false,
+  dup: false,
+  topicIdType: "normal",
+  topicId: 0,
+  msgId: 0,
+};
 
 /** A message that waits for the client. */
 interface Queued {
@@ -537,15 +553,14 @@ export class Outbox<Owner extends OutboxOwner> {
     if (entry === undefined || entry.isRefused) return false;
     const { alias } = entry;
     if (alias === undefined && !entry.isKnown) return false;
-    const wasSent = this.#host.sendPublish(this.#owner, {
-      message,
-      qos: 0,
-      retain,
-      dup: false,
-      topicIdType: alias === undefined ? "normal" : alias.topicIdType,
-      topicId: alias === undefined ? entry.topicId : alias.topicId,
-      msgId: 0,
-    });
+    publishing.message = message;
+    publishing.qos = 0;
+    publishing.retain = retain;
+    publishing.dup = false;
+    publishing.topicIdType = alias === undefined ? "normal" : alias.topicIdType;
+    publishing.topicId = alias === undefined ? entry.topicId : alias.topicId;
+    publishing.msgId = 0;
+    const wasSent = this.#host.sendPublish(this.#owner, publishing);
     if (!wasSent) this.#host.handleLoss(this.#owner, message, "tooLong");
     this.#left--;
     return true;
@@ -624,18 +639,15 @@ export class Outbox<Owner extends OutboxOwner> {
   }
 
   #publish(current: InFlight): boolean {
-    const { message, qos, retain, topicIdType, topicId, msgId } = current;
-    const dup = current.wasSent;
-    current.wasSent = qos > 0;
-    return this.#host.sendPublish(this.#owner, {
-      message,
-      qos,
-      retain,
-      dup,
-      topicIdType,
-      topicId,
-      msgId,
-    });
+    publishing.message = current.message;
+    publishing.qos = current.qos;
+    publishing.retain = current.retain;
+    publishing.dup = current.wasSent;
+    publishing.topicIdType = current.topicIdType;
+    publishing.topicId = current.topicId;
+    publishing.msgId = current.msgId;
+    current.wasSent = current.qos > 0;
+    return this.#host.sendPublish(this.#owner, publishing);
   }
 
   /**

@@ -73,16 +73,22 @@ export const RING_COUNTERS = [
 export type RingCounter = typeof RING_COUNTERS[number];
 
 /** What both ends have. */
-abstract class RingEnd {
+export abstract class RingEnd {
   /** The memory that both ends share. */
   readonly memory: SharedArrayBuffer;
+  /** The words that say how far either end has got. */
   protected readonly head: Int32Array;
+  /** The blocks, as words. */
   protected readonly words: Int32Array;
+  /** The blocks, as octets. */
   protected readonly bytes: Uint8Array;
+  /** The octets that were read last, and room for more. */
   protected readonly last: Uint8Array;
+  /** How many blocks there are. */
   protected readonly blocks: number;
   readonly #counters: BigInt64Array;
 
+  /** Looks at the memory of a ring. */
   constructor(memory: SharedArrayBuffer) {
     const start = HEAD_OCTETS + LAST_OCTETS;
     this.memory = memory;

@@ -100,6 +100,7 @@ export interface SenderPoolOptions {
  * ```
  */
 export class SenderPool implements Senders {
+  /** Datagrams in one go from which on the threads are used. */
   readonly from: number;
   readonly #senders: readonly Sender[];
   readonly #onFailure: FailureListener;

@@ -106,7 +106,8 @@ export class Store implements Disposable {
     let setAside: SetAside | undefined;
     for (;;) {
       try {
-        return new Store(file, openFile(file, options), setAside);
+        const opened = openFile(file, options);
+        return new Store(file, opened, setAside ?? opened.setAside);
       } catch (error) {
         if (!(error instanceof Damage) || setAside !== undefined) {
           throw storeError(error, `Cannot open the store "${path}"`);

@@ -24,6 +24,7 @@ import {
   SQLITE,
   StoreError,
 } from "./store_error.ts";
+import { commitsBehindDamage } from "./store_log.ts";
 import { Rows } from "./store_rows.ts";
 import {
   APPLICATION_ID,
@@ -56,12 +57,14 @@ export interface StoreOptions {
   readonly maxPages?: number;
 }
 
-/** A damaged file that was given another name. */
+/** A damaged file that was given another name, or copied. */
 export interface SetAside {
   /** Its new name; what lay beside it has the same with its suffix. */
   readonly path: string;
   /** What is wrong with it. */
   readonly reason: string;
+  /** Whether that is a copy, as the store goes on with what is whole of it. */
+  readonly isCopy: boolean;
 }
 
 /** Where SQLite's header has the numbers that tell whose a file is. */
@@ -106,6 +109,8 @@ export interface Opened {
   readonly starts: number;
   /** Its records. */
   readonly rows: Rows;
+  /** What was found of it with a damaged log, if it was. */
+  readonly setAside?: SetAside | undefined;
 }
 
 /** A file was damaged, and has another name now. */
@@ -140,8 +145,9 @@ export function openFile(path: string, options: StoreOptions): Opened {
     if (statOf(path) === undefined) createFile(path);
     demandUnlocked(path, timeoutMs);
     examine(path, true);
+    const setAside = copyDamaged(path);
     database = connect(path, timeoutMs);
-    return setUp(database, options);
+    return { ...setUp(database, options), setAside };
   } catch (error) {
     const kind = kindOf(error);
     if (kind !== "damaged") {
@@ -157,11 +163,24 @@ export function openFile(path: string, options: StoreOptions): Opened {
     if (Deno.build.os === "windows") database?.close();
     try {
       const reason = error instanceof Error ? oneLine(error.message) : "";
-      throw new Damage({ path: moveAside(path), reason });
+      const aside = giveAside(path, Deno.renameSync);
+      throw new Damage({ path: aside, reason, isCopy: false });
     } finally {
       if (Deno.build.os !== "windows") database?.close();
     }
   }
+}
+
+/** Copies a file whose log is damaged, before SQLite writes on behind the damage. */
+function copyDamaged(path: string): SetAside | undefined {
+  if (!hasOctets(path + "-wal")) return undefined;
+  const commits = commitsBehindDamage(path + "-wal");
+  if (commits === 0) return undefined;
+  return {
+    path: giveAside(path, Deno.copyFileSync),
+    reason: `the last ${commits} commits in its -wal cannot be read`,
+    isCopy: true,
+  };
 }
 
 /** Takes the lock, looks for damage, and only then writes. */
@@ -325,7 +344,10 @@ function createFile(path: string): void {
 }
 
 /** Moves a file, and what lies beside it, to a name that is free. */
-function moveAside(path: string): string {
+function giveAside(
+  path: string,
+  give: (from: string, to: string) => void,
+): string {
   const stamp = new Date().toISOString().replace(/[-:]|\.\d+/g, "");
   const name = `${path}.damaged-${stamp}`;
   for (let count = 1;; count++) {
@@ -336,7 +358,7 @@ function moveAside(path: string): string {
     // The file first: without it no one takes what is beside it for whole.
     for (const suffix of SUFFIXES) {
       if (statOf(path + suffix) === undefined) continue;
-      Deno.renameSync(path + suffix, target + suffix);
+      give(path + suffix, target + suffix);
     }
     return target;
   }

@@ -13,6 +13,7 @@ import type { SessionRecord } from "./records.ts";
 import { asArrays, prepare, type Row, textFrom } from "./sqlite.ts";
 import { StoreError, storeError } from "./store_error.ts";
 import { demandUnlocked, examine, octetsOf, statOf } from "./store_file.ts";
+import { commitsBehindDamage } from "./store_log.ts";
 import { demandWhole, migrate } from "./store_schema.ts";
 
 /** Messages, and what they take. */
@@ -51,6 +52,8 @@ export interface StoreSummary {
   readonly octets: number;
   /** How often it was opened. */
   readonly starts: number;
+  /** Commits in its log that cannot be read, as that is damaged ahead of them. */
+  readonly unreadableCommits: number;
   /** Sessions, by their state. */
   readonly sessions: Readonly<Record<SessionRecord["state"], number>>;
   /** Subscriptions of all sessions. */
@@ -170,6 +173,11 @@ export function describeStore(summary: StoreSummary): string {
   const lines = [
     `Store "${printable(summary.path)}"`,
     `Schema ${summary.version}, ${octets(summary.octets)}, ${opened}`,
+    ...summary.unreadableCommits === 0 ? [] : [
+      `Damaged: the last ${
+        grouped(summary.unreadableCommits)
+      } commits in its -wal cannot be read, and do not count`,
+    ],
     "",
     ...table(rows, [1, 2]),
   ];
@@ -235,6 +243,9 @@ function summarize(
     at: Date.now(),
     version,
     octets: octetsOf(path),
+    unreadableCommits: statOf(path + "-wal") === undefined
+      ? 0
+      : commitsBehindDamage(path + "-wal"),
     starts: one("SELECT starts FROM store")[0]!,
     sessions: { active: 0, asleep: 0, disconnected: 0, lost: 0, ...states },
     subscriptions: count("subscription"),

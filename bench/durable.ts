@@ -50,6 +50,8 @@ interface Figure {
   readonly rate: number;
   /** Commits for a thousand of them; each is an fsync at `full`. */
   readonly commits: number;
+  /** CPU time that the broker took for one, in microseconds. */
+  readonly cpuUs: number;
 }
 
 async function measure(
@@ -89,7 +91,7 @@ async function measure(
   }
   await broker.status;
   if (!load.success) throw new Error(`The load ended with ${load.code}`);
-  const { published, commits = 0 } = JSON.parse(text);
+  const { published, cpuUs, commits = 0 } = JSON.parse(text);
   for (const suffix of ["", "-wal", "-shm"]) {
     await Deno.remove(file + suffix).catch(() => {});
   }
@@ -98,6 +100,7 @@ async function measure(
     queue,
     rate: Number(new TextDecoder().decode(load.stdout)),
     commits: commits / published * 1_000,
+    cpuUs: cpuUs / published,
   };
 }
 
@@ -140,7 +143,7 @@ async function main(flags: Flags): Promise<number> {
     );
     print(
       `${"".padEnd(8)}${"acks/s".padStart(9)}${"of memory".padStart(11)}` +
-        `   ${"min–max".padEnd(12)}commits/1,000 acks\n`,
+        `   ${"min–max".padEnd(12)}commits/1,000 acks  CPU µs/ack\n`,
     );
     const of = (kind: Kind) =>
       figures.filter((one) => one.kind === kind && one.queue === queue);
@@ -149,12 +152,13 @@ async function main(flags: Flags): Promise<number> {
       const rates = of(kind).map(({ rate }) => rate);
       const ratios = rates.map((rate, round) => rate / memory[round]!);
       const commits = median(of(kind).map((figure) => figure.commits));
+      const cpuUs = median(of(kind).map((figure) => figure.cpuUs));
       print(
         `${kind.padEnd(8)}${
           Math.round(median(rates)).toLocaleString("en").padStart(9)
         }${median(ratios).toFixed(2).padStart(11)}   ${
           spread(ratios, 2).padEnd(12)
-        }${commits.toFixed(1)}\n`,
+        }${commits.toFixed(1).padEnd(20)}${cpuUs.toFixed(0)}\n`,
       );
     }
   }

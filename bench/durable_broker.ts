@@ -9,6 +9,7 @@
 
 // deno-lint-ignore-file no-console -- a program: the console is its output
 
+import { cpuUsage } from "node:process";
 import { Broker } from "../broker.ts";
 import type { Durability } from "../store_file.ts";
 
@@ -19,6 +20,8 @@ await using broker = await Broker.listen({
   ...(db === undefined ? {} : { db, durability: durability as Durability }),
 });
 console.log(JSON.stringify(broker.port));
+const before = cpuUsage();
 for await (const _ of Deno.stdin.readable);
 const { published, commits } = broker.stats();
-console.log(JSON.stringify({ published, ...commits }));
+const { user, system } = cpuUsage(before);
+console.log(JSON.stringify({ published, cpuUs: user + system, ...commits }));

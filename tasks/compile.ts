@@ -37,14 +37,15 @@ export const PROGRAMS: readonly Program[] = [
   {
     name: "broker",
     entry: "broker.ts",
-    // --db may be any file.
+    // --db may be any file; --io batched calls the system by FFI.
     permissions: [
       "--allow-net",
+      "--allow-ffi",
       "--allow-env=PORT",
       "--allow-read",
       "--allow-write",
     ],
-    include: ["store_worker.ts"],
+    include: ["store_worker.ts", "sender.ts"],
   },
   {
     name: "publisher",

@@ -23,6 +23,7 @@ import { SmallDisk, testOnSmallDisk } from "./support/disk.ts";
 import { Probe } from "./support/probe.ts";
 import { datum, Directory, RECORDS } from "./support/store.ts";
 import { Watch } from "./support/watch.ts";
+import "./support/sockets.ts";
 
 // Off unless asked for.
 Deno.test.sanitizer({ ops: true, resources: true });

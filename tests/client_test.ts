@@ -21,6 +21,7 @@ import type { MqttSnPacket, MsgType, Qos } from "../packet.ts";
 import type { Subscription } from "../subscription.ts";
 import type { RequestOptions } from "../template.ts";
 import { MAX_UNSENT, MemoryNetwork, UdpTransport } from "../transport.ts";
+import "./support/sockets.ts";
 
 // Off unless asked for.
 Deno.test.sanitizer({ ops: true, resources: true });

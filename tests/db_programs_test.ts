@@ -31,7 +31,7 @@ import {
 } from "./support/programs.ts";
 import { Probe } from "./support/probe.ts";
 import { SmallDisk, testOnSmallDisk } from "./support/disk.ts";
-import { Directory, RECORDS } from "./support/store.ts";
+import { datum, Directory, RECORDS } from "./support/store.ts";
 import { KEY, Terminal, testAtTerminal, TIDY } from "./support/terminal.ts";
 
 /** A broker at a free port, with a file. */
@@ -269,6 +269,35 @@ for (
     assertEquals(next.stderr.text, "");
   });
 }
+
+Deno.test("the broker copies its file and goes on with what is whole when its log is damaged", async () => {
+  using directory = new Directory();
+  const path = directory.file();
+  const copy = directory.file("copy");
+  {
+    using store = Store.open(path);
+    store.commit([datum(1)]);
+    const end = Deno.statSync(path + "-wal").size;
+    for (let seq = 101; seq < 110; seq++) store.commit([datum(seq)]);
+    Deno.copyFileSync(path, copy);
+    const log = Deno.readFileSync(path + "-wal");
+    log[end + 100]! ^= 1;
+    Deno.writeFileSync(copy + "-wal", log);
+  }
+  const { stdout } = await inspect(copy);
+  assertStringIncludes(stdout, "\nDamaged: the last 9 commits in its -wal ");
+  await using broker = startOn(copy);
+  await assertWorks(broker);
+  await stop(broker);
+  const { stderr } = await broker.outcome();
+  assertMatch(
+    stderr,
+    /^\S+ error "[^"]+" is damaged \(the last 9 commits in its -wal cannot be read\): copied as "[^"]+\.damaged-[^"]+", and gone on with without them\n\S+ info {2}Ended by SIGTERM\n$/,
+  );
+  await using next = startOn(copy);
+  await assertWorks(next);
+  assertEquals(next.stderr.text, "");
+});
 
 // Where nothing can be written
 

@@ -19,7 +19,7 @@ const reason = (() => {
   }
 })();
 const ignore = reason !== undefined;
-if (ignore) console.log(`doorbell_test.ts: skipped, ${reason}`);
+const skipped = ignore ? ` (skipped: ${reason})` : "";
 
 const hasIpv6 = (() => {
   try {
@@ -64,7 +64,7 @@ const ENDS: readonly [name: string, here: string, there: string][] = [
 for (const [name, here, there] of ENDS) {
   Deno.test({
     name:
-      `DoorbellTransport carries datagrams of every size there and back: ${name}`,
+      `DoorbellTransport carries datagrams of every size there and back: ${name}${skipped}`,
     ignore: ignore || (here.includes(":") && !hasIpv6),
     async fn() {
       await using batched = await DoorbellTransport.bind({ hostname: here });
@@ -92,7 +92,8 @@ for (const [name, here, there] of ENDS) {
 }
 
 Deno.test({
-  name: "DoorbellTransport gives a peer the same object for each datagram",
+  name:
+    `DoorbellTransport gives a peer the same object for each datagram${skipped}`,
   ignore,
   async fn() {
     await using here = await DoorbellTransport.bind();
@@ -113,7 +114,7 @@ Deno.test({
 for (const kind of ["portable", "batched"] as const) {
   Deno.test({
     name:
-      `A ${kind} socket sends in order, also the first it ever sends, and more than one call takes`,
+      `A ${kind} socket sends in order, also the first it ever sends, and more than one call takes${skipped}`,
     ignore: ignore && kind === "batched",
     async fn() {
       const fail = (reason: string) => {
@@ -136,7 +137,7 @@ for (const kind of ["portable", "batched"] as const) {
 
 Deno.test({
   name:
-    "DoorbellTransport.send() counts what the system refuses, by its error, and sends what is behind",
+    `DoorbellTransport.send() counts what the system refuses, by its error, and sends what is behind${skipped}`,
   ignore,
   async fn() {
     await using here = await DoorbellTransport.bind();
@@ -157,7 +158,7 @@ Deno.test({
 for (const code of ["EAGAIN", "ENOBUFS"]) {
   Deno.test({
     name:
-      `DoorbellTransport waits for room at ${code}, loses nothing, and takes nothing meanwhile`,
+      `DoorbellTransport waits for room at ${code}, loses nothing, and takes nothing meanwhile${skipped}`,
     ignore,
     async fn() {
       const { sendmmsg } = openLibc();
@@ -202,7 +203,8 @@ for (const code of ["EAGAIN", "ENOBUFS"]) {
 }
 
 Deno.test({
-  name: "DoorbellTransport goes on after a call that a signal has interrupted",
+  name:
+    `DoorbellTransport goes on after a call that a signal has interrupted${skipped}`,
   ignore,
   async fn() {
     const { sendmmsg } = openLibc();
@@ -221,7 +223,8 @@ Deno.test({
 });
 
 Deno.test({
-  name: "DoorbellTransport.close() ends at once, whatever has not left",
+  name:
+    `DoorbellTransport.close() ends at once, whatever has not left${skipped}`,
   ignore,
   async fn() {
     const libc = calls({ sendmmsg: () => -1, errno: () => "EAGAIN" });
@@ -239,7 +242,7 @@ Deno.test({
 
 Deno.test({
   name:
-    "DoorbellTransport.overflowed() tells what found no room, also what came since",
+    `DoorbellTransport.overflowed() tells what found no room, also what came since${skipped}`,
   ignore,
   async fn() {
     // Unchanged, it would take a hundred thousand datagrams.
@@ -261,7 +264,8 @@ Deno.test({
 });
 
 Deno.test({
-  name: "DoorbellTransport has more room for what arrives than a plain socket",
+  name:
+    `DoorbellTransport has more room for what arrives than a plain socket${skipped}`,
   ignore,
   async fn() {
     await using here = await DoorbellTransport.bind();
@@ -289,7 +293,7 @@ Deno.test("bindSocket() falls back to a portable socket, and says why", async ()
 for (const size of [1, 2, 4]) {
   Deno.test({
     name:
-      `SenderPool of ${size} sends a fan-out, each peer's in order, none twice or lost`,
+      `SenderPool of ${size} sends a fan-out, each peer's in order, none twice or lost${skipped}`,
     ignore,
     async fn() {
       const senders = new SenderPool(size, { from: 0 });
@@ -324,7 +328,7 @@ for (const size of [1, 2, 4]) {
 
 Deno.test({
   name:
-    "SenderPool replaces a thread that fails, which goes on with what is left",
+    `SenderPool replaces a thread that fails, which goes on with what is left${skipped}`,
   ignore,
   async fn() {
     const failures: boolean[] = [];

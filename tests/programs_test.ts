@@ -53,6 +53,8 @@ const BROKER_FLAGS: Record<string, string[][]> = {
   "--durability WORD": ["full", "normal", "off"]
     .map((word) => ["--db", STORE, "--durability", word]),
   "--inspect": [], // it does not listen: see db_programs_test.ts
+  "--io WORD": ["auto", "portable"].map((word) => ["--io", word]),
+  "--workers N": ["auto", "0", "2"].map((n) => ["--workers", n]),
   "--history N": [["--history", "2"]],
   "--predefined FILE": [["--predefined", PREDEFINED]],
   "--max-clients N": [["--max-clients", "1"]],

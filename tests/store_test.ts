@@ -746,6 +746,7 @@ Deno.test("inspectStore() counts, and changes nothing", () => {
   assertEquals(
     { ...counts, longest: counts.longest.slice(0, 2) },
     {
+      unreadableCommits: 0,
       version: 1,
       starts: 1,
       sessions: { active: 1, asleep: 1, disconnected: 31, lost: 1 },
@@ -789,6 +790,7 @@ Deno.test("describeStore() shows a summary in lines", () => {
     version: 1,
     octets: 1_234_567,
     starts: 12,
+    unreadableCommits: 0,
     sessions: { active: 1, asleep: 2, disconnected: 3_000, lost: 0 },
     subscriptions: 4,
     topicIds: 5,

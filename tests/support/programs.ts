@@ -7,6 +7,7 @@
 
 import { fileURLToPath } from "node:url";
 import { assertEquals, assertFalse, assertMatch } from "@std/assert";
+import { socketFlags } from "./sockets.ts";
 import { Transcript } from "./transcript.ts";
 
 /** The project's directory. */
@@ -126,7 +127,8 @@ export function programArgs(
   name: ProgramName,
   args: readonly string[],
 ): string[] {
-  return ["run", "-A", `${name}.ts`, ...args];
+  const flags = name === "broker" ? socketFlags() : [];
+  return ["run", "-A", `${name}.ts`, ...flags, ...args];
 }
 
 /** Starts a program. */
