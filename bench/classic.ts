@@ -6,14 +6,12 @@
  * servers, and reports. `bench/README.md` tells the method.
  *
  * ```sh
- * deno task bench --help
+ * deno task bench:classic --help
  * ```
  *
  * @module
  */
 
-import { availableParallelism, cpus } from "node:os";
-import { fileURLToPath } from "node:url";
 import { type Flags, type Program, run, UsageError } from "../cli.ts";
 import type { Interruption } from "../template.ts";
 import { EXIT, print, printError } from "../terminal.ts";
@@ -23,12 +21,16 @@ import {
   type Percentile,
   PERCENTILES,
 } from "./load.ts";
-
-/** Where the project is. */
-const ROOT = fileURLToPath(new URL("..", import.meta.url));
-
-/** Where the results go. */
-const RESULTS = new URL("results/", import.meta.url);
+import {
+  answers,
+  type Contender,
+  generate,
+  type Machine,
+  machineOf,
+  save,
+  Server,
+} from "./servers.ts";
+import { shown, spread, table } from "./tables.ts";
 
 /** The load: what a published figure is about, so nobody turns these. */
 const LOAD = {
@@ -44,19 +46,6 @@ const LIMIT_MS = 60_000;
 
 /** Starting a load generator and waiting for its last answers, roughly. */
 const OVERHEAD_MS = 150;
-
-/** How long a server may take until it is ready. */
-const START_WITHIN_MS = 20_000;
-
-/** A server under load. */
-interface Contender {
-  /** Its name in the table. */
-  readonly name: string;
-  /** What starts it. */
-  readonly command: string;
-  /** The command's arguments. */
-  readonly args: readonly string[];
-}
 
 const BROKER: Contender = {
   name: "broker",
@@ -88,8 +77,8 @@ const PROGRAM: Program = {
   name: "bench",
   summary: "Measures the broker under load, in the classic protocol.",
   examples: [
-    ["deno task bench", "the usual, a minute"],
-    ["deno task bench --rounds 3 --seconds 0.5", "a quick look"],
+    ["deno task bench:classic", "the usual, a minute"],
+    ["deno task bench:classic --rounds 3 --seconds 0.5", "a quick look"],
   ],
   flags: [
     {
@@ -135,7 +124,7 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
     const measured = await measure(contenders, parameters, signal);
     const machine = machineOf();
     print(report(measured, machine, parameters));
-    const file = await save({ machine, parameters, measured });
+    const file = await save("classic", { machine, parameters, measured });
     print(`\nEvery round's figures: ${file}\n`);
     return EXIT.done;
   } finally {
@@ -162,165 +151,18 @@ async function measure(
     printError(round === 0 ? "Warming up\n" : `Round ${round} of ${rounds}\n`);
     for (const server of servers) {
       const { port, pid, contender: { name } } = server;
-      const figures = await generate({ ...load, port, pid }, server, signal);
+      const figures = await generate<LoadFigures>(
+        "bench/load.ts",
+        { ...load, port, pid },
+        server,
+        signal,
+      );
       if (round === 0) continue;
       const acksPerSecond = figures.acks / figures.ms * 1_000;
       measured.push({ contender: name, round, acksPerSecond, ...figures });
     }
   }
   return measured;
-}
-
-/** Runs the load generator once. */
-async function generate(
-  job: LoadJob,
-  server: Server,
-  signal: AbortSignal,
-): Promise<LoadFigures> {
-  const stop = new AbortController();
-  const generator = start({
-    command: Deno.execPath(),
-    args: ["run", "-A", "bench/load.ts", JSON.stringify(job)],
-    signal: AbortSignal.any([signal, stop.signal]),
-  });
-  const output = generator.output();
-  const ended = await Promise.race([output, server.ended]);
-  signal.throwIfAborted();
-  if (!("stdout" in ended)) {
-    stop.abort();
-    await output;
-    throw new Error(`The server "${server.contender.name}" ended`);
-  }
-  const text = new TextDecoder();
-  if (!ended.success) {
-    throw new Error(
-      `The load generator failed: ${text.decode(ended.stderr).trim()}`,
-    );
-  }
-  return JSON.parse(text.decode(ended.stdout));
-}
-
-/** A contender's process. */
-class Server implements AsyncDisposable {
-  readonly contender: Contender;
-  readonly port: number;
-  readonly #process: Deno.ChildProcess;
-
-  private constructor(
-    contender: Contender,
-    process: Deno.ChildProcess,
-    port: number,
-  ) {
-    this.contender = contender;
-    this.#process = process;
-    this.port = port;
-  }
-
-  /** Starts it, and waits until it says at which port it is ready. */
-  static async start(
-    contender: Contender,
-    signal: AbortSignal,
-  ): Promise<Server> {
-    const { name, command, args } = contender;
-    const within = AbortSignal.any([
-      signal,
-      AbortSignal.timeout(START_WITHIN_MS),
-    ]);
-    const process = start({ command, args });
-    const complaint = process.stderr.text();
-    const kill = () => process.kill("SIGKILL");
-    within.addEventListener("abort", kill);
-    let said = "";
-    const output = process.stdout.pipeThrough(new TextDecoderStream());
-    for await (const chunk of output.values({ preventCancel: true })) {
-      said += chunk;
-      const port = /started at 127\.0\.0\.1:(\d+)\r?\n/.exec(said)?.[1];
-      if (port === undefined) continue;
-      within.removeEventListener("abort", kill);
-      output.pipeTo(new WritableStream()).catch(() => {});
-      return new Server(contender, process, Number(port));
-    }
-    within.removeEventListener("abort", kill);
-    await process.status;
-    signal.throwIfAborted();
-    throw new Error(
-      `Cannot start the server "${name}": ${said}${await complaint}`.trim(),
-    );
-  }
-
-  get pid(): number {
-    return this.#process.pid;
-  }
-
-  get ended(): Promise<Deno.CommandStatus> {
-    return this.#process.status;
-  }
-
-  async [Symbol.asyncDispose](): Promise<void> {
-    try {
-      this.#process.kill("SIGKILL");
-    } catch { /* It has ended already. */ }
-    await this.ended;
-  }
-}
-
-function start(
-  { command, args, signal }: {
-    command: string;
-    args: readonly string[];
-    signal?: AbortSignal;
-  },
-): Deno.ChildProcess {
-  return new Deno.Command(command, {
-    args: [...args],
-    cwd: ROOT,
-    stdin: "null",
-    stdout: "piped",
-    stderr: "piped",
-    ...signal === undefined ? {} : { signal },
-  }).spawn();
-}
-
-async function answers(command: string, args: string[]): Promise<boolean> {
-  try {
-    return (await new Deno.Command(command, { args }).output()).success;
-  } catch (error) {
-    if (error instanceof Deno.errors.NotFound) return false;
-    throw error;
-  }
-}
-
-/** What the figures were measured on. */
-interface Machine {
-  readonly cpu: string;
-  readonly cores: number;
-  readonly os: string;
-  readonly memoryBytes: number;
-  readonly deno: string;
-  readonly v8: string;
-}
-
-function machineOf(): Machine {
-  return {
-    cpu: cpus()[0]?.model ?? "unknown",
-    cores: availableParallelism(),
-    os: `${Deno.build.os} ${Deno.osRelease()} ${Deno.build.arch}`,
-    memoryBytes: Deno.systemMemoryInfo().total,
-    deno: Deno.version.deno,
-    v8: Deno.version.v8,
-  };
-}
-
-async function save(result: Record<string, unknown>): Promise<string> {
-  const time = new Date().toISOString();
-  // Windows has no colons in the names of files.
-  const name = `classic-${time.replaceAll(":", "-")}.json`;
-  await Deno.mkdir(RESULTS, { recursive: true });
-  await Deno.writeTextFile(
-    new URL(name, RESULTS),
-    JSON.stringify({ time, ...result }, null, 2) + "\n",
-  );
-  return `bench/results/${name}`;
 }
 
 function report(
@@ -419,45 +261,6 @@ function cpuOf(cpuMs: number | null, each: number, scale: number): number {
 
 function lostOf(rounds: readonly Round[]): string {
   return shown(rounds.reduce((sum, { lost }) => sum + lost, 0), 0);
-}
-
-/** The median, and from where to where. */
-function spread(
-  values: readonly number[],
-  digits: number,
-): [median: string, range: string] {
-  const sorted = values.toSorted((a, b) => a - b);
-  const middle = sorted.length / 2;
-  const median =
-    (sorted[Math.ceil(middle) - 1]! + sorted[Math.floor(middle)]!) / 2;
-  return [
-    shown(median, digits),
-    `${shown(sorted[0]!, digits)}–${shown(sorted.at(-1)!, digits)}`,
-  ];
-}
-
-function shown(value: number, digits: number): string {
-  if (!Number.isFinite(value)) return "-";
-  return value.toLocaleString("en", {
-    minimumFractionDigits: digits,
-    maximumFractionDigits: digits,
-  });
-}
-
-/** Columns, the first to the left and the others to the right. */
-function table(rows: readonly (readonly string[])[]): string {
-  const widths = rows[0]!.map((_, i) =>
-    Math.max(...rows.map((row) => row[i]?.length ?? 0))
-  );
-  return rows
-    .map((row) =>
-      row
-        .map((cell, i) =>
-          i === 0 ? cell.padEnd(widths[i]!) : cell.padStart(widths[i]!)
-        )
-        .join("  ")
-    )
-    .join("\n");
 }
 
 if (import.meta.main) await run(PROGRAM, main);
