@@ -180,13 +180,12 @@ const SN_FLAGS = {
   publisher: [
     ...["-T=1", "-n", "-q=1", "-r", "--multicast=225.1.1.1", "-i=a", "-k=1"],
     ...["-c", "--will-topic=a", "--will-payload=a", "--will-qos=1"],
-    ...["--will-retain", "--predefined=a", "--short-topic", "--seed=1"],
+    ...["--will-retain", "--predefined=a", "--short-topic"],
   ],
   subscriber: [
     ...["-T=1", "-q=1", "-E", "-R", "-F=%p", "--sleep=1", "-i=a", "-k=1"],
     ...["--multicast=225.1.1.1", "-c", "--will-topic=a", "--will-payload=a"],
     ...["--will-qos=1", "--will-retain", "--predefined=a", "--short-topic"],
-    "--seed=1",
   ],
 } as const;
 
