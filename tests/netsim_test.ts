@@ -359,7 +359,7 @@ Deno.test("ClassicClient goes on with its network when its port is another one",
   await using broker = await Broker.listen({ port: 0 });
   await using client = await ClassicClient.connect({
     port: broker.port,
-    timeoutMs: 40,
+    timeoutMs: 500,
     net: "loss 100%",
     seed: 3,
   });
