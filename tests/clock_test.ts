@@ -17,6 +17,30 @@ Deno.test("ManualClock.advance() moves the clock forward only", () => {
   assertEquals(clock.now(), 102.5);
 });
 
+Deno.test("ManualClock.alarm() rings when the clock is moved there, in order", () => {
+  const clock = new ManualClock();
+  const rung: string[] = [];
+  const ring = (name: string) => () => rung.push(`${name} at ${clock.now()}`);
+  clock.alarm(20, ring("second"));
+  clock.alarm(10, () => {
+    ring("first")();
+    clock.alarm(15, ring("between")); // is due before the clock is where it goes
+    clock.alarm(5, ring("late")); // time does not go back for it
+  });
+  const off = clock.alarm(12, ring("never"));
+  clock.alarm(40, ring("third"));
+  off();
+  clock.advance(9);
+  assertEquals(rung, []);
+  clock.advance(20);
+  assertEquals(rung, [
+    ...["first at 10", "late at 10", "between at 15", "second at 20"],
+  ]);
+  assertEquals(clock.now(), 29);
+  clock.advance(11);
+  assertEquals(rung.at(-1), "third at 40");
+});
+
 Deno.test("seededRandom() gives the same numbers for the same seed", () => {
   const numbers = (seed: number) => {
     const random = seededRandom(seed);
