@@ -338,8 +338,7 @@ export class DoorbellTransport extends UdpTransport {
         this.counts.congested++;
         return this.#wait();
       }
-      outgoing.skip();
-      this.countRefused(code);
+      if (outgoing.refuse()) this.countRefused(code);
     }
   }
 

@@ -327,7 +327,7 @@ function empty(
         waitForRoom(libc, descriptor, ROOM_MS);
         continue;
       }
-      batch.skip();
+      if (!batch.refuse()) continue;
       const known = RING_COUNTERS.find((counter) => counter === code);
       reader.count(known ?? "other");
     }
