@@ -100,6 +100,8 @@ const FLAGS = [
   "-p, --port N",
   "--protocol NAME",
   "--timeout S",
+  "--net SPEC",
+  "--seed N",
   "-d, --debug",
   "-t, --topic TOPIC",
   "-T, --topic-id ID",
@@ -122,7 +124,7 @@ const FLAGS = [
   "--will-retain",
   "--predefined FILE",
   "--short-topic",
-  "--seed N",
+  "--faults FILE",
   "--version",
   "--help",
 ];

@@ -138,6 +138,8 @@ const FLAGS = [
   "-p, --port N",
   "--protocol NAME",
   "--timeout S",
+  "--net SPEC",
+  "--seed N",
   "-d, --debug",
   "-t, --topic FILTER",
   "-T, --topic-id ID",
@@ -160,7 +162,7 @@ const FLAGS = [
   "--will-retain",
   "--predefined FILE",
   "--short-topic",
-  "--seed N",
+  "--faults FILE",
   "--version",
   "--help",
 ];
