@@ -718,6 +718,21 @@ Deno.test("Router delivers what is retained to who left before it had all, after
   assertEquals(heard(bench, ANN, sent), ["aa", "bb"]);
 });
 
+Deno.test("Router has the history of a classic topic with half a surrogate pair after a restart", () => {
+  const bench = makeBench();
+  const ask = (type: string) =>
+    encodeUtf8(`{"type":"${type}","topic":"room/\\ud800","data":"21.5"}`);
+  takeSends(bench, ANN, ask("publish"));
+  // As a file has it: a text in it is octets.
+  for (const change of bench.changes) {
+    if (change.type !== "datum") continue;
+    assertEquals(change.topicName, change.topicName.toWellFormed());
+  }
+  restart(bench);
+  const [send] = takeSends(bench, BOB, ask("subscribe"));
+  assertEquals(send?.bytes, encodeUtf8("21.5"));
+});
+
 Deno.test("Router has the classic histories after a restart, of both protocols", () => {
   const bench = makeBench({ history: 2 });
   const ask = (request: object) => {
