@@ -423,8 +423,9 @@ export class Broker extends Template<RouterEvent, StoreChange> {
       this.#commit(commits);
     }, RETRY_COMMIT_MS);
     const held = commits.handleFailed();
+    // Also while it closes, when what was held is not even refused any more.
+    this.#router.handleStore("refusing");
     this.perform((now) => {
-      this.#router.handleStore("refusing");
       for (const { peer, bytes, isPromise } of held) {
         if (!isPromise) this.send(peer, bytes);
         else {
