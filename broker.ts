@@ -346,7 +346,11 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     if (unreadable > 0) {
       this.log.error(`"${db}" holds ${unreadable} records that make no sense`);
     }
-    this.perform((now) => this.#router.handleRestored(now, store.starts));
+    this.perform((now) => {
+      this.#router.handleRestored(now, store.starts);
+      // A commit may have failed by then: nothing is to be promised.
+      this.#router.handleStore(this.#commits!.state);
+    });
   }
 
   /** Holds back what may not be sent before it is kept. */
@@ -419,8 +423,9 @@ export class Broker extends Template<RouterEvent, StoreChange> {
       this.#commit(commits);
     }, RETRY_COMMIT_MS);
     const held = commits.handleFailed();
+    // Also while it closes, when what was held is not even refused any more.
+    this.#router.handleStore("refusing");
     this.perform((now) => {
-      this.#router.handleStore("refusing");
       for (const { peer, bytes, isPromise } of held) {
         if (!isPromise) this.send(peer, bytes);
         else {

@@ -110,7 +110,8 @@ const UNKNOWN: ClassicUnknown = { type: "unknown" };
  * ```
  */
 export function parseClassicTopic(text: string): ClassicTopic | undefined {
-  const trimmed = text.trim();
+  // Half a surrogate pair, which JSON can write, has no octets to be kept as.
+  const trimmed = text.trim().toWellFormed();
   return trimmed === "" ? undefined : trimmed as ClassicTopic;
 }
 

@@ -362,8 +362,10 @@ export class Outbox<Owner extends OutboxOwner> {
    * Takes a message that was kept, whatever the limits. One that has a msgId was
    * under way, and may have arrived.
    */
-  restore(message: Message, record: QueuedRecord): void {
-    const { qos, retain, at, seq, msgId, isReleased } = record;
+  restore(now: Millis, message: Message, record: QueuedRecord): void {
+    const { qos, retain, seq, msgId, isReleased } = record;
+    // A clock that was ahead would have it, and all behind it, wait for as long.
+    const at = Math.min(record.at, now);
     const queued: Queued = { message, qos, retain, at, seq };
     this.#hold(costOf(message));
     this.#lastSeq = Math.max(this.#lastSeq, seq);

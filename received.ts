@@ -98,10 +98,18 @@ export class Received {
     this.#owner.keeper?.putReceived({ msgId, digest, until: undefined });
   }
 
-  /** Takes what was kept of a message. */
-  restore({ msgId, digest, until = Infinity }: ReceivedRecord): void {
-    this.#entries.set(msgId, { digest, until });
-    if (until !== Infinity) this.#released++;
+  /**
+   * Takes what was kept of a message.
+   *
+   * @param latest until when a copy may come at most: what was kept is by another
+   * clock, which may have been ahead
+   */
+  restore({ msgId, digest, until }: ReceivedRecord, latest: Millis): void {
+    if (until !== undefined) this.#released++;
+    this.#entries.set(msgId, {
+      digest,
+      until: until === undefined ? Infinity : Math.min(until, latest),
+    });
   }
 
   /** Tells all that is to be kept. */

@@ -77,11 +77,11 @@ export class Restoring {
         if (session === undefined || !isBelow(0x10000, record.msgId)) {
           return false;
         }
-        session.received.restore(record);
+        session.restoreReceived(now, record);
         return true;
       }
       case "queued":
-        return this.#takeQueued(record);
+        return this.#takeQueued(now, record);
       case "retained": {
         const { payload, qos } = record;
         const topicName = parseTopicName(record.topicName);
@@ -159,7 +159,7 @@ export class Restoring {
     return true;
   }
 
-  #takeQueued(record: QueuedRecord): boolean {
+  #takeQueued(now: Millis, record: QueuedRecord): boolean {
     const { session: number, payload, qos, retain, msgId } = record;
     const session = this.#sessions.get(number);
     const topicName = record.topicName === this.#topicName
@@ -169,7 +169,7 @@ export class Restoring {
     if (!isBelow(3, qos) || !isBelow(0x10000, msgId)) return false;
     this.#topicName = topicName;
     const message = new Message(topicName, payload, qos, retain);
-    session.outbox.restore(message, record);
+    session.outbox.restore(now, message, record);
     return true;
   }
 }

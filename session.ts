@@ -31,7 +31,7 @@ import { isNodePeer } from "./forwarder.ts";
 import { Outbox, type OutboxHost, type OutboxLimits } from "./outbox.ts";
 import type { Kept, SessionKeeper } from "./persistence.ts";
 import { Received } from "./received.ts";
-import type { PeerRecord, SessionRecord } from "./records.ts";
+import type { PeerRecord, ReceivedRecord, SessionRecord } from "./records.ts";
 import { type TopicIdLimits, TopicIds } from "./topic_ids.ts";
 import { hasWildcard } from "./topics.ts";
 
@@ -386,7 +386,8 @@ export class Session implements Subscriber, Timed, Kept {
     this.keeper = keeper;
     this.isClean = isClean;
     this.#state = state;
-    this.leftAt = leftAt;
+    // By a clock that was ahead it would not have left yet, and stay for as long.
+    this.leftAt = Math.min(leftAt, now);
     this.connect = {
       clientId,
       will: announcedWill,
@@ -398,6 +399,12 @@ export class Session implements Subscriber, Timed, Kept {
     this.supervise(now, allowedMs);
     this.#share.charge(costOfWill(will));
     this.#will = will;
+  }
+
+  /** Takes what was kept of a message that the client has sent. */
+  restoreReceived(now: Millis, record: ReceivedRecord): void {
+    // No copy is awaited for longer than T_retry.
+    this.received.restore(record, now + this.#limits.retryMs);
   }
 
   /** Takes a subscription that was kept, whatever the limits. */

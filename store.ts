@@ -10,7 +10,6 @@
  * @module
  */
 
-import { resolve } from "node:path";
 import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { StoreChange, StoreRecord } from "./records.ts";
 import { pragma } from "./sqlite.ts";
@@ -18,6 +17,7 @@ import { StoreError, storeError } from "./store_error.ts";
 import {
   Damage,
   type Durability,
+  fileAt,
   octetsOf,
   type Opened,
   openFile,
@@ -67,7 +67,7 @@ const LEVELS = ["off", "normal", "full"] as const;
  * ```
  */
 export class Store implements Disposable {
-  /** The file, as an absolute path. */
+  /** The file, as an absolute path, which is no link. */
   readonly path: string;
   /** How often this file was opened, this time included. */
   readonly starts: number;
@@ -102,10 +102,11 @@ export class Store implements Disposable {
    * @throws {StoreError} when it cannot be opened; then nothing has changed
    */
   static open(path: string, options: StoreOptions = {}): Store {
-    const file = resolve(path);
+    let file: string | undefined;
     let setAside: SetAside | undefined;
     for (;;) {
       try {
+        file ??= fileAt(path); // once: a link leads nowhere in between
         const opened = openFile(file, options);
         return new Store(file, opened, setAside ?? opened.setAside);
       } catch (error) {

@@ -11,7 +11,7 @@
  * @module
  */
 
-import { dirname } from "node:path";
+import { dirname, resolve } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import type { Millis } from "./clock.ts";
 import { pragma, prepare, tablesIn } from "./sqlite.ts";
@@ -361,6 +361,23 @@ function giveAside(
       give(path + suffix, target + suffix);
     }
     return target;
+  }
+}
+
+/**
+ * The file that a path leads to, absolute. SQLite follows a link to it, and has the
+ * log beside the file, not beside the link.
+ */
+export function fileAt(path: string): string {
+  const file = resolve(path);
+  try {
+    if (!Deno.lstatSync(file).isSymlink) return file;
+    // Where it leads there may be nothing yet.
+    if (statOf(file) !== undefined) return Deno.realPathSync(file);
+    return resolve(dirname(file), Deno.readLinkSync(file));
+  } catch (error) {
+    if (isMissing(error)) return file;
+    throw error;
   }
 }
 

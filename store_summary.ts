@@ -5,14 +5,20 @@
  * @module
  */
 
-import { join, resolve } from "node:path";
+import { join } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { printable } from "./log.ts";
 import type { DeliveryQos } from "./message.ts";
 import type { SessionRecord } from "./records.ts";
 import { asArrays, prepare, type Row, textFrom } from "./sqlite.ts";
 import { StoreError, storeError } from "./store_error.ts";
-import { demandUnlocked, examine, octetsOf, statOf } from "./store_file.ts";
+import {
+  demandUnlocked,
+  examine,
+  fileAt,
+  octetsOf,
+  statOf,
+} from "./store_file.ts";
 import { commitsBehindDamage } from "./store_log.ts";
 import { demandWhole, migrate } from "./store_schema.ts";
 
@@ -96,9 +102,9 @@ const LONGEST = 20;
  * ```
  */
 export function inspectStore(path: string): StoreSummary {
-  const file = resolve(path);
   let copies: string | undefined;
   try {
+    const file = fileAt(path);
     if (statOf(file) === undefined) {
       throw new StoreError("failed", "there is no such file");
     }

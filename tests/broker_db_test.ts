@@ -16,6 +16,8 @@ import { Broker, type BrokerOptions } from "../broker.ts";
 import { ClassicClient } from "../classic_client.ts";
 import { Client } from "../client.ts";
 import { Log } from "../log.ts";
+import { decodePacket, encodePacket } from "../mqttsn.ts";
+import type { MqttSnPacket } from "../packet.ts";
 import { Store } from "../store.ts";
 import { StoreError, type StoreErrorKind } from "../store_error.ts";
 import { MemoryNetwork, type Transport } from "../transport.ts";
@@ -221,6 +223,63 @@ for (const [place, options] of PLACES) {
     },
   );
 }
+
+testOnSmallDisk(
+  "Broker.close() acknowledges nothing any more when the commit that is under way fails",
+  async () => {
+    using disk = SmallDisk.mount();
+    const db = disk.file();
+    const network = new MemoryNetwork();
+    await using broker = await Broker.listen({
+      db,
+      transport: network.bind(),
+      workers: 1,
+    });
+    await using ann = network.bind();
+    const codes: number[] = [];
+    ann.receive((_peer, bytes) => {
+      const packet = decodePacket(bytes);
+      if (packet.type === "PUBACK") codes.push(packet.returnCode);
+    });
+    const send = (packet: MqttSnPacket) =>
+      ann.send(broker.address, encodePacket(packet));
+    const turn = () => new Promise((go) => setImmediate(go));
+    send({
+      type: "CONNECT",
+      will: false,
+      cleanSession: true,
+      protocolId: 1,
+      duration: 0,
+      clientId: "ann",
+    });
+    await until(() => broker.stats().mqttsn.clients.active === 1);
+    let msgId = 0;
+    const publish = () =>
+      send({
+        type: "PUBLISH",
+        dup: false,
+        qos: 1,
+        retain: true,
+        topicIdType: "short",
+        topicId: 0x726f,
+        msgId: ++msgId,
+        data: new Uint8Array(1_000),
+      });
+    disk.fill();
+    publish();
+    for (let turns = 0; turns < 2; turns++) await turn(); // it is under way
+    let isClosed = false;
+    const closing = broker.close().then(() => isClosed = true);
+    while (!isClosed) {
+      // Not before: that nothing is promised must follow from the failure alone.
+      if (broker.stats().commits!.failedCommits > 0) publish();
+      await turn();
+    }
+    await closing;
+    assert(broker.stats().commits!.failedCommits > 0);
+    assertEquals(codes.filter((code) => code === 0), []);
+  },
+);
 
 Deno.test("Broker refuses, and goes on, when its store's worker has died", async () => {
   using directory = new Directory();

@@ -21,9 +21,17 @@ import {
   MalformedPacketError,
   MAX_DATAGRAM,
 } from "../message.ts";
+import { decodeUtf8, encodeUtf8 } from "../utf8.ts";
 
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);
 const bytes = (text: string) => new TextEncoder().encode(text);
+
+Deno.test("parseClassicTopic() makes U+FFFD of half a surrogate pair, as octets would", () => {
+  for (const text of ["room/\ud800", "\udc00room/\ufffd", "\ud83d\ude80"]) {
+    const [is, was] = [parseClassicTopic(text), decodeUtf8(encodeUtf8(text))];
+    assertEquals(is as string, was);
+  }
+});
 
 const topic = (name: string) => parseClassicTopic(name)!;
 const publish = (name: string, data: string): ClassicRequest => ({

@@ -718,6 +718,47 @@ Deno.test("Router delivers what is retained to who left before it had all, after
   assertEquals(heard(bench, ANN, sent), ["aa", "bb"]);
 });
 
+Deno.test("Router keeps octets of its own, whatever becomes of a datagram's", () => {
+  const bench = makeBench();
+  bench.connect(ANN, "ann", KEPT);
+  bench.subscribe(ANN, { short: "ab" }, 1);
+  bench.connect(BOB, "bob");
+  bench.commit();
+  const bytes = encodePacket({
+    type: "PUBLISH",
+    dup: false,
+    qos: 1,
+    retain: true,
+    topicIdType: "short",
+    topicId: 0x6162,
+    msgId: 7,
+    data: encodeUtf8("21.5"),
+  });
+  bench.router.handleDatagram(0, BOB, bytes);
+  bytes.fill(0); // as a socket does that receives the next into the same
+  bench.drain();
+  const kept = bench.changes.flatMap((change) =>
+    "payload" in change ? [[change.type, change.payload]] : []
+  );
+  const payload = encodeUtf8("21.5");
+  assertEquals(kept.toSorted(), [["queued", payload], ["retained", payload]]);
+});
+
+Deno.test("Router has the history of a classic topic with half a surrogate pair after a restart", () => {
+  const bench = makeBench();
+  const ask = (type: string) =>
+    encodeUtf8(`{"type":"${type}","topic":"room/\\ud800","data":"21.5"}`);
+  takeSends(bench, ANN, ask("publish"));
+  // As a file has it: a text in it is octets.
+  for (const change of bench.changes) {
+    if (change.type !== "datum") continue;
+    assertEquals(change.topicName, change.topicName.toWellFormed());
+  }
+  restart(bench);
+  const [send] = takeSends(bench, BOB, ask("subscribe"));
+  assertEquals(send?.bytes, encodeUtf8("21.5"));
+});
+
 Deno.test("Router has the classic histories after a restart, of both protocols", () => {
   const bench = makeBench({ history: 2 });
   const ask = (request: object) => {

@@ -1187,8 +1187,12 @@ Deno.test("Outbox.restore() goes on as before: DUP before PUBREC, PUBREL after",
     const { outbox, host, add, changes } = makeKept();
     const message = new Message(A, encodeUtf8("x"), 2, false);
     const next = new Message(A, encodeUtf8("y"), 1, false);
-    outbox.restore(next, queued(4, "y"));
-    outbox.restore(message, queued(5, "x", { qos: 2, msgId: 9, isReleased }));
+    outbox.restore(0, next, queued(4, "y"));
+    outbox.restore(
+      0,
+      message,
+      queued(5, "x", { qos: 2, msgId: 9, isReleased }),
+    );
     outbox.restoreMsgId(9);
     assertEquals([outbox.size, host.take(), changes()], [2, [], []]);
     outbox.open(10);
@@ -1212,7 +1216,7 @@ Deno.test("Outbox.restore() knows no limit, but what is new does", () => {
   });
   for (const seq of [1, 2, 3]) {
     const message = new Message(A, encodeUtf8(`${seq}`), 1, false);
-    outbox.restore(message, queued(seq, `${seq}`));
+    outbox.restore(0, message, queued(seq, `${seq}`));
   }
   assertEquals(outbox.size, 3);
   const cost = queueBudget.used / 3;
@@ -1225,8 +1229,9 @@ Deno.test("Outbox.restore() knows no limit, but what is new does", () => {
 
 Deno.test("Outbox.restore() lets QoS 0 go first for what is new", () => {
   const { outbox, host, add } = makeKept({ maxQueue: 2 });
-  outbox.restore(new Message(A, encodeUtf8("1"), 1, false), queued(1, "1"));
+  outbox.restore(0, new Message(A, encodeUtf8("1"), 1, false), queued(1, "1"));
   outbox.restore(
+    0,
     new Message(A, encodeUtf8("2"), 0, false),
     queued(2, "2", { qos: 0 }),
   );
@@ -1302,8 +1307,9 @@ Deno.test("Outbox lets nobody be lost for what it may not send again", () => {
   assertEquals(host.take(), ["04100002"]);
 
   persistence.state = "refusing";
+  assert(outbox.handlePubrec(2_500, 2), "again, as PUBREL was lost");
   for (let at = 2_550; at <= 5_000; at += 100) assert(outbox.handleTimeout(at));
-  assertEquals(host.take(), []);
+  assertEquals(host.take(), [], "that PUBREC came may not be kept");
   assert(outbox.handlePubcomp(5_000, 2), "what is over is over");
   assertEquals(outbox.size, 0);
 });

@@ -277,10 +277,17 @@ Deno.test("Received tells nobody as long as it is not kept, and then all by keep
   ]);
 });
 
+Deno.test("Received.restore() awaits no copy for longer than it is told, as clocks may have been ahead", () => {
+  const { received } = keptReceived();
+  received.restore({ ...RECEIVED, until: 86_400_000 }, 2_000);
+  assert(received.has(1_999, 7, RECEIVED.digest));
+  assertFalse(received.has(2_000, 7, RECEIVED.digest));
+});
+
 Deno.test("Received.restore() knows again what came and what was released", () => {
   const { received, take } = keptReceived();
-  received.restore({ ...RECEIVED, until: undefined });
-  received.restore({ ...RECEIVED, msgId: 8, until: 1_000 });
+  received.restore({ ...RECEIVED, until: undefined }, 2_000);
+  received.restore({ ...RECEIVED, msgId: 8, until: 1_000 }, 2_000);
   assertEquals([received.unreleased, received.isEmpty], [1, false]);
   assert(received.has(5_000, 7, DOOR), "before PUBREL the msgId decides");
   assert(received.has(999, 8, LAMP));

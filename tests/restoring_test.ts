@@ -17,6 +17,7 @@ import type {
   SubscriptionRecord,
   TopicIdRecord,
 } from "../records.ts";
+import { digestOf } from "../received.ts";
 import { Router } from "../router.ts";
 import { encodeUtf8 } from "../utf8.ts";
 import { GatewayBench, PONG, publishTo, to } from "./support/gateway.ts";
@@ -453,6 +454,51 @@ Deno.test("Router.restore() keeps to a history's limits, and tells what goes", (
     { type: "datumEnd", seq: 1 },
     { type: "datumEnd", seq: 2 },
   ]);
+});
+
+// By another clock
+
+Deno.test("Router.restore() of a moment that is yet to come, as the clock has been set back: it is now", () => {
+  const day = 86_400_000;
+  const away = { ...SESSION, state: "disconnected", peer: undefined } as const;
+  const { bench } = restored(
+    [
+      { ...away, session: 1, clientId: "cat", leftAt: day },
+      { ...away, leftAt: day },
+      { ...SUBSCRIPTION, topicFilter: "ab" },
+      { ...QUEUED, at: day },
+    ],
+    { messageExpiry: 10, sessionExpiry: 60 },
+  );
+  bench.run(10_000);
+  assertEquals(bench.stats.lost.expired, 1);
+  bench.run(60_000);
+  assertEquals([bench.stats.expired, bench.stats.clients.total], [2, 0]);
+});
+
+Deno.test("Router.restore() of a released msgId: a copy comes no later than T_retry, whatever the clock was", () => {
+  const publish = {
+    type: "PUBLISH",
+    dup: false,
+    qos: 2,
+    retain: false,
+    topicIdType: "short",
+    topicId: 0x6162,
+    msgId: 5,
+    data: encodeUtf8("x"),
+  } as const;
+  const digest = digestOf(publish);
+  const { bench } = restored(
+    [SESSION, { ...RECEIVED, digest, until: 86_400_000 }],
+    { retryMs: 1_000 },
+  );
+  const pubrec = to(ANN, { type: "PUBREC", msgId: 5 });
+  bench.clock.advance(999);
+  assertEquals(bench.take(ANN, publish), [pubrec]);
+  assertEquals([bench.stats.published, bench.stats.repeated], [0, 1]);
+  bench.clock.advance(1);
+  assertEquals(bench.take(ANN, publish), [pubrec]);
+  assertEquals([bench.stats.published, bench.stats.repeated], [1, 1]);
 });
 
 // When

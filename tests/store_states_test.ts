@@ -780,6 +780,31 @@ Deno.test("Router.handleUncommitted() says of a classic publish that it failed",
   assertEquals(bench.router.stats().classic.refused.failed, 1);
 });
 
+Deno.test("Router accepts no CONNECT with a will once more while it may not be kept", () => {
+  for (const [clean, returnCode] of [[false, 1], [true, 0]] as const) {
+    const bench = makeBench();
+    const will = { topicName: "w", qos: 1, retain: false } as const;
+    const last = { type: "WILLMSG", data: encodeUtf8("gone") } as const;
+    bench.take(ANN, {
+      type: "CONNECT",
+      will: true,
+      cleanSession: clean,
+      protocolId: 1,
+      duration: 60,
+      clientId: "ann",
+    });
+    bench.take(ANN, { type: "WILLTOPIC", will });
+    assertEquals(bench.take(ANN, last), [
+      to(ANN, { type: "CONNACK", returnCode: 0 }),
+    ]);
+    bench.router.handleStore("refusing");
+    bench.drain();
+    assertEquals(bench.take(ANN, last), [
+      to(ANN, { type: "CONNACK", returnCode }),
+    ]);
+  }
+});
+
 Deno.test("Router takes a CONNECT again that was refused as it was not kept", () => {
   const bench = makeBench();
   const sends = takeSends(bench, ANN, connectOf("ann", KEPT));

@@ -5,6 +5,7 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
+import { dirname } from "node:path";
 import { DatabaseSync } from "node:sqlite";
 import { seededRandom } from "../clock.ts";
 import type { StoreChange, StoreRecord } from "../records.ts";
@@ -577,6 +578,54 @@ Deno.test("Store.open() sets aside a log whose file is gone or empty", () => {
   }
   // Both in one second have names of their own.
   assertEquals(directory.names.length, 3);
+});
+
+Deno.test({
+  name: "Store.open() looks for the log beside the file that a link leads to",
+  ignore: Deno.build.os === "windows",
+  fn() {
+    using directory = new Directory();
+    using links = new Directory();
+    const file = directory.file();
+    const link = links.file();
+    Deno.symlinkSync(file, link);
+    {
+      using store = Store.open(file, FAST);
+      store.commit([datum(1)]);
+      for (const suffix of ["", "-wal"]) {
+        Deno.copyFileSync(file + suffix, `${file}.killed${suffix}`);
+      }
+    }
+    for (const suffix of ["", "-wal"]) {
+      Deno.renameSync(`${file}.killed${suffix}`, file + suffix);
+    }
+    // As it was killed, it was just carrying a page over, and will again.
+    Deno.writeFileSync(file, new Uint8Array(100), { append: true });
+    assertEquals(inspectStore(link).histories.count, 1);
+    {
+      using store = Store.open(link, FAST);
+      assertEquals([store.setAside, store.starts], [undefined, 2]);
+      assertEquals([...store.load()], [datum(1)]);
+    }
+    assertEquals(directory.names, ["mqtt.store"]);
+    assertEquals(links.names, ["mqtt.store"]);
+
+    // What is damaged gets its new name where it is; the link stays.
+    Deno.truncateSync(file, 5_000);
+    using store = Store.open(link, FAST);
+    assertEquals(
+      dirname(store.setAside!.path),
+      Deno.realPathSync(directory.path),
+    );
+    assertEquals(store.size, 0);
+    assertEquals(links.names, ["mqtt.store"]);
+    assert(Deno.lstatSync(link).isSymlink);
+    store.close();
+    Deno.removeSync(file);
+    Store.open(link, FAST).close();
+    assertEquals(directory.names.includes("mqtt.store"), true);
+    assert(Deno.lstatSync(link).isSymlink);
+  },
 });
 
 Deno.test("Store.open() sets the log aside together with its file", () => {
