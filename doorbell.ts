@@ -131,6 +131,9 @@ export class DoorbellTransport extends UdpTransport {
   readonly #descriptor: number;
   readonly #peers: PeerTable;
   readonly #incoming: ReceiveBatch;
+  /** Datagrams of the batch that was received last, and how many were handled. */
+  #arrived = 0;
+  #handled = 0;
   readonly #outgoing: SendBatch;
   readonly #senders: Senders | undefined;
   /** Whether senders have some of what was sent, so that order is by thread. */
@@ -213,7 +216,7 @@ export class DoorbellTransport extends UdpTransport {
       this.#isFlushDue = true; // until the batch behind it has been handled
       handler(this.#peers.meet(peerOf(hostname, port)), arrival[0]);
       for (let isMore = true; isMore;) {
-        isMore = this.#receiveBatch(handler);
+        isMore = this.#receiveBatch(handler, turnEndsAt);
         if (this.#isWaiting) await this.#room();
         if (performance.now() < turnEndsAt) continue;
         await new Promise((resolve) => setImmediate(resolve));
@@ -223,23 +226,31 @@ export class DoorbellTransport extends UdpTransport {
   }
 
   /**
-   * Handles what has come behind the first, and sends what follows from it.
+   * Handles what has come behind the first, and sends what follows from it: all of
+   * a batch, or as much as there is time and room for, as each datagram may be for
+   * a thousand subscribers.
    *
+   * @param turnEndsAt when others are to have a turn
    * @returns whether there may be more
    */
-  #receiveBatch(handler: DatagramHandler): boolean {
+  #receiveBatch(handler: DatagramHandler, turnEndsAt: number): boolean {
     if (this.#isClosed) return false;
     this.#isFlushDue = true;
     const incoming = this.#incoming;
-    const count = incoming.receive(this.#libc, this.#descriptor);
-    for (let i = 0; i < count; i++) {
+    if (this.#handled >= this.#arrived && !this.#isWaiting) {
+      this.#arrived = incoming.receive(this.#libc, this.#descriptor);
+      this.#handled = 0;
+    }
+    while (this.#handled < this.#arrived) {
+      if (this.#isWaiting || performance.now() >= turnEndsAt) break;
+      const i = this.#handled++;
       this.counts.received++;
       const peer = this.#peers.find(incoming.words, incoming.nameAt(i));
       handler(peer, incoming.datagram(i));
       if (this.#isClosed) return false;
     }
     this.#flushSoon();
-    return count === incoming.size;
+    return this.#handled < this.#arrived || this.#arrived === incoming.size;
   }
 
   /** Sends a datagram along with what else is sent in one go. */

@@ -4,7 +4,12 @@ import { BatchesError, type Libc, openLibc } from "../libc.ts";
 import { type Peer, peerOf } from "../message.ts";
 import { SenderPool } from "../sender.ts";
 import { PeerTable, SOCKADDR_WORDS } from "../sockaddr.ts";
-import { type Transport, UdpTransport } from "../transport.ts";
+import {
+  MAX_UNSENT,
+  type Transport,
+  TURN_MS,
+  UdpTransport,
+} from "../transport.ts";
 
 // Off unless asked for.
 Deno.test.sanitizer({ ops: true, resources: true });
@@ -131,6 +136,39 @@ for (const kind of ["portable", "batched"] as const) {
       }
       assertEquals(await arrived, upTo(240));
       assertEquals(here.unsent, 0);
+    },
+  });
+}
+
+for (const kind of ["portable", "batched"] as const) {
+  Deno.test({
+    name:
+      `A ${kind} socket lets others have a turn between large fan-outs${skipped}`,
+    ignore: ignore && kind === "batched",
+    async fn() {
+      await using here = await bindSocket({}, kind, () => {});
+      await using there = await UdpTransport.bind();
+      await using sink = await UdpTransport.bind();
+      let [handled, seen, most] = [0, 0, 0];
+      const { promise, resolve } = Promise.withResolvers<void>();
+      for (let i = 0; i < 16; i++) there.send(here.address, number(i));
+      await there.flush();
+      here.receive(() => {
+        handled++;
+        const end = performance.now() + TURN_MS;
+        for (let i = 0; i < MAX_UNSENT; i++) here.send(sink.address, number(i));
+        while (performance.now() < end);
+      });
+      const look = () => {
+        most = Math.max(most, handled - seen);
+        seen = handled;
+        if (handled < 16) setImmediate(look);
+        else resolve();
+      };
+      setImmediate(look);
+      await promise;
+      assert(most <= 2, `${most} fan-outs without a turn`);
+      assertEquals(here.stats().received, 16);
     },
   });
 }
