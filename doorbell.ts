@@ -184,9 +184,13 @@ export class DoorbellTransport extends UdpTransport {
     options: DoorbellOptions = {},
   ): Promise<DoorbellTransport> {
     const { libc = openLibc() } = options;
+    if (options.isShared === true) {
+      throw new BatchesError(
+        "which socket is meant is not known of a shared port",
+      );
+    }
     const socket = await openSocket(options);
-    const { hostname, port } = socket.addr as Deno.NetAddr;
-    const descriptor = findDescriptor(libc, port, hostname.includes(":"));
+    const descriptor = findDescriptor(libc, wordsOf(socket));
     if (descriptor !== undefined) {
       return new DoorbellTransport(socket, libc, descriptor, options.senders);
     }
@@ -428,4 +432,13 @@ export class DoorbellTransport extends UdpTransport {
     await super[Symbol.asyncDispose]();
     await this.#senders?.[Symbol.asyncDispose]();
   }
+}
+
+/** The words of the `sockaddr` that a socket is bound to, without the scope. */
+function wordsOf(socket: Deno.DatagramConn): Int32Array {
+  const { hostname, port } = socket.addr as Deno.NetAddr;
+  const isIpv6 = hostname.includes(":");
+  const table = new PeerTable({ isIpv6, maxPeers: 1 });
+  const at = table.slotOf(peerOf(hostname, port)) * SOCKADDR_WORDS;
+  return table.words.subarray(at, at + (isIpv6 ? 6 : 2));
 }
