@@ -1,6 +1,8 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Broker } from "../broker.ts";
 import { bindSocket, DoorbellTransport } from "../doorbell.ts";
 import { BatchesError, type Libc, openLibc } from "../libc.ts";
+import { Log } from "../log.ts";
 import { type Peer, peerOf } from "../message.ts";
 import { SenderPool } from "../sender.ts";
 import { PeerTable, SOCKADDR_WORDS } from "../sockaddr.ts";
@@ -441,5 +443,40 @@ Deno.test({
     assert(failures.length > 0 && failures[0]);
     const { senders: counted } = here.stats();
     assertEquals(counted!.lost, 0);
+  },
+});
+
+Deno.test({
+  name:
+    `SenderPool.begin() begins nothing without a descriptor, and does with one${skipped}`,
+  ignore,
+  async fn() {
+    await using senders = new SenderPool(1, { from: 0 });
+    senders.begin(-1, 16);
+    await using here = await DoorbellTransport.bind({ senders });
+    await using there = await UdpTransport.bind();
+    const arrived = numbers(there, 3);
+    here.send(there.address, number(0));
+    await here.flush();
+    await senders.whenReady();
+    for (let i = 1; i < 3; i++) here.send(there.address, number(i));
+    assertEquals(await arrived, [0, 1, 2]);
+    await here.flush();
+    assertEquals(here.stats().senders!.refused, {});
+  },
+});
+
+Deno.test({
+  name:
+    `A broker that may not read its threads' module has none, says so and asks nobody${skipped}`,
+  ignore,
+  // FFI is for all or none, so only reading is taken away.
+  permissions: { net: true, ffi: true, sys: true, read: false },
+  async fn() {
+    const lines: string[] = [];
+    const log = new Log({ write: (line) => lines.push(line) });
+    await using broker = await Broker.listen({ port: 0, workers: 1, log });
+    assertEquals(broker.stats().transport.senders?.senders, 0);
+    assert(lines.some((line) => line.includes("--allow-read")), lines.join());
   },
 });
