@@ -45,7 +45,12 @@ import type { RouterOptions } from "./options.ts";
 import { isRecorderWorker, Recorder, type RecorderStats } from "./recorder.ts";
 import type { StoreChange } from "./records.ts";
 import { Router } from "./router.ts";
-import { isSenderWorker, SenderPool, usefulSenders } from "./sender.ts";
+import {
+  canSendersBegin,
+  isSenderWorker,
+  SenderPool,
+  usefulSenders,
+} from "./sender.ts";
 import { StoreError, type StoreErrorKind } from "./store_error.ts";
 import type { Durability } from "./store_file.ts";
 import { isStoreWorker, openStore, type StorePort } from "./store_worker.ts";
@@ -512,7 +517,8 @@ async function open(
       `Cannot take "${workers}" as the workers: it is a number from 0 to ${MAX_WORKERS}, or "auto"`,
     );
   }
-  const senders = new SenderPool(count, {
+  const isAllowed = count === 0 || canSendersBegin();
+  const senders = new SenderPool(isAllowed ? count : 0, {
     onFailure(reason, isReplaced) {
       const next = isReplaced
         ? "another takes its place"
@@ -527,6 +533,10 @@ async function open(
     workers !== "auto" && workers > 0 && !(socket instanceof DoorbellTransport)
   ) {
     log?.info("Sends in one thread: more of them need a batched socket");
+  } else if (!isAllowed && socket instanceof DoorbellTransport) {
+    log?.info(
+      "Sends in one thread: more of them may not read their module (--allow-read)",
+    );
   }
   return socket;
 }

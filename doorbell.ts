@@ -131,6 +131,9 @@ export class DoorbellTransport extends UdpTransport {
   readonly #descriptor: number;
   readonly #peers: PeerTable;
   readonly #incoming: ReceiveBatch;
+  /** Datagrams of the batch that was received last, and how many were handled. */
+  #arrived = 0;
+  #handled = 0;
   readonly #outgoing: SendBatch;
   readonly #senders: Senders | undefined;
   /** Whether senders have some of what was sent, so that order is by thread. */
@@ -181,9 +184,13 @@ export class DoorbellTransport extends UdpTransport {
     options: DoorbellOptions = {},
   ): Promise<DoorbellTransport> {
     const { libc = openLibc() } = options;
+    if (options.isShared === true) {
+      throw new BatchesError(
+        "which socket is meant is not known of a shared port",
+      );
+    }
     const socket = await openSocket(options);
-    const { hostname, port } = socket.addr as Deno.NetAddr;
-    const descriptor = findDescriptor(libc, port, hostname.includes(":"));
+    const descriptor = findDescriptor(libc, wordsOf(socket));
     if (descriptor !== undefined) {
       return new DoorbellTransport(socket, libc, descriptor, options.senders);
     }
@@ -213,7 +220,7 @@ export class DoorbellTransport extends UdpTransport {
       this.#isFlushDue = true; // until the batch behind it has been handled
       handler(this.#peers.meet(peerOf(hostname, port)), arrival[0]);
       for (let isMore = true; isMore;) {
-        isMore = this.#receiveBatch(handler);
+        isMore = this.#receiveBatch(handler, turnEndsAt);
         if (this.#isWaiting) await this.#room();
         if (performance.now() < turnEndsAt) continue;
         await new Promise((resolve) => setImmediate(resolve));
@@ -223,23 +230,31 @@ export class DoorbellTransport extends UdpTransport {
   }
 
   /**
-   * Handles what has come behind the first, and sends what follows from it.
+   * Handles what has come behind the first, and sends what follows from it: all of
+   * a batch, or as much as there is time and room for, as each datagram may be for
+   * a thousand subscribers.
    *
+   * @param turnEndsAt when others are to have a turn
    * @returns whether there may be more
    */
-  #receiveBatch(handler: DatagramHandler): boolean {
+  #receiveBatch(handler: DatagramHandler, turnEndsAt: number): boolean {
     if (this.#isClosed) return false;
     this.#isFlushDue = true;
     const incoming = this.#incoming;
-    const count = incoming.receive(this.#libc, this.#descriptor);
-    for (let i = 0; i < count; i++) {
+    if (this.#handled >= this.#arrived && !this.#isWaiting) {
+      this.#arrived = incoming.receive(this.#libc, this.#descriptor);
+      this.#handled = 0;
+    }
+    while (this.#handled < this.#arrived) {
+      if (this.#isWaiting || performance.now() >= turnEndsAt) break;
+      const i = this.#handled++;
       this.counts.received++;
       const peer = this.#peers.find(incoming.words, incoming.nameAt(i));
       handler(peer, incoming.datagram(i));
       if (this.#isClosed) return false;
     }
     this.#flushSoon();
-    return count === incoming.size;
+    return this.#handled < this.#arrived || this.#arrived === incoming.size;
   }
 
   /** Sends a datagram along with what else is sent in one go. */
@@ -416,4 +431,13 @@ export class DoorbellTransport extends UdpTransport {
     await super[Symbol.asyncDispose]();
     await this.#senders?.[Symbol.asyncDispose]();
   }
+}
+
+/** The words of the `sockaddr` that a socket is bound to, without the scope. */
+function wordsOf(socket: Deno.DatagramConn): Int32Array {
+  const { hostname, port } = socket.addr as Deno.NetAddr;
+  const isIpv6 = hostname.includes(":");
+  const table = new PeerTable({ isIpv6, maxPeers: 1 });
+  const at = table.slotOf(peerOf(hostname, port)) * SOCKADDR_WORDS;
+  return table.words.subarray(at, at + (isIpv6 ? 6 : 2));
 }

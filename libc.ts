@@ -88,11 +88,6 @@ export interface Libc {
 /** Neither `recvmmsg` nor `sendmmsg` waits. */
 export const MSG_DONTWAIT = 0x40;
 
-/** An address of IPv4, as the first two octets of a `sockaddr` say. */
-export const AF_INET = 2;
-/** An address of IPv6. */
-export const AF_INET6 = 10;
-
 /** What the system may answer to a call; all else is shown as its number. */
 const ERRORS: ReadonlyMap<number, string> = new Map([
   [1, "EPERM"],
@@ -178,24 +173,22 @@ function errorAt(where: Deno.PointerValue): string {
 /**
  * Finds the descriptor of a socket that Deno has bound.
  *
- * @param port its UDP port
- * @param isIpv6 whether it is one of IPv6
+ * @param bound the words of the `sockaddr` that it is bound to, without the scope:
+ * another address of this machine may have the same port
  * @returns `undefined` when no socket is bound like that
  */
 export function findDescriptor(
   libc: Libc,
-  port: number,
-  isIpv6: boolean,
+  bound: Int32Array,
 ): number | undefined {
   const name = new Uint8Array(SOCKADDR);
-  const view = new DataView(name.buffer);
+  const words = new Int32Array(name.buffer);
   const length = new Uint32Array(1);
   for (let fd = 0; fd < MAX_DESCRIPTOR; fd++) {
     length[0] = SOCKADDR;
     if (libc.getsockname(fd, name, length) !== 0) continue;
-    const family = view.getUint16(0, true);
-    if (family !== (isIpv6 ? AF_INET6 : AF_INET)) continue;
-    if (view.getUint16(2) === port && isDatagram(libc, fd)) return fd;
+    if (bound.some((word, i) => words[i] !== word)) continue;
+    if (isDatagram(libc, fd)) return fd;
   }
   return undefined;
 }

@@ -12,8 +12,8 @@
  * `HEAD` is where the writer has got to, `TAIL` where the reader has: what lies
  * between is the reader's, all else the writer's. Both count up and wrap. The
  * reader says by `CLAIM` what it is about to send, so that whoever follows a
- * reader that failed sends nothing twice. The octets that it read last stay in
- * shared memory for the same reason.
+ * reader that failed sends nothing twice. The octets that were read last before
+ * `TAIL` are kept in shared memory, as the first behind it may be the same.
  *
  * @module
  */
@@ -26,10 +26,10 @@ const BLOCK_WORDS = BLOCK / 4;
 /** Octets of a ring, unless told otherwise: some 8,000 datagrams of 64 octets. */
 const RING_OCTETS = 1 << 20;
 
-/** Room for the octets that were read last, at the start of shared memory. */
+/** Room for the octets that were read last, behind the head of shared memory. */
 const LAST_OCTETS = 65_536;
 
-/** Words of the head of shared memory, behind which the last octets lie. */
+/** Octets of the head of shared memory. */
 const HEAD_OCTETS = 256;
 
 // The writer's words and the reader's are in different lines of the cache.
@@ -228,7 +228,9 @@ export type DatagramTaker = (
 export class RingReader extends RingEnd {
   #position: number;
   #taken = 0;
+  /** The octets that were read last: in the ring, once it is released kept. */
   #bytes: Uint8Array;
+  #isKept = true;
 
   /**
    * Goes on where the last reader was, behind what it may have sent.
@@ -277,9 +279,21 @@ export class RingReader extends RingEnd {
   }
 
   #read(at: number, length: number): void {
-    this.last.set(this.bytes.subarray(at, at + length));
+    if (length > LAST_OCTETS) {
+      throw new RangeError(`Cannot read a datagram of ${length} octets`);
+    }
+    this.#bytes = this.bytes.subarray(at, at + length);
+    this.#isKept = false;
+  }
+
+  /** Keeps what was read last, before the writer may use its place. */
+  #keep(): void {
+    if (this.#isKept) return;
+    const { length } = this.#bytes;
+    this.last.set(this.#bytes);
     Atomics.store(this.head, LAST_LENGTH, length);
     this.#bytes = this.last.subarray(0, length);
+    this.#isKept = true;
   }
 
   /** Says that what was taken is about to be sent. */
@@ -290,6 +304,7 @@ export class RingReader extends RingEnd {
   /** Gives back the room of what was taken. */
   release(): void {
     Atomics.store(this.head, CLAIM, this.#position);
+    this.#keep();
     Atomics.store(this.head, TAIL, this.#position);
     Atomics.add(this.head, DONE, this.#taken);
     this.#taken = 0;

@@ -74,6 +74,18 @@ export function usefulSenders(cores: number): number {
   return cores < 2 ? 0 : cores < 4 ? 1 : 2;
 }
 
+/**
+ * Tells whether threads can begin without a question: the system of permissions
+ * asks at a terminal whether their module may be read, in the middle of all else.
+ */
+export function canSendersBegin(): boolean {
+  const { protocol, pathname } = new URL(import.meta.url);
+  if (protocol !== "file:") return true;
+  const path = Deno.build.os === "windows" ? pathname.slice(1) : pathname;
+  const read = { name: "read", path: decodeURIComponent(path) } as const;
+  return Deno.permissions.querySync(read).state === "granted";
+}
+
 /** Tells whether this thread is a worker of this module's. */
 export function isSenderWorker(): boolean {
   return "name" in globalThis && globalThis.name === NAME;
@@ -162,7 +174,9 @@ export class SenderPool implements Senders {
    */
   begin(descriptor: number, sockaddrLength: number): void {
     if (this.#descriptor !== undefined) return;
-    this.#descriptor = openLibc().dup(descriptor);
+    const own = openLibc().dup(descriptor);
+    if (own < 0) return; // as too many are open: perhaps the next time
+    this.#descriptor = own;
     const task = { descriptor: this.#descriptor, sockaddrLength };
     for (const sender of this.#senders) sender.begin(task, this.#onFailure);
   }

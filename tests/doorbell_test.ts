@@ -1,10 +1,17 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
+import { Broker } from "../broker.ts";
 import { bindSocket, DoorbellTransport } from "../doorbell.ts";
 import { BatchesError, type Libc, openLibc } from "../libc.ts";
+import { Log } from "../log.ts";
 import { type Peer, peerOf } from "../message.ts";
 import { SenderPool } from "../sender.ts";
 import { PeerTable, SOCKADDR_WORDS } from "../sockaddr.ts";
-import { type Transport, UdpTransport } from "../transport.ts";
+import {
+  MAX_UNSENT,
+  type Transport,
+  TURN_MS,
+  UdpTransport,
+} from "../transport.ts";
 
 // Off unless asked for.
 Deno.test.sanitizer({ ops: true, resources: true });
@@ -93,6 +100,35 @@ for (const [name, here, there] of ENDS) {
 
 Deno.test({
   name:
+    `DoorbellTransport is one socket, also when another address has its port${skipped}`,
+  // Elsewhere 127.0.0.1 is the only address of loopback.
+  ignore,
+  async fn() {
+    await using other = await DoorbellTransport.bind();
+    await using here = await DoorbellTransport.bind({
+      hostname: "127.0.0.2",
+      port: other.address.port,
+    });
+    await using there = await UdpTransport.bind();
+    const { promise, resolve } = Promise.withResolvers<string>();
+    there.receive((peer) => resolve(peer.key));
+    here.send(there.address, number(0));
+    assertEquals(await promise, here.address.key);
+    const arrived = numbers(here, 10);
+    for (let i = 0; i < 10; i++) there.send(here.address, number(i));
+    assertEquals(await arrived, upTo(10));
+  },
+});
+
+Deno.test("DoorbellTransport.bind() takes no port that is shared: it may be another's socket", async () => {
+  await assertRejects(
+    () => DoorbellTransport.bind({ isShared: true }),
+    BatchesError,
+  );
+});
+
+Deno.test({
+  name:
     `DoorbellTransport gives a peer the same object for each datagram${skipped}`,
   ignore,
   async fn() {
@@ -131,6 +167,39 @@ for (const kind of ["portable", "batched"] as const) {
       }
       assertEquals(await arrived, upTo(240));
       assertEquals(here.unsent, 0);
+    },
+  });
+}
+
+for (const kind of ["portable", "batched"] as const) {
+  Deno.test({
+    name:
+      `A ${kind} socket lets others have a turn between large fan-outs${skipped}`,
+    ignore: ignore && kind === "batched",
+    async fn() {
+      await using here = await bindSocket({}, kind, () => {});
+      await using there = await UdpTransport.bind();
+      await using sink = await UdpTransport.bind();
+      let [handled, seen, most] = [0, 0, 0];
+      const { promise, resolve } = Promise.withResolvers<void>();
+      for (let i = 0; i < 16; i++) there.send(here.address, number(i));
+      await there.flush();
+      here.receive(() => {
+        handled++;
+        const end = performance.now() + TURN_MS;
+        for (let i = 0; i < MAX_UNSENT; i++) here.send(sink.address, number(i));
+        while (performance.now() < end);
+      });
+      const look = () => {
+        most = Math.max(most, handled - seen);
+        seen = handled;
+        if (handled < 16) setImmediate(look);
+        else resolve();
+      };
+      setImmediate(look);
+      await promise;
+      assert(most <= 2, `${most} fan-outs without a turn`);
+      assertEquals(here.stats().received, 16);
     },
   });
 }
@@ -245,7 +314,10 @@ for (const code of ["EAGAIN", "ENOBUFS"]) {
       // Messages of 64 datagrams: 600 are eight from a batch of 512, and two.
       for (let i = 0; i < 10; i++) {
         room = 2;
-        while (room > 0) await new Promise((resolve) => setTimeout(resolve, 1));
+        // As it is read: the receiver has room for few more than that.
+        while (room > 0 || there.stats().received < here.stats().sent) {
+          await new Promise((resolve) => setTimeout(resolve, 1));
+        }
       }
       assertEquals(await arrived, upTo(1_200));
       assertEquals([taken, here.unsent], [2, 0]);
@@ -423,5 +495,40 @@ Deno.test({
     assert(failures.length > 0 && failures[0]);
     const { senders: counted } = here.stats();
     assertEquals(counted!.lost, 0);
+  },
+});
+
+Deno.test({
+  name:
+    `SenderPool.begin() begins nothing without a descriptor, and does with one${skipped}`,
+  ignore,
+  async fn() {
+    await using senders = new SenderPool(1, { from: 0 });
+    senders.begin(-1, 16);
+    await using here = await DoorbellTransport.bind({ senders });
+    await using there = await UdpTransport.bind();
+    const arrived = numbers(there, 3);
+    here.send(there.address, number(0));
+    await here.flush();
+    await senders.whenReady();
+    for (let i = 1; i < 3; i++) here.send(there.address, number(i));
+    assertEquals(await arrived, [0, 1, 2]);
+    await here.flush();
+    assertEquals(here.stats().senders!.refused, {});
+  },
+});
+
+Deno.test({
+  name:
+    `A broker that may not read its threads' module has none, says so and asks nobody${skipped}`,
+  ignore,
+  // FFI is for all or none, so only reading is taken away.
+  permissions: { net: true, ffi: true, sys: true, read: false },
+  async fn() {
+    const lines: string[] = [];
+    const log = new Log({ write: (line) => lines.push(line) });
+    await using broker = await Broker.listen({ port: 0, workers: 1, log });
+    assertEquals(broker.stats().transport.senders?.senders, 0);
+    assert(lines.some((line) => line.includes("--allow-read")), lines.join());
   },
 });

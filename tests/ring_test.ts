@@ -123,6 +123,23 @@ Deno.test("RingReader goes on behind what the last reader may have sent, and cou
   assertEquals(writer.pending, 0);
 });
 
+Deno.test("RingReader gives the octets that belong to each, however far the last reader had read", () => {
+  const writer = new RingWriter(SMALL);
+  const first = new RingReader(writer.memory);
+  const shared = octets(7, 50);
+  writer.write(NAME, 0, shared);
+  writer.publish();
+  assertEquals(take(first), [[7, 50]]);
+  first.release();
+  for (const bytes of [shared, octets(8, 20), octets(9, 30)]) {
+    writer.write(NAME, 0, bytes);
+  }
+  writer.publish();
+  assertEquals(take(first, 2), [[7, 50], [8, 20]]); // and now it fails
+  const next = new RingReader(writer.memory);
+  assertEquals(take(next), [[7, 50], [8, 20], [9, 30]]);
+});
+
 Deno.test("RingReader sends what the last reader had taken and not claimed", () => {
   const writer = new RingWriter(SMALL);
   writer.write(NAME, 0, octets(1, 10));
