@@ -539,7 +539,10 @@ async function openNet(
   return new NetSim({
     ...options,
     side: "broker",
-    onFault: (event) => journal?.note(describeFault(event), event.peer),
+    onFault(event) {
+      journal?.note(describeFault(event), event.peer);
+      options.onFault?.(event);
+    },
   });
 }
 
