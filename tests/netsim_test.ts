@@ -313,6 +313,7 @@ for (const qos of [0, 1, 2] as const) {
     const lines: string[] = [];
     await using broker = await Broker.listen({
       port: 0,
+      io: "portable", // what is loaded for another stays loaded: no leak of the test's
       net,
       seed: 5,
       retryMs: 20,
