@@ -269,6 +269,8 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
   const options = fleetOptionsFrom(flags);
   const file = flags.text("html");
   if (file === "") throw new UsageError('Flag "--html" needs a file\'s name');
+  // Who has waited for the end of a long run is not told then that it was in vain.
+  if (file !== undefined) await writePage(file, "");
   const fleet = new Fleet(options);
   const cost = await runFleet(fleet, interruption);
   if (interruption.signal.aborted) return EXIT.interrupted;
