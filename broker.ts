@@ -42,7 +42,12 @@ import {
 import type { NetOptions, NetSim, NetStats } from "./netsim.ts";
 import { describeDatagram } from "./packet_text.ts";
 import type { RouterOptions } from "./options.ts";
-import { isRecorderWorker, Recorder, type RecorderStats } from "./recorder.ts";
+import {
+  isOneFile,
+  isRecorderWorker,
+  Recorder,
+  type RecorderStats,
+} from "./recorder.ts";
 import type { StoreChange } from "./records.ts";
 import { Router } from "./router.ts";
 import {
@@ -554,7 +559,10 @@ async function openNet(
   return new NetSim({
     ...options,
     side: "broker",
-    onFault: (event) => journal?.note(describeFault(event), event.peer),
+    onFault(event) {
+      journal?.note(describeFault(event), event.peer);
+      options.onFault?.(event);
+    },
   });
 }
 
@@ -577,6 +585,14 @@ async function startRecorder(
   if (journal === undefined) return undefined;
   if (record === undefined && pcap === undefined) return undefined;
   try {
+    for (const file of [record, pcap]) {
+      // It would be overwritten before anything of it is read.
+      if (file === undefined || options.db === undefined) continue;
+      if (!isOneFile(file, options.db)) continue;
+      throw new TypeError(
+        `Cannot record into "${file}": it is the file that keeps the sessions`,
+      );
+    }
     return await Recorder.start(journal, {
       ...options,
       workers: options.workers === 0 ? 0 : 1,

@@ -177,16 +177,27 @@ export function deviceOptionsFrom(
 
 /**
  * The bad network that a client's options ask for, `undefined` if they ask for
- * none. It is loaded only if they do.
+ * none. It is loaded only if they do. Faults that strike are in its journal too.
  *
  * @throws {TypeError} when `net` or `faults` is not valid
  */
 export async function openNet(
-  options: Omit<NetSimOptions, "side">,
+  options: Omit<NetSimOptions, "side"> & { readonly journal?: Journal },
 ): Promise<NetSim | undefined> {
   if (options.net === undefined && options.faults === undefined) return;
-  const { NetSim } = await import("./netsim.ts");
-  return new NetSim({ ...options, side: "client" });
+  const { journal } = options;
+  const [{ NetSim }, { describeFault }] = await Promise.all([
+    import("./netsim.ts"),
+    import("./faults.ts"),
+  ]);
+  return new NetSim({
+    ...options,
+    side: "client",
+    onFault(event) {
+      journal?.note(describeFault(event), event.peer);
+      options.onFault?.(event);
+    },
+  });
 }
 
 /** How a client's options have it look for gateways. */

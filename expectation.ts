@@ -96,7 +96,7 @@ export class Query {
   readonly filter: TopicFilter | undefined;
   /** Which way it went, if only one will do. */
   readonly way: Way | undefined;
-  readonly #query: DatagramQuery;
+  readonly #query: DatagramQuery & { readonly says?: string | undefined };
   readonly #types: readonly EntryType[] | undefined;
 
   /**
@@ -104,14 +104,20 @@ export class Query {
    *
    * @param way which way it went; either, without one
    * @param peer client id or address of the other side; anyone, without one
+   * @param query what it looks for; a remark `says` what is a part of its text
    * @throws {TypeError} when there is no such type, or the topic is no filter
    */
   constructor(
     way: Way | undefined,
     peer: string | Peer | undefined,
-    query: DatagramQuery,
+    query: DatagramQuery & { readonly says?: string | undefined },
   ) {
     const { type, topic } = query;
+    if (type === "note" && (way === "received" || way === "sent")) {
+      throw new TypeError(
+        `Cannot look for the type "note" among what was ${way}: ask noted()`,
+      );
+    }
     if (type !== undefined && !TYPES.has(type)) {
       throw new TypeError(
         `Cannot look for the type "${type}": it is one of ${
@@ -150,6 +156,8 @@ export class Query {
     if (this.who !== undefined && !this.concerns(entry)) return false;
     if (this.filter !== undefined && !this.isAbout(entry)) return false;
     if (payload !== undefined && !isSame(entry.payload, payload)) return false;
+    const { says } = this.#query;
+    if (says !== undefined && !entry.text.includes(says)) return false;
     return fields === undefined ||
       (entry.packet !== undefined && isSame(entry.packet, fields));
   }
@@ -169,9 +177,11 @@ export class Query {
 
   /** What is looked for, as the middle of a sentence. */
   toString(): string {
-    const { type, topic, payload, with: fields } = this.#query;
+    const { type, topic, payload, with: fields, says } = this.#query;
     const words: string[] = [
-      type ?? (this.#types === undefined ? "datagram" : "publish"),
+      says !== undefined
+        ? shown(says)
+        : type ?? (this.#types === undefined ? "datagram" : "publish"),
     ];
     if (topic !== undefined) words.push(`on "${topic}"`);
     if (payload !== undefined) words.push(`of ${shown(payload)}`);
@@ -183,7 +193,11 @@ export class Query {
       );
     }
     if (this.who !== undefined) {
-      const towards = this.way === "received" ? `from` : `to`;
+      const towards = this.way === "received"
+        ? "from"
+        : this.way === "note"
+        ? "about"
+        : "to";
       words.push(`${towards} "${this.who}"`);
     }
     return words.join(" ");

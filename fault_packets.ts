@@ -62,6 +62,26 @@ export function fits(name: string, value: unknown): value is FieldValue {
   }
 }
 
+/** What a field can hold, for whoever has written something else. */
+export function formOfField(name: string): string {
+  const kind = FIELDS[name];
+  switch (kind) {
+    case undefined:
+      return "a field";
+    case "boolean":
+      return "true or false";
+    case "text":
+    case "octets":
+      return "a text";
+    case "qos":
+      return "one of -1, 0, 1, 2";
+    case "topicIdType":
+      return `one of ${TOPIC_ID_TYPES.map((type) => `"${type}"`).join(", ")}`;
+    default:
+      return `a whole number from 0 to ${kind}`;
+  }
+}
+
 type Fields = Readonly<Record<string, unknown>>;
 
 /** Where a packet has a field: itself, or what it says of a topic or a will. */

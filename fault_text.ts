@@ -15,6 +15,7 @@ import {
   fieldsOf,
   type FieldValue,
   fits,
+  formOfField,
   type PacketDraft,
 } from "./fault_packets.ts";
 import type {
@@ -281,9 +282,9 @@ function answerFrom(
     throw wrong(
       place,
       json,
-      `it answers only ${
+      `it only where the rule's "type" says what is answered: ${
         answered.join(", ")
-      }, so the rule's "type" has to be one of them`,
+      }`,
     );
   }
   return code as number;
@@ -356,7 +357,7 @@ function timeAt(place: string, json: unknown): Millis {
 }
 
 function wrongField(place: string, json: unknown, name: string): TypeError {
-  return wrong(place, json, `what the field ${name} can hold`);
+  return wrong(place, json, formOfField(name));
 }
 
 /** What stands there is shown as it was written, cut short. */

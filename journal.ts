@@ -24,7 +24,7 @@ import {
 } from "./expectation.ts";
 import { relevantTo, tableOf, type TableOptions } from "./journal_text.ts";
 import type { Peer } from "./message.ts";
-import { type Reel, Tape, type TapeOptions } from "./tape.ts";
+import { type Reel, Tape, type TapeOptions, type Way } from "./tape.ts";
 import { decodeUtf8Loosely, encodeUtf8 } from "./utf8.ts";
 
 /** What a journal is given. */
@@ -58,6 +58,14 @@ export interface SentQuery<Type extends EntryType = EntryType>
   readonly to?: string | Peer;
 }
 
+/** What is expected to have been noted. */
+export interface NotedQuery extends Expectation {
+  /** Whom it concerns: a client id, or an address such as `127.0.0.1:4711`. */
+  readonly about?: string | Peer;
+  /** Only what is not older than this mark. */
+  readonly since?: number;
+}
+
 /**
  * What was expected of a journal is not in it. The message shows the conversation as
  * a table, below what was expected.
@@ -74,6 +82,12 @@ export class ExpectationError extends Error {
     this.found = found;
   }
 }
+
+const VERBS: Readonly<Record<Way, string>> = {
+  received: "receive",
+  sent: "send",
+  note: "note",
+};
 
 /** Somebody who waits for datagrams. */
 interface Waiter {
@@ -259,6 +273,20 @@ export class Journal {
     return this.#expect("sent", query.to, query as SentQuery);
   }
 
+  /**
+   * Expects remarks, as {@linkcode received} expects datagrams: a fault that strikes
+   * is one, `Fault 1 (second): PUBACK to lamp-7 (127.0.0.1:4711) dropped`.
+   *
+   * @param text a part of what it says; anything, without one
+   * @param options whom it concerns, how many, and within what time
+   * @returns a promise of those that were found, once there are enough
+   * @throws {ExpectationError} when it is not so, or no more
+   */
+  noted(text?: string, options: NotedQuery = {}): Promise<JournalEntry[]> {
+    const { about, ...query } = options;
+    return this.#expect("note", about, { ...query, type: "note", says: text });
+  }
+
   /** All that is kept as a table, the last 40 unless told otherwise. */
   toString(options: TableOptions = {}): string {
     return tableOf(this.#all(), {
@@ -295,9 +323,9 @@ export class Journal {
   }
 
   #expect(
-    way: "received" | "sent",
+    way: Way,
     peer: string | Peer | undefined,
-    query: DatagramQuery & Expectation,
+    query: DatagramQuery & Expectation & { says?: string | undefined },
   ): Promise<JournalEntry[]> {
     return new Promise((resolve, reject) => {
       const tally = new Tally(query);
@@ -360,7 +388,7 @@ export class Journal {
   #errorFor({ query, tally, within, found }: Waiter): ExpectationError {
     const { length } = found;
     const message = [
-      `Expected to ${query.way === "sent" ? "send" : "receive"}`,
+      `Expected to ${VERBS[query.way ?? "received"]}`,
       `${tally} ${query}${within > 0 ? ` within ${within} ms` : ""},`,
       `but there ${length > 1 ? "were" : "was"} ${
         length === 0 ? "none" : length

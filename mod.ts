@@ -130,6 +130,7 @@ export {
   ExpectationError,
   Journal,
   type JournalOptions,
+  type NotedQuery,
   type ReceivedQuery,
   type SentQuery,
 } from "./journal.ts";

@@ -124,8 +124,8 @@ class Section {
 
   /** Takes what stands next. */
   read(words: Words): void {
-    if (words.take("in:")) this.#drafts = [this.#in];
-    else if (words.take("out:")) this.#drafts = [this.#out];
+    if (words.take("in:")) this.#turnTo(this.#in, words);
+    else if (words.take("out:")) this.#turnTo(this.#out, words);
     else if (words.take("shared")) this.#isShared = true;
     else if (words.take("off")) {
       for (const draft of this.#drafts) clear(draft);
@@ -134,6 +134,18 @@ class Section {
       const read = readWord(words);
       for (const draft of this.#drafts) Object.assign(draft, read);
     }
+  }
+
+  /** What follows is for one direction. That nothing follows is a slip. */
+  #turnTo(draft: Draft, words: Words): void {
+    const { next } = words;
+    if (next === "" || ENDS_OF_PART.includes(next)) {
+      throw words.error(
+        next,
+        "something has to stand behind in: and out:, such as in: loss 10%, or in: off",
+      );
+    }
+    this.#drafts = [draft];
   }
 
   #readPreset(words: Words): void {
@@ -160,6 +172,9 @@ class Section {
     return { in: this.#in, out: this.#out, isShared: this.#isShared };
   }
 }
+
+/** What no direction's words begin with. */
+const ENDS_OF_PART: readonly string[] = ["in:", "out:", "peer", "client"];
 
 function clear(draft: Draft): void {
   for (const word of Object.keys(draft)) delete draft[word as keyof Draft];
@@ -285,8 +300,9 @@ function clientOf(words: Words): Chosen {
 
 function peerOf(words: Words): Chosen {
   const name = words.name() ?? "";
-  const [, v6, v4, digits] =
+  const [, v6Text, v4, digits] =
     /^(?:\[([\da-fA-F:.%\w]+)\]|([\d.]+))(?::(\d{1,5}))?$/.exec(name) ?? [];
+  const v6 = v6Text === undefined ? undefined : v6From(v6Text);
   const port = digits === undefined ? undefined : Number(digits);
   const isV4 = v4 !== undefined && /^(\d{1,3}\.){3}\d{1,3}$/.test(v4) &&
     v4.split(".").every((octet) => Number(octet) <= 255);
@@ -294,7 +310,19 @@ function peerOf(words: Words): Chosen {
     throw words.wrong("peer", "such as peer 10.0.0.7: or peer [::1]:1883:");
   }
   words.shift();
-  return { hostname: v6?.toLowerCase() ?? v4!, port };
+  return { hostname: v6 ?? v4!.split(".").map(Number).join("."), port };
+}
+
+/**
+ * An address of IPv6 as the system writes it, so that it compares: `::1`, not
+ * `0:0::1`; `undefined` if it is none.
+ */
+function v6From(text: string): string | undefined {
+  const [address, ...zone] = text.split("%");
+  const url = `http://[${address}]`;
+  if (!URL.canParse(url)) return undefined;
+  const plain = new URL(url).hostname.slice(1, -1);
+  return [plain, ...zone].join("%");
 }
 
 /** The words that are still to be read. */

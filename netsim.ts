@@ -164,7 +164,8 @@ export class NetSim {
       },
     });
     const what = this.#isOff ? "" : `The network is bad: ${this}`;
-    const why = rules.length > 0 ? `Faults by ${rules.length} rules` : "";
+    const word = rules.length === 1 ? "rule" : "rules";
+    const why = rules.length > 0 ? `Faults by ${rules.length} ${word}` : "";
     const told = [what, why].filter((text) => text !== "").join(". ");
     if (told !== "") options.log?.warn(`${told} (seed ${seed})`);
   }
@@ -250,13 +251,10 @@ export class NetSim {
     const now = this.#clock.now();
     this.#paths.of(peer, bytes).in.send(now, bytes, (at, got) => {
       if (at <= now) this.#judge(end, peer, got);
-      else {this.#wait(
-          at,
-          end,
-          "arrive",
-          peer,
-          got === bytes ? got.slice() : got,
-        );}
+      else {
+        const kept = got === bytes ? got.slice() : got;
+        this.#wait(at, end, "arrive", peer, kept);
+      }
     });
   }
 

@@ -140,7 +140,7 @@ export class Recorder implements AsyncDisposable {
   ): Promise<Recorder> {
     const { record, pcap, broker, predefined = new Map() } = options;
     const { timeOfDay = Date.now, clock, log, workers = 1 } = options;
-    if (record !== undefined && record === pcap) {
+    if (record !== undefined && pcap !== undefined && isOneFile(record, pcap)) {
       throw new TypeError(
         `Cannot write recording and capture to one file, "${record}"`,
       );
@@ -242,6 +242,21 @@ export class Recorder implements AsyncDisposable {
     if (lost > 0) {
       this.#log.warn(`Datagrams left out of the recording: ${lost}`);
     }
+  }
+}
+
+/** Whether two paths lead to one file, also to one that is still to be made. */
+export function isOneFile(one: string, other: string): boolean {
+  return placeOf(one) === placeOf(other);
+}
+
+function placeOf(path: string): string {
+  try {
+    return Deno.realPathSync(path);
+  } catch {
+    // There is none yet: what counts is how the path reads from here.
+    const words = path.split("/").map(encodeURIComponent).join("/");
+    return new URL(words, `file://${Deno.cwd()}/`).pathname;
   }
 }
 

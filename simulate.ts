@@ -269,6 +269,8 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
   const options = fleetOptionsFrom(flags);
   const file = flags.text("html");
   if (file === "") throw new UsageError('Flag "--html" needs a file\'s name');
+  // Who has waited for the end of a long run is not told then that it was in vain.
+  if (file !== undefined) await requireWritable(file);
   const fleet = new Fleet(options);
   const cost = await runFleet(fleet, interruption);
   if (interruption.signal.aborted) return EXIT.interrupted;
@@ -282,12 +284,25 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
   return EXIT.done;
 }
 
+/** Makes the file if there is none; what is in one stays until the end. */
+async function requireWritable(file: string): Promise<void> {
+  try {
+    (await Deno.open(file, { write: true, create: true })).close();
+  } catch (cause) {
+    throw cannotWrite(file, cause);
+  }
+}
+
 async function writePage(file: string, page: string): Promise<void> {
   try {
     await Deno.writeTextFile(file, page);
   } catch (cause) {
-    throw new Error(`Cannot write "${file}": ${messageOf(cause)}`, { cause });
+    throw cannotWrite(file, cause);
   }
+}
+
+function cannotWrite(file: string, cause: unknown): Error {
+  return new Error(`Cannot write "${file}": ${messageOf(cause)}`, { cause });
 }
 
 if (import.meta.main) await run(PROGRAM, main);

@@ -70,8 +70,9 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
     flags.integer("port", 1, 65_535) ?? DEFAULT_PORT,
   );
   if (recording.lost > 0) {
+    const what = recording.lost === 1 ? "datagram" : "datagrams";
     printError(
-      `replay: The recording lacks ${recording.lost} datagrams, so that answers may differ\n`,
+      `replay: The recording lacks ${recording.lost} ${what}, so that answers may differ\n`,
     );
   }
   const total = recording.datagrams.filter(({ way }) => way === "received");

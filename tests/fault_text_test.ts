@@ -108,8 +108,16 @@ const WRONG: readonly (readonly [unknown, string, string])[] = [
   [
     [{ where: { returnCode: 256 }, ...drop }],
     "faults[0].where.returnCode 256",
-    "returnCode can hold",
+    "a whole number from 0 to 255",
   ],
+  [[{ where: { dup: 1 }, ...drop }], "faults[0].where.dup 1", "true or false"],
+  [[{ where: { qos: 3 }, ...drop }], "faults[0].where.qos 3", "-1, 0, 1, 2"],
+  [
+    [{ where: { topicIdType: "long" }, ...drop }],
+    'faults[0].where.topicIdType "long"',
+    '"normal", "predefined"',
+  ],
+  [[{ where: { data: 1 }, ...drop }], "faults[0].where.data 1", "a text"],
   [[{ since: "x", ...drop }], 'faults[0].since "x"', "PINGREQ"],
   [[{ since: { nth: 1 }, ...drop }], '"nth" in faults[0].since', "type"],
   [[{ nth: 0, ...drop }], "faults[0].nth 0", "from 1"],

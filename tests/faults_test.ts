@@ -406,6 +406,34 @@ Deno.test("Faults forget a topic id until it is agreed on again, whoever uses it
   assertEquals(bench.client(publish()), ["-"]);
 });
 
+Deno.test("Faults have nothing forgotten any more once a session begins anew", () => {
+  const bench = new Bench([
+    { type: "PINGREQ", first: 1, do: { forget: "topicIds" } },
+  ]);
+  bench.connect();
+  bench.client({ type: "PINGREQ", clientId: "" });
+  // A session that goes on does not bring the ids back.
+  bench.client({ ...CONNECT, cleanSession: false } as MqttSnPacket);
+  assertEquals(bench.client(publish()), [
+    "< PUBACK topicId=1 msgId=7 returnCode=2",
+  ]);
+  bench.client(CONNECT);
+  assertEquals(bench.broker(publish()), ["-"]);
+});
+
+Deno.test("Faults know who has been sent away from who has taken leave to sleep", () => {
+  const bench = new Bench([
+    { state: "disconnected", type: "PUBLISH", do: "drop" },
+  ]);
+  const leave: MqttSnPacket = { type: "DISCONNECT", duration: undefined };
+  bench.connect();
+  bench.client({ type: "DISCONNECT", duration: 9 });
+  bench.broker(leave); // the answer
+  assertEquals(bench.broker(publish()), ["-"]);
+  bench.broker(leave);
+  assertEquals(bench.broker(publish()), []);
+});
+
 Deno.test("Faults forget the topic id of a PUBLISH, and refuse that at once", () => {
   const bench = new Bench([
     { type: "PUBLISH", nth: 2, do: { forget: "topicId" } },

@@ -10,6 +10,7 @@ import {
   assertNotEquals,
   assertStringIncludes,
 } from "@std/assert";
+import { seededRandom } from "../clock.ts";
 import { Fleet } from "../fleet.ts";
 import {
   DEFAULT_FLEET,
@@ -18,6 +19,8 @@ import {
 } from "../fleet_options.ts";
 import { pageOf } from "../fleet_page.ts";
 import { describeReport, reportOf } from "../fleet_report.ts";
+import { FleetWays } from "../fleet_ways.ts";
+import { peerOf } from "../message.ts";
 import { parseNetSpec } from "../net_text.ts";
 
 const SMALL: FleetOptions = {
@@ -172,4 +175,18 @@ Deno.test("describeReport() tells of a fleet that has said nothing", () => {
   const text = describeReport(reportOf(fleet));
   assert(!/NaN|undefined|Infinity/.test(text + pageOf(reportOf(fleet))), text);
   assertStringIncludes(text, "over a perfect network");
+});
+
+Deno.test("FleetWays gives a member the last of the words that mean it", () => {
+  const spec = "loss 100% client c*: mtu 5 off client c1: off mtu 9";
+  const ways = new FleetWays(parseNetSpec(spec, { side: "client" }), 1);
+  const arrives = (clientId: string, length: number) => {
+    let count = 0;
+    const way = ways.of(clientId, peerOf("10.0.0.1", 9), seededRandom(1))!;
+    way.out.send(0, new Uint8Array(length), () => count++);
+    return count === 1;
+  };
+  assertEquals(arrives("lamp", 9), false);
+  assertEquals(arrives("c2", 10), true);
+  assertEquals([arrives("c1", 9), arrives("c1", 10)], [true, false]);
 });

@@ -429,3 +429,88 @@ Deno.test("Journal of a client has what the client has seen", async () => {
   assertEquals([sent?.clientId, sent?.topicName], ["lamp-7", "room/1"]);
   assertEquals(received?.payload, encodeUtf8("on"));
 });
+
+Deno.test("a fault that strikes is in the broker's journal, behind what it struck, and told too", async () => {
+  const network = new MemoryNetwork();
+  const told: string[] = [];
+  await using broker = await Broker.listen({
+    transport: network.bind({ port: 12_003 }),
+    faults: [{ name: "second", type: "PUBACK", nth: 2, do: "drop" }],
+    onFault: ({ what }) => told.push(what),
+  });
+  await using lamp = await Client.connect({
+    transport: network.bind(),
+    clientId: "lamp-7",
+    retryMs: 20,
+  });
+  await lamp.publish("a", "1", { qos: 1 });
+  await lamp.publish("a", "2", { qos: 1 });
+  assertEquals(told, ["dropped"]);
+  const [note, ...others] = await broker.journal.noted("dropped", {
+    about: "lamp-7",
+  });
+  assertEquals(others, []);
+  const { key } = lamp.address;
+  assertEquals(
+    note?.text,
+    `Fault 1 (second): PUBACK to lamp-7 (${key}) dropped`,
+  );
+  const pubacks = broker.journal.entries({ type: "PUBACK", to: "lamp-7" });
+  assertEquals(note?.number, pubacks[1]!.number + 1);
+});
+
+Deno.test("a fault that strikes is in a client's journal, and told too", async () => {
+  const network = new MemoryNetwork();
+  const told: string[] = [];
+  await using broker = await Broker.listen({
+    transport: network.bind({ port: 12_003 }),
+  });
+  const journal = new Journal({ side: "client" });
+  await using lamp = await Client.connect({
+    transport: network.bind(),
+    clientId: "lamp-7",
+    retryMs: 20,
+    journal,
+    faults: [{ type: "CONNECT", first: 1, do: "drop" }],
+    onFault: ({ what }) => told.push(what),
+  });
+  assertEquals(told, ["dropped"]);
+  const [note] = await journal.noted("CONNECT");
+  assertEquals(
+    note?.text,
+    `Fault 1: CONNECT from lamp-7 (${broker.address.key}) dropped`,
+  );
+});
+
+Deno.test("Journal.noted() expects remarks, and received() and sent() send those who do there", async () => {
+  const { clock, journal, join } = setUp();
+  join(LAMP, "lamp-7");
+  const soon = journal.noted("down", { count: 2, within: 100 });
+  journal.note("the network is down");
+  journal.note("the network is up again", LAMP);
+  journal.note("shut down", LAMP);
+  assertEquals((await soon).map(({ text }) => text), [
+    "the network is down",
+    "shut down",
+  ]);
+  assertEquals(
+    (await journal.noted(undefined, { about: "lamp-7", within: 0 })).length,
+    2,
+  );
+  await journal.noted("up", { since: journal.mark(), never: true });
+  const missing = journal.noted("sideways", { within: 5 });
+  clock.advance(6);
+  const error = await assertRejects(() => missing, ExpectationError);
+  assertStringIncludes(
+    error.message,
+    'Expected to note at least 1 × "sideways" within 5 ms, but there was none',
+  );
+  assertStringIncludes(error.message, "the network is down");
+  for (const ask of ["received", "sent"] as const) {
+    await assertRejects(
+      () => journal[ask]({ type: "note" as "PUBACK" }),
+      TypeError,
+      'Cannot look for the type "note"',
+    );
+  }
+});

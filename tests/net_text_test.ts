@@ -109,6 +109,20 @@ Deno.test("parseNetSpec() takes words for chosen peers, on top of everybody's", 
   assertEquals(parseNetSpec(printNetSpec(net)), net);
 });
 
+Deno.test("parseNetSpec() takes an address however it is written, as the system has it", () => {
+  for (
+    const [text, hostname] of [
+      ["[0:0::1]", "::1"],
+      ["[2001:DB8:0:0:0:0:0:9]", "2001:db8::9"],
+      ["[FE80:0::1%eth0]", "fe80::1%eth0"],
+      ["010.0.0.7", "10.0.0.7"],
+    ]
+  ) {
+    const [chosen] = parseNetSpec(`peer ${text}: mtu 1`).chosen;
+    assertEquals(chosen?.who, { hostname: hostname!, port: undefined });
+  }
+});
+
 Deno.test("parseNetSpec() turns a preset to the side that it is on", () => {
   const broker = parseNetSpec("2g");
   const client = parseNetSpec("2g", { side: "client" });
@@ -156,7 +170,12 @@ const WRONG: readonly (readonly [string, string, string])[] = [
   ["peer lamp: loss 1%", '"lamp:"', "10.0.0.7"],
   ["peer 10.0.0.256: mtu 1", '"10.0.0.256:"', "10.0.0.7"],
   ["peer 10.0.0.7:70000: mtu 1", '"10.0.0.7:70000:"', "10.0.0.7"],
+  ["peer [:::::]: mtu 1", '"[:::::]:"', "10.0.0.7"],
+  ["peer [lamp]: mtu 1", '"[lamp]:"', "10.0.0.7"],
   ["client lamp loss 1%", '"lamp"', "client ID:"],
+  ["loss 1% in:", "too early", "in: loss 10%"],
+  ["in: out: loss 1%", '"out:"', "in: loss 10%"],
+  ["out: peer 10.0.0.7: mtu 1", '"peer"', "in: off"],
 ];
 
 for (const [text, word, form] of WRONG) {

@@ -20,6 +20,10 @@ import { MemoryNetwork, type Transport, UdpTransport } from "../transport.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 
+// The system's library is opened by the first broker, and stays open: no leak of a
+// test's.
+await (await Broker.listen({ port: 0 })).close();
+
 /** A turn of the event loop: datagrams in memory have arrived then. */
 function turn(): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, 0));

@@ -14,6 +14,16 @@ import { VECTORS } from "./vectors.ts";
 const LAMP = pcapEnd("10.0.0.7", 4_711);
 const BROKER = pcapEnd("10.0.0.1", 12_003);
 
+Deno.test("pcapRecord() writes FFFF for a UDP checksum of 0, which would say that there is none", () => {
+  const checksums = new Set<number>();
+  for (let word = 0; word < 65_536; word++) {
+    const datagram = Uint8Array.of(word >> 8, word & 255);
+    const record = pcapRecord(0, LAMP, BROKER, datagram);
+    checksums.add(new DataView(record.buffer).getUint16(16 + 20 + 6));
+  }
+  assertEquals([checksums.has(0), checksums.has(0xffff)], [false, true]);
+});
+
 Deno.test("pcapRecord() writes headers as RFC 791 and RFC 768 have them", () => {
   const record = pcapRecord(1.5, LAMP, BROKER, Uint8Array.of(0x02, 0x16));
   assertEquals(

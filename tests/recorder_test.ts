@@ -139,6 +139,23 @@ for (const workers of [0, 1] as const) {
       (await fails({ pcap: good, record: good })).message,
       `Cannot write recording and capture to one file, "${good}"`,
     );
+    const detour = directory.file("./no/../mqtt.jsonl");
+    assertEquals(
+      (await fails({ pcap: directory.file("mqtt.jsonl"), record: detour }))
+        .message,
+      `Cannot write recording and capture to one file, "${detour}"`,
+    );
+    // Nor over what the broker keeps.
+    const db = directory.file("broker.db");
+    await Deno.writeTextFile(db, "precious");
+    for (const what of ["record", "pcap"]) {
+      await assertRejects(
+        () => Broker.listen({ port: 0, db, [what]: db, workers }),
+        TypeError,
+        `Cannot record into "${db}": it is the file that keeps the sessions`,
+      );
+    }
+    assertEquals(await Deno.readTextFile(db), "precious");
     // The socket is closed again, as the sanitizer sees.
     await assertRejects(
       () => Broker.listen({ port: 0, record: path, workers }),

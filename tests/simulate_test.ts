@@ -109,8 +109,10 @@ Deno.test("simulate --html writes a page that stands by itself", async () => {
   const page = await Deno.readTextFile(file.path);
   assertMatch(page, /^<!doctype html>[^]*<\/html>\n$/);
   assertStringIncludes(page, digestIn(stdout)!);
+  // It is said before a run that would take a while.
+  const long = ["--clients", "10000", "--duration", "24h"];
   assertFailed(
-    await run("simulate", [...SMALL, "--html", "/no/such/folder/a.html"]),
+    await run("simulate", [...long, "--html", "/no/such/folder/a.html"]),
     "simulate",
     /Cannot write "\/no\/such\/folder\/a\.html": .*/,
   );
