@@ -29,7 +29,6 @@
  */
 
 import {
-  AF_INET,
   dropsOf,
   findDescriptor,
   type Libc,
@@ -46,6 +45,7 @@ const [ADDRESS_ONLY, ADDRESS_AND_CUT] = [32, 56];
 /** No multiple of a page, as all would otherwise share lines of the cache. */
 const OCTETS = 2_048 + 64;
 
+const AF_INET = 2;
 const IPPROTO_IP = 0;
 const IP_PKTINFO = 8;
 const POLLIN = 1;
@@ -181,7 +181,12 @@ export class ManyClients implements Disposable {
       port: 0,
     });
     const { port } = this.#socket.addr as Deno.NetAddr;
-    const fd = findDescriptor(this.#libc, port, false);
+    // Its family, its port and the address 0.0.0.0, as a sockaddr has them.
+    const bound = Int32Array.of(
+      (port & 255) << 24 | port >>> 8 << 16 | AF_INET,
+      0,
+    );
+    const fd = findDescriptor(this.#libc, bound);
     if (fd === undefined) throw new Error("Cannot find the socket");
     this.#fd = fd;
     const on = Uint32Array.of(1);
