@@ -48,9 +48,12 @@ export class Delivery implements OutboxHost<Session> {
   #delivered = 0;
   #deliveredOctets = 0;
   #retried = 0;
-  /** The PUBLISH that was written last: many may be sent the same octets. */
-  #written: Uint8Array | undefined;
-  #writtenOf: OutgoingPublish | undefined;
+  /**
+   * What was written of the last message, by all that may differ from client to
+   * client: many are sent the same octets.
+   */
+  readonly #written = new Map<number, Uint8Array>();
+  #writtenOf: Message | undefined;
 
   /**
    * Starts with nothing sent.
@@ -144,28 +147,41 @@ export class Delivery implements OutboxHost<Session> {
   }
 
   #write(publish: OutgoingPublish): Uint8Array {
-    const last = this.#writtenOf;
-    if (last !== undefined && isSameOnTheWire(last, publish)) {
-      return this.#written!;
+    if (publish.message !== this.#writtenOf) {
+      this.#writtenOf = publish.message;
+      this.#written.clear();
     }
-    const { message, qos, retain, dup, topicIdType, topicId, msgId } = publish;
-    this.#writtenOf = { ...publish };
-    return this.#written = encodePacket({
-      type: "PUBLISH",
-      dup,
-      qos,
-      retain,
-      topicIdType,
-      topicId,
-      msgId,
-      data: message.payload,
-    });
+    const key = keyOf(publish);
+    let bytes = this.#written.get(key);
+    if (bytes === undefined) {
+      bytes = encodePublish(publish);
+      this.#written.set(key, bytes);
+    }
+    return bytes;
   }
 }
 
-function isSameOnTheWire(one: OutgoingPublish, other: OutgoingPublish) {
-  return one.message === other.message && one.topicId === other.topicId &&
-    one.msgId === other.msgId && one.qos === other.qos &&
-    one.topicIdType === other.topicIdType && one.retain === other.retain &&
-    one.dup === other.dup;
+/** All that makes the octets of one message differ, in 38 bits. */
+function keyOf(publish: OutgoingPublish): number {
+  const { qos, retain, dup, topicIdType, topicId, msgId } = publish;
+  const flags = qos << 4 | TOPIC_ID_TYPES[topicIdType] << 2 |
+    (retain ? 2 : 0) | (dup ? 1 : 0);
+  return (msgId * 0x1_0000 + topicId) * 64 + flags;
+}
+
+const TOPIC_ID_TYPES = { normal: 0, predefined: 1, short: 2 } as const;
+
+function encodePublish(publish: OutgoingPublish): Uint8Array {
+  const { message, qos, retain, dup, topicIdType, topicId, msgId } = publish;
+  const data = message.payload;
+  return encodePacket({
+    type: "PUBLISH",
+    dup,
+    qos,
+    retain,
+    topicIdType,
+    topicId,
+    msgId,
+    data,
+  });
 }
