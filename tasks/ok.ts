@@ -1,7 +1,8 @@
 // deno-lint-ignore-file no-console -- a program: the console is its output
 /**
  * `deno task ok` is what a change has to pass: format, lint, types, purity, the
- * documentation of what is exported, and the tests with every example.
+ * documentation of what is exported, and the tests with every example. With
+ * `--no-tests` all but those.
  *
  * @module
  */
@@ -22,6 +23,7 @@ const STEPS: readonly (readonly [name: string, args: readonly string[]])[] = [
 ];
 
 for (const [name, args] of STEPS) {
+  if (name === "tests" && Deno.args.includes("--no-tests")) continue;
   console.log(`${name}: deno ${args.slice(0, 4).join(" ")}`);
   const { code } = await new Deno.Command(Deno.execPath(), {
     args: [...args],

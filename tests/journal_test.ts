@@ -76,7 +76,7 @@ Deno.test("Journal.received() finds what was published to a filter's topics, who
   const transport = network.bind({ port: 12003 });
   const predefined = new Map([[1, "room/0/light"]]);
   await using broker = await Broker.listen({ transport, predefined });
-  await using _lamp = await Client.connect({
+  await using lamp = await Client.connect({
     ...{ transport: network.bind(), port: 12003, clientId: "lamp-7" },
     predefined,
   });
@@ -438,7 +438,7 @@ Deno.test("a fault that strikes is in the broker's journal, behind what it struc
     faults: [{ name: "second", type: "PUBACK", nth: 2, do: "drop" }],
     onFault: ({ what }) => told.push(what),
   });
-  await using _lamp = await Client.connect({
+  await using lamp = await Client.connect({
     transport: network.bind(),
     clientId: "lamp-7",
     retryMs: 20,
