@@ -183,7 +183,7 @@ Deno.test("FleetWays gives a member the last of the words that mean it", () => {
   const arrives = (clientId: string, length: number) => {
     let count = 0;
     const way = ways.of(clientId, peerOf("10.0.0.1", 9), seededRandom(1))!;
-    way.out.send(0, new Uint8Array(length), () => count++);
+    way.out!.send(0, new Uint8Array(length), () => count++);
     return count === 1;
   };
   assertEquals(arrives("lamp", 9), false);

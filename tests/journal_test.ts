@@ -466,7 +466,7 @@ Deno.test("a fault that strikes is in a client's journal, and told too", async (
     transport: network.bind({ port: 12_003 }),
   });
   const journal = new Journal({ side: "client" });
-  await using lamp = await Client.connect({
+  await using _lamp = await Client.connect({
     transport: network.bind(),
     clientId: "lamp-7",
     retryMs: 20,
