@@ -56,6 +56,39 @@ export function peerOf(hostname: string, port: number): Peer {
 }
 
 /**
+ * An address as the system writes it, so that it compares: `::1`, not `0:0::1`, and
+ * IPv4 within IPv6 as IPv4; `undefined` for what is a name, or nothing.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { addressFrom } from "./message.ts";
+ *
+ * assertEquals(addressFrom("0:0::1"), "::1");
+ * assertEquals(addressFrom("::ffff:10.0.0.7"), "10.0.0.7");
+ * assertEquals(addressFrom("localhost"), undefined);
+ * ```
+ */
+export function addressFrom(text: string): string | undefined {
+  if (!text.includes(":")) {
+    const octets = text.split(".");
+    const isV4 = octets.length === 4 &&
+      octets.every((octet) => /^\d{1,3}$/.test(octet) && Number(octet) <= 255);
+    return isV4 ? octets.map(Number).join(".") : undefined;
+  }
+  if (text.includes("%")) return text; // an interface belongs to it
+  const url = `http://[${text}]`;
+  if (!URL.canParse(url)) return undefined;
+  const plain = new URL(url).hostname.slice(1, -1);
+  const mapped = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(plain);
+  if (mapped === null) return plain;
+  const [high, low] = [mapped[1]!, mapped[2]!].map((part) =>
+    parseInt(part, 16)
+  );
+  return [high! >> 8, high! & 255, low! >> 8, low! & 255].join(".");
+}
+
+/**
  * Tells whether a peer is on this machine. A datagram from the network cannot
  * claim such an address: systems drop it on arrival.
  *

@@ -17,6 +17,7 @@
  */
 
 import type { Millis } from "./clock.ts";
+import { addressFrom } from "./message.ts";
 import { NET_PRESETS } from "./net_presets.ts";
 import type {
   Chance,
@@ -300,29 +301,15 @@ function clientOf(words: Words): Chosen {
 
 function peerOf(words: Words): Chosen {
   const name = words.name() ?? "";
-  const [, v6Text, v4, digits] =
-    /^(?:\[([\da-fA-F:.%\w]+)\]|([\d.]+))(?::(\d{1,5}))?$/.exec(name) ?? [];
-  const v6 = v6Text === undefined ? undefined : v6From(v6Text);
+  const [, v6, v4, digits] =
+    /^(?:\[([^\]]*:[^\]]*)\]|([\d.]+))(?::(\d{1,5}))?$/.exec(name) ?? [];
+  const hostname = addressFrom(v6 ?? v4 ?? "");
   const port = digits === undefined ? undefined : Number(digits);
-  const isV4 = v4 !== undefined && /^(\d{1,3}\.){3}\d{1,3}$/.test(v4) &&
-    v4.split(".").every((octet) => Number(octet) <= 255);
-  if ((!isV4 && v6 === undefined) || (port ?? 0) > 65_535) {
+  if (hostname === undefined || (port ?? 0) > 65_535) {
     throw words.wrong("peer", "such as peer 10.0.0.7: or peer [::1]:1883:");
   }
   words.shift();
-  return { hostname: v6 ?? v4!.split(".").map(Number).join("."), port };
-}
-
-/**
- * An address of IPv6 as the system writes it, so that it compares: `::1`, not
- * `0:0::1`; `undefined` if it is none.
- */
-function v6From(text: string): string | undefined {
-  const [address, ...zone] = text.split("%");
-  const url = `http://[${address}]`;
-  if (!URL.canParse(url)) return undefined;
-  const plain = new URL(url).hostname.slice(1, -1);
-  return [plain, ...zone].join("%");
+  return { hostname, port };
 }
 
 /** The words that are still to be read. */

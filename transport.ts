@@ -7,7 +7,7 @@
  * @module
  */
 
-import { type Peer, peerOf } from "./message.ts";
+import { addressFrom, type Peer, peerOf } from "./message.ts";
 
 /**
  * Is given each datagram that arrives. The octets are only valid during the
@@ -459,29 +459,6 @@ export async function findBroker(
   }
   const found = await resolve(hostname, port);
   return peerOf(REACHABLE.get(found.hostname) ?? found.hostname, port);
-}
-
-/**
- * An address as the system writes it, so that it compares: `::1`, not `0:0::1`;
- * `undefined` for what is a name, or nothing.
- */
-function addressFrom(text: string): string | undefined {
-  if (!text.includes(":")) {
-    const octets = text.split(".");
-    const isV4 = octets.length === 4 &&
-      octets.every((octet) => /^\d{1,3}$/.test(octet) && Number(octet) <= 255);
-    return isV4 ? octets.map(Number).join(".") : undefined;
-  }
-  if (text.includes("%")) return text; // an interface belongs to it
-  const url = `http://[${text}]`;
-  if (!URL.canParse(url)) return undefined;
-  const plain = new URL(url).hostname.slice(1, -1);
-  const mapped = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(plain);
-  if (mapped === null) return plain;
-  const [high, low] = [mapped[1]!, mapped[2]!].map((part) =>
-    parseInt(part, 16)
-  );
-  return [high! >> 8, high! & 255, low! >> 8, low! & 255].join(".");
 }
 
 /** Datagrams that a socket of a {@linkcode MemoryNetwork} keeps until it is read. */

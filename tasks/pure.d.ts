@@ -1,6 +1,6 @@
 /**
  * All that a pure room may use beyond the language: the two that turn text into
- * octets and back. No `Deno`, no timers, no `console`.
+ * octets and back, and the one that knows how addresses are written. No `Deno`, no timers, no `console`.
  */
 
 declare class TextEncoder {
@@ -13,4 +13,10 @@ declare class TextDecoder {
     options?: { fatal?: boolean; ignoreBOM?: boolean },
   );
   decode(bytes?: Uint8Array): string;
+}
+
+declare class URL {
+  static canParse(url: string): boolean;
+  constructor(url: string);
+  readonly hostname: string;
 }
