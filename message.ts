@@ -76,10 +76,11 @@ export function addressFrom(text: string): string | undefined {
       octets.every((octet) => /^\d{1,3}$/.test(octet) && Number(octet) <= 255);
     return isV4 ? octets.map(Number).join(".") : undefined;
   }
-  if (text.includes("%")) return text; // an interface belongs to it
-  const url = `http://[${text}]`;
+  const [address, ...zone] = text.split("%"); // an interface may belong to it
+  const url = `http://[${address}]`;
   if (!URL.canParse(url)) return undefined;
   const plain = new URL(url).hostname.slice(1, -1);
+  if (zone.length > 0) return [plain, ...zone].join("%");
   const mapped = /^::ffff:([0-9a-f]+):([0-9a-f]+)$/.exec(plain);
   if (mapped === null) return plain;
   const [high, low] = [mapped[1]!, mapped[2]!].map((part) =>

@@ -316,10 +316,13 @@ export {
   type Membership,
   MemoryNetwork,
   resolve,
+  type SenderStats,
   type Transport,
+  type TransportCounts,
   type TransportStats,
   UdpTransport,
 } from "./transport.ts";
+export type { Io } from "./doorbell.ts";
 export {
   Log,
   LOG_LEVELS,
