@@ -171,6 +171,9 @@ export interface CommitStats {
   readonly unreadable: number;
 }
 
+/** How a socket can be used. */
+const IOS: readonly Io[] = ["auto", "portable", "batched"];
+
 /** Threads that send, at most. */
 const MAX_WORKERS = 16;
 
@@ -520,6 +523,11 @@ async function open(
   if (!Number.isInteger(count) || count < 0 || count > MAX_WORKERS) {
     throw new RangeError(
       `Cannot take "${workers}" as the workers: it is a number from 0 to ${MAX_WORKERS}, or "auto"`,
+    );
+  }
+  if (!IOS.includes(io)) {
+    throw new TypeError(
+      `Cannot use a socket in the way "${io}": ${IOS.join(", ")} are known`,
     );
   }
   const isAllowed = count === 0 || canSendersBegin();
@@ -952,7 +960,7 @@ function workersFrom(flags: Flags): "auto" | number | undefined {
 async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
   const given = {
     workers: workersFrom(flags),
-    io: flags.choice("io", ["auto", "portable", "batched"]),
+    io: flags.choice("io", IOS),
     history: flags.integer("history", 1, 1_000_000),
     predefined: await flags.jsonFile("predefined", parsePredefined),
     maxClients: flags.integer("max-clients", 1, 10_000_000),

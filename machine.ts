@@ -102,7 +102,7 @@ export interface Machine<Event, Change = never> {
 }
 
 /** Sends that are kept to be used again; those of a larger fan-out are not. */
-const MAX_SENDS = 4_096;
+const MAX_SENDS = 1_024;
 
 type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
 

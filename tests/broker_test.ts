@@ -188,3 +188,19 @@ Deno.test("Broker serves an ordinary client after 100,000 hostile datagrams, in 
   assert(stats.dropped.empty > 0, told);
   assert(answers > 1_000, told);
 });
+
+Deno.test("Broker.listen() throws for a way to use a socket, or threads, that there is not", async () => {
+  const io = "fast" as "auto";
+  await assertRejects(
+    () => Broker.listen({ port: 0, io }),
+    TypeError,
+    'Cannot use a socket in the way "fast": auto, portable, batched are known',
+  );
+  for (const workers of [-1, 1.5, 17, NaN]) {
+    await assertRejects(
+      () => Broker.listen({ port: 0, workers }),
+      RangeError,
+      `Cannot take "${workers}" as the workers`,
+    );
+  }
+});
