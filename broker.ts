@@ -10,16 +10,16 @@
  */
 
 import type { Millis } from "./clock.ts";
-import { bindSocket, DoorbellTransport, type Io } from "./doorbell.ts";
-import { Commits } from "./commits.ts";
+import { adviceOn, BROKER_PROGRAM, brokerOptionsFrom } from "./broker_flags.ts";
 import {
-  type Flags,
-  portFromEnvironment,
-  type Program,
-  run,
-  UsageError,
-  VERSION,
-} from "./cli.ts";
+  type BrokerOptions,
+  type BrokerStats,
+  IOS,
+  MAX_WORKERS,
+} from "./broker_options.ts";
+import { bindSocket, DoorbellTransport } from "./doorbell.ts";
+import { Commits } from "./commits.ts";
+import { type Flags, run, VERSION } from "./cli.ts";
 import { describeEvent } from "./event_text.ts";
 import type { RouterEvent } from "./events.ts";
 import { Journal } from "./journal.ts";
@@ -33,21 +33,9 @@ import {
 } from "./message.ts";
 import { isFramed } from "./mqttsn.ts";
 import { groupFrom, Multicast } from "./multicast.ts";
-import {
-  FAULT_FLAGS,
-  faultOptionsFrom,
-  NET_FLAGS,
-  netOptionsFrom,
-} from "./net_flags.ts";
-import type { NetOptions, NetSim, NetStats } from "./netsim.ts";
+import type { NetSim } from "./netsim.ts";
 import { describeDatagram } from "./packet_text.ts";
-import type { RouterOptions } from "./options.ts";
-import {
-  isOneFile,
-  isRecorderWorker,
-  Recorder,
-  type RecorderStats,
-} from "./recorder.ts";
+import { isOneFile, isRecorderWorker, Recorder } from "./recorder.ts";
 import type { StoreChange } from "./records.ts";
 import { Router } from "./router.ts";
 import {
@@ -56,94 +44,17 @@ import {
   SenderPool,
   usefulSenders,
 } from "./sender.ts";
-import { StoreError, type StoreErrorKind } from "./store_error.ts";
-import type { Durability } from "./store_file.ts";
+import { StoreError } from "./store_error.ts";
 import { isStoreWorker, openStore, type StorePort } from "./store_worker.ts";
-import type { RouterStats } from "./system.ts";
 import type { TapeOptions } from "./tape.ts";
 import {
   type Interruption,
   messageOf,
   REAL_CLOCK,
   Template,
-  type TemplateOptions,
 } from "./template.ts";
 import { EXIT, print, Progress } from "./terminal.ts";
-import { parsePredefined } from "./topics.ts";
-import {
-  type BindOptions,
-  type Transport,
-  type TransportStats,
-  UdpTransport,
-} from "./transport.ts";
-
-/** Where a broker listens, what it logs, and its limits. */
-export interface BrokerOptions
-  extends TemplateOptions, RouterOptions, NetOptions {
-  /** Address or name of an interface of this machine. Default `127.0.0.1`. */
-  readonly hostname?: string;
-  /** UDP port, 0 to 65535; 0 lets the system choose. Default 12003. */
-  readonly port?: number;
-  /**
-   * How the socket is used: `batched`, many datagrams in a call of the system, which
-   * takes Linux and FFI; `portable`; or `auto`, the default: batched where it can be.
-   */
-  readonly io?: Io;
-  /** Carries the datagrams. Default: a UDP socket at `hostname` and `port`. */
-  readonly transport?: Transport;
-  /**
-   * The multicast group in which clients look for gateways, as `ADDRESS` or
-   * `ADDRESS:PORT`; without a port it is the broker's. Default: none. A group
-   * that cannot be joined is a warning in the log.
-   */
-  readonly multicast?: string;
-  /**
-   * The file in which sessions, queues, retained messages and histories outlive
-   * the process; made where it is missing. Default: none, all is in memory.
-   */
-  readonly db?: string;
-  /**
-   * What a promise survives, if there is a file: `full`, the default, also a cut of
-   * the power; `normal` and `off` the end of the process, however sudden.
-   */
-  readonly durability?: Durability;
-  /**
-   * Web Workers that send what many subscribers get, 0 to 16, beside this thread;
-   * they need a `batched` socket. With 0 the work on files is done in this thread
-   * too. Default `auto`: as many as the machine's cores make use of.
-   */
-  readonly workers?: "auto" | number;
-  /** Makes its bad network's chances the same each time. Default: by chance. */
-  readonly seed?: number;
-  /**
-   * Whether it keeps what goes over the wire, for `broker.journal`, and how much
-   * of it. Default true: the last 8,192 datagrams, at most 1 MiB.
-   */
-  readonly journal?: boolean | TapeOptions;
-  /**
-   * The file for a recording of what goes over the wire, to be played again, and
-   * overwritten. Its journal keeps more, unless it is told how much.
-   */
-  readonly record?: string;
-  /** The file for a capture of the same, for Wireshark, overwritten. */
-  readonly pcap?: string;
-  /** Is told how much of the file has been loaded, in records. */
-  readonly onProgress?: (done: number, total: number) => void;
-}
-
-/** What a broker counted since its start. */
-export interface BrokerStats extends RouterStats {
-  /** What its transport counted. */
-  readonly transport: TransportStats;
-  /** Times that the broker failed: a fault of ours, each in the log. */
-  readonly failures: number;
-  /** What it counted of its store; `undefined` without one. */
-  readonly commits: CommitStats | undefined;
-  /** What its bad network counted; `undefined` without one. */
-  readonly net: NetStats | undefined;
-  /** What it counted of its recording; `undefined` without one. */
-  readonly recording: RecorderStats | undefined;
-}
+import { type BindOptions, type Transport, UdpTransport } from "./transport.ts";
 
 /** What a broker is made of besides its core, where it has it. */
 interface Parts {
@@ -152,30 +63,6 @@ interface Parts {
   readonly journal: Journal | undefined;
   readonly recorder: Recorder | undefined;
 }
-
-/** What a broker counted of its store. */
-export interface CommitStats {
-  /** Commits that succeeded. */
-  readonly commits: number;
-  /** Changes in them. */
-  readonly changes: number;
-  /** Commits that failed. */
-  readonly failedCommits: number;
-  /** Changes that are not committed now. */
-  readonly uncommitted: number;
-  /** Datagrams that wait for a commit now. */
-  readonly held: number;
-  /** Promises that were taken back as a commit failed. */
-  readonly takenBack: number;
-  /** Records that made no sense as they were loaded. */
-  readonly unreadable: number;
-}
-
-/** How a socket can be used. */
-const IOS: readonly Io[] = ["auto", "portable", "batched"];
-
-/** Threads that send, at most. */
-const MAX_WORKERS = 16;
 
 /** How much a journal keeps that is recorded: what comes while a disk is slow. */
 const RECORDED: TapeOptions = { maxEntries: 65_536, maxOctets: 2 ** 24 };
@@ -628,247 +515,14 @@ async function join(
     return undefined;
   }
 }
-
-const PROGRAM: Program = {
-  name: "broker",
-  summary:
-    "Passes what publishers publish on to subscribers, over UDP: MQTT-SN 1.2, and JSON datagrams.",
-  examples: [
-    ["broker", "listen at 127.0.0.1:12003"],
-    ["broker --port 0", "listen at a free port, and print which"],
-    ["broker --host 0.0.0.0", "listen to other machines too"],
-    ["broker --db broker.db", "keep in a file what was acknowledged"],
-    ['broker --net "loss 10% delay 50ms"', "put a bad network in front of it"],
-    [
-      "broker --pcap mqttsn.pcap",
-      "capture what goes over the wire for Wireshark",
-    ],
-  ],
-  flags: [
-    {
-      name: "host",
-      short: "h",
-      value: "ADDRESS",
-      usual: "127.0.0.1",
-      help: "interface to listen at; 0.0.0.0 and :: are all of them",
-    },
-    {
-      name: "port",
-      short: "p",
-      value: "N",
-      usual: "12003, or the variable PORT",
-      help: "UDP port; 0 picks a free one and prints it",
-    },
-    {
-      name: "db",
-      value: "FILE",
-      help:
-        "file that keeps sessions, queues, retained messages and histories, made if missing: what was acknowledged survives kill -9",
-    },
-    {
-      name: "durability",
-      value: "WORD",
-      usual: "full",
-      help:
-        "what it survives: full kill -9 and a power cut, normal kill -9 and a power cut but for its last seconds, off kill -9 alone (SQLite's synchronous)",
-    },
-    {
-      name: "inspect",
-      help: "print what the file of --db holds and exit",
-    },
-    {
-      name: "io",
-      value: "WORD",
-      usual: "auto",
-      help:
-        "batched: many datagrams in a call of the system (Linux, FFI); portable; or auto, whichever can be had",
-    },
-    {
-      name: "workers",
-      value: "N",
-      usual: "auto, by the machine's cores",
-      help:
-        "threads that send what many subscribers get, 0 to 16; 0 is one thread for all",
-    },
-    {
-      name: "record",
-      value: "FILE",
-      help:
-        "record each datagram in a file, a JSON object a line, to be played again by deno task replay; overwritten",
-    },
-    {
-      name: "pcap",
-      value: "FILE",
-      help: "capture each datagram in a file for Wireshark; overwritten",
-    },
-    {
-      name: "history",
-      value: "N",
-      usual: "1000",
-      help: "data kept for each classic topic",
-    },
-    {
-      name: "predefined",
-      value: "FILE",
-      help: 'pre-defined topic ids, as JSON: {"1": "a/b"}',
-    },
-    {
-      name: "max-clients",
-      value: "N",
-      usual: "10000",
-      help: "MQTT-SN clients, kept sessions included",
-    },
-    {
-      name: "session-expiry",
-      value: "S",
-      usual: "a day, and only when its place is needed",
-      help: "seconds away after which a kept session is forgotten",
-    },
-    {
-      name: "message-expiry",
-      value: "S",
-      usual: "never",
-      help: "seconds that a message may wait for a client",
-    },
-    {
-      name: "max-memory",
-      value: "MIB",
-      usual: "64",
-      help:
-        "memory for each kind of table; topic ids and filters have four times as much",
-    },
-    {
-      name: "max-queue",
-      value: "N",
-      usual: "1000",
-      help: "messages that wait for one client",
-    },
-    {
-      name: "overflow",
-      value: "WORD",
-      usual: "drop",
-      help: "when too many wait: drop the oldest, or refuse whoever publishes",
-    },
-    {
-      name: "retry-ms",
-      value: "N",
-      usual: "10000",
-      help: "milliseconds until an unanswered packet is sent again",
-    },
-    {
-      name: "retries",
-      value: "N",
-      usual: "4",
-      help: "how often, before the client is lost",
-    },
-    {
-      name: "tolerance",
-      value: "X",
-      usual: "1.1",
-      help: "times a keep alive of over a minute before a client is lost",
-    },
-    {
-      name: "max-rate",
-      value: "N",
-      usual: "any number",
-      help: "publishes a second from one client",
-    },
-    {
-      name: "gw-id",
-      value: "N",
-      usual: "1",
-      help: "which gateway this is, 0 to 255",
-    },
-    {
-      name: "multicast",
-      value: "ADDRESS[:PORT]",
-      help: "group in which clients search for gateways",
-    },
-    {
-      name: "advertise",
-      value: "S",
-      usual: "never",
-      help: "seconds between two ADVERTISEs in that group",
-    },
-    { name: "standby", help: "advertise only while no other gateway does" },
-    {
-      name: "strict",
-      help: "hold rules that are usually overlooked, such as 23 characters",
-    },
-    {
-      name: "allow-empty-client-id",
-      help: "give a client that has no client id one",
-    },
-    { name: "require-keep-alive", help: "refuse a CONNECT without keep alive" },
-    {
-      name: "connect-wakes-only",
-      help: "let CONNECT wake a sleeping client, whatever its flags",
-    },
-    {
-      name: "register-predefined",
-      help: "answer REGISTER of a pre-defined topic with that id",
-    },
-    {
-      name: "no-qos-minus-one",
-      help: "drop what is published without a connection",
-    },
-    {
-      name: "named-qos-minus-one",
-      help: "let such a publish spell out its topic, as Paho's client does",
-    },
-    {
-      name: "no-move",
-      help: "do not move a client to the address that its PINGREQ comes from",
-    },
-    { name: "ignore-tail", help: "ignore octets behind an MQTT-SN message" },
-    ...NET_FLAGS,
-    ...FAULT_FLAGS,
-    {
-      name: "seed",
-      value: "N",
-      help: "the same chances each time in that network and of those faults",
-    },
-    {
-      name: "log-level",
-      value: "LEVEL",
-      usual: "info",
-      help: "debug (each datagram), info, warn, error or none",
-    },
-    { name: "log-json", help: "log a JSON object a line" },
-  ],
-};
-
 async function main(flags: Flags, interruption: Interruption): Promise<number> {
-  for (const [flag, needed] of NEEDS) {
-    if (flags.isGiven(flag) && !flags.isGiven(needed)) {
-      throw new UsageError(`Flag "--${flag}" needs "--${needed}"`);
-    }
-  }
-  for (const flag of ["db", "record", "pcap"]) {
-    if (flags.text(flag) === "") {
-      throw new UsageError(`Flag "--${flag}" takes the name of a file, not ""`);
-    }
-  }
-  if (flags.has("inspect")) return await inspect(flags.text("db")!);
   const log = flags.log("info");
-  const limits = await limitsFrom(flags);
+  const options = await brokerOptionsFrom(flags);
+  if (flags.has("inspect")) return await inspect(flags.text("db")!);
   using progress = new LoadProgress();
   const listening = Broker.listen({
-    hostname: flags.text("host") ?? "127.0.0.1",
-    port: flags.integer("port", 0, 65_535) ?? portFromEnvironment(0),
+    ...options,
     log,
-    ...limits,
-    standby: flags.has("standby"),
-    strict: flags.has("strict"),
-    allowEmptyClientId: flags.has("allow-empty-client-id"),
-    requireKeepAlive: flags.has("require-keep-alive"),
-    connectWakesOnly: flags.has("connect-wakes-only"),
-    registerPredefined: flags.has("register-predefined"),
-    qosMinusOne: !flags.has("no-qos-minus-one"),
-    namedQosMinusOne: flags.has("named-qos-minus-one"),
-    allowMove: !flags.has("no-move"),
-    ignoreTail: flags.has("ignore-tail"),
-    journal: false,
     onProgress: progress.tell,
   }).catch((error) => {
     throw new Error(messageOf(error) + adviceOn(error), { cause: error });
@@ -893,26 +547,6 @@ function endedBy({ cause }: Interruption, log: Log): number {
   log.info(`Ended by ${cause}`);
   return cause === "SIGTERM" ? EXIT.done : EXIT.interrupted;
 }
-
-/** What a person can do about a broker that does not start, as the end of a line. */
-function adviceOn(error: unknown): string {
-  if (error instanceof Deno.errors.AddrInUse) {
-    return "; choose one with --port N";
-  }
-  return error instanceof StoreError ? ADVICE[error.kind] : "";
-}
-
-const OTHER_FILE = "choose another file with --db";
-
-const ADVICE: Readonly<Record<StoreErrorKind, string>> = {
-  full: `; make room, or ${OTHER_FILE}`,
-  locked: `; end that one, or ${OTHER_FILE}`,
-  newer: `; start that one, or ${OTHER_FILE}`,
-  damaged: `; ${OTHER_FILE}`,
-  readOnly: `; let it be written, or ${OTHER_FILE}`,
-  foreign: `; ${OTHER_FILE}`,
-  failed: `; ${OTHER_FILE}`,
-};
 
 /** Prints what a file holds. */
 async function inspect(db: string): Promise<number> {
@@ -943,54 +577,8 @@ class LoadProgress implements Disposable {
   }
 }
 
-/** Flags that mean nothing without another. */
-const NEEDS = [
-  ["advertise", "multicast"],
-  ["standby", "advertise"],
-  ["durability", "db"],
-  ["inspect", "db"],
-] as const;
-
-function workersFrom(flags: Flags): "auto" | number | undefined {
-  if (flags.text("workers") === "auto") return "auto";
-  return flags.integer("workers", 0, MAX_WORKERS);
-}
-
-/** What the flags with a value ask for; the router has the defaults. */
-async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
-  const given = {
-    workers: workersFrom(flags),
-    io: flags.choice("io", IOS),
-    history: flags.integer("history", 1, 1_000_000),
-    predefined: await flags.jsonFile("predefined", parsePredefined),
-    maxClients: flags.integer("max-clients", 1, 10_000_000),
-    sessionExpiry: flags.integer("session-expiry", 0, 1_000_000_000),
-    messageExpiry: flags.integer("message-expiry", 1, 1_000_000_000),
-    db: flags.text("db"),
-    record: flags.text("record"),
-    pcap: flags.text("pcap"),
-    durability: flags.choice("durability", ["full", "normal", "off"]),
-    maxMemory: flags.mebibytes("max-memory", 1, 1_000_000),
-    maxQueue: flags.integer("max-queue", 1, 100_000),
-    overflow: flags.choice("overflow", ["drop", "refuse"]),
-    retryMs: flags.integer("retry-ms", 1, 3_600_000),
-    retries: flags.integer("retries", 0, 1_000),
-    tolerance: flags.number("tolerance", 1, 10),
-    maxRate: flags.integer("max-rate", 1, 10_000_000),
-    gwId: flags.integer("gw-id", 0, 255),
-    multicast: flags.text("multicast"),
-    advertise: flags.integer("advertise", 1, 65_535),
-    seed: flags.integer("seed", 0, 2 ** 32 - 1),
-    ...await netOptionsFrom(flags, "broker"),
-    ...await faultOptionsFrom(flags),
-  };
-  return Object.fromEntries(
-    Object.entries(given).filter(([, value]) => value !== undefined),
-  );
-}
-
 // In an executable that is one file, this is what its Web Workers start too.
 const isWorker = isStoreWorker() || isSenderWorker() || isRecorderWorker();
 if (import.meta.main && !isWorker) {
-  await run(PROGRAM, main);
+  await run(BROKER_PROGRAM, main);
 }

@@ -359,12 +359,12 @@ export {
   type ClassicClientOptions,
   ClassicRefusedError,
 } from "./classic_client.ts";
-export {
-  Broker,
-  type BrokerOptions,
-  type BrokerStats,
-  type CommitStats,
-} from "./broker.ts";
+export type {
+  BrokerOptions,
+  BrokerStats,
+  CommitStats,
+} from "./broker_options.ts";
+export { Broker } from "./broker.ts";
 export { StoreError, type StoreErrorKind } from "./store_error.ts";
 export type { Durability } from "./store_file.ts";
 export { type PublishAllOptions, Publisher } from "./publisher.ts";

@@ -9,7 +9,8 @@
 
 // deno-lint-ignore-file no-console -- a program: the console is its output
 
-import { Broker, type BrokerOptions } from "../broker.ts";
+import { Broker } from "../broker.ts";
+import type { BrokerOptions } from "../broker_options.ts";
 
 const [kind = "", directory] = Deno.args;
 const record = `${directory}/mqtt.jsonl`;

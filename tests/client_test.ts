@@ -5,7 +5,8 @@ import {
   assertNotEquals,
   assertRejects,
 } from "@std/assert";
-import { Broker, type BrokerOptions } from "../broker.ts";
+import { Broker } from "../broker.ts";
+import type { BrokerOptions } from "../broker_options.ts";
 import { Client, RefusedError } from "../client.ts";
 import type { ClientOptions } from "../client_options.ts";
 import type { DeviceState, ReceivedMessage } from "../device_event.ts";

@@ -5,7 +5,8 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { Broker, type BrokerOptions } from "../broker.ts";
+import { Broker } from "../broker.ts";
+import type { BrokerOptions } from "../broker_options.ts";
 import { encodePublish } from "../classic.ts";
 import { Client } from "../client.ts";
 import { ManualClock } from "../clock.ts";

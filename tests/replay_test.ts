@@ -11,7 +11,8 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { Broker, type BrokerOptions } from "../broker.ts";
+import { Broker } from "../broker.ts";
+import type { BrokerOptions } from "../broker_options.ts";
 import { ClassicClient } from "../classic_client.ts";
 import { Client } from "../client.ts";
 import { encodePacket } from "../mqttsn.ts";

@@ -4,7 +4,8 @@
  * @module
  */
 
-import { Broker, type BrokerOptions } from "../../broker.ts";
+import { Broker } from "../../broker.ts";
+import type { BrokerOptions } from "../../broker_options.ts";
 import { ClassicClient } from "../../classic_client.ts";
 import { Log } from "../../log.ts";
 import { Transcript } from "./transcript.ts";

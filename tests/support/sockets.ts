@@ -10,7 +10,8 @@
  * @module
  */
 
-import { Broker, type BrokerOptions } from "../../broker.ts";
+import { Broker } from "../../broker.ts";
+import type { BrokerOptions } from "../../broker_options.ts";
 import { bindSocket, type Io } from "../../doorbell.ts";
 import { BatchesError, openLibc } from "../../libc.ts";
 import { DEFAULT_PORT } from "../../message.ts";
