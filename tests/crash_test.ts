@@ -36,8 +36,11 @@ const EARLY = 5;
 /** Those come so soon, in milliseconds. */
 const START_MS = 400;
 
-/** How long whatever was acknowledged may take to arrive in the end. */
-const PATIENCE_MS = 60_000;
+/**
+ * How long whatever was acknowledged may take to arrive in the end: a client that
+ * found nobody for long makes a pause of a minute, on a machine with much to do.
+ */
+const PATIENCE_MS = 120_000;
 
 /** It asks often, so that a broker that is back is found at once. */
 const IMPATIENT = { retryMs: 40, backoff: 1, waitMs: 50 } as const;
@@ -45,28 +48,38 @@ const IMPATIENT = { retryMs: 40, backoff: 1, waitMs: 50 } as const;
 /** Goes on where it was, however long the broker is away. */
 const PATIENT: ClientOptions = { ...IMPATIENT, retries: 2_000 };
 
-/** Is lost soon, and connects anew. */
-const HASTY: ClientOptions = { ...IMPATIENT, retries: 1 };
+/** Is lost soon, and connects anew, after pauses that grow while it is in vain. */
+const HASTY: ClientOptions = { ...IMPATIENT, retryMs: 100, retries: 1 };
 
-/** Asks again what a broker refuses as it is still loading its file. */
-async function insist(ask: () => Promise<unknown>): Promise<void> {
-  while (true) {
-    try {
-      await ask();
-      return;
-    } catch (error) {
-      if (!(error instanceof RefusedError)) throw error;
-    }
-  }
-}
-
-/** Begins, however busy the machine is: who is hasty may find nobody at first. */
-async function begin<T>(ask: () => Promise<T>): Promise<T> {
+/**
+ * Asks again what a broker refuses as it is still loading its file; and who has
+ * little patience, whom it does not answer in time on a machine with much to do.
+ */
+async function insist<T>(ask: () => Promise<T>): Promise<T> {
   while (true) {
     try {
       return await ask();
     } catch (error) {
-      if (!(error instanceof NoAnswerError)) throw error;
+      const isToBeAsked = error instanceof RefusedError ||
+        error instanceof NoAnswerError;
+      if (!isToBeAsked) throw error;
+    }
+  }
+}
+
+/**
+ * A free port that no system gives to whoever asks for any: while the broker is
+ * dead, somebody might.
+ */
+function unsoughtPort(): number {
+  while (true) {
+    const port = 20_000 + Math.floor(Math.random() * 10_000);
+    try {
+      Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port })
+        .close();
+      return port;
+    } catch (error) {
+      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
     }
   }
 }
@@ -74,23 +87,30 @@ async function begin<T>(ask: () => Promise<T>): Promise<T> {
 /** The broker, its file, and its lives. */
 class Victim implements AsyncDisposable {
   readonly #dir: string;
+  readonly #ended = Promise.withResolvers<never>();
   #broker: Running | undefined;
   /** The UDP port, the same in each life. */
-  port = 0;
+  readonly port: number = unsoughtPort();
 
   private constructor(dir: string) {
     this.#dir = dir;
+    this.ended.catch(() => {});
   }
 
   static async begin(): Promise<Victim> {
     const victim = new Victim(await Deno.makeTempDir());
     victim.start();
-    victim.port = await portOf(victim.#broker!);
+    await portOf(victim.#broker!);
     return victim;
   }
 
+  /** Rejects when it ends by itself. */
+  get ended(): Promise<never> {
+    return this.#ended.promise;
+  }
+
   start(): void {
-    this.#broker = start("broker", [
+    const broker = this.#broker = start("broker", [
       "--port",
       String(this.port),
       "--db",
@@ -105,12 +125,18 @@ class Victim implements AsyncDisposable {
       "100",
       "--retries",
       "100",
-    ]);
+    ], { patienceMs: 2 * PATIENCE_MS });
+    broker.outcome().then(({ code, stderr }) => {
+      if (this.#broker !== broker) return;
+      this.#ended.reject(new Error(`The broker has ended: ${code} ${stderr}`));
+    });
   }
 
   async kill(): Promise<void> {
-    this.#broker!.kill("SIGKILL");
-    await this.#broker!.outcome();
+    const broker = this.#broker!;
+    this.#broker = undefined;
+    broker.kill("SIGKILL");
+    await broker.outcome();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
@@ -142,14 +168,22 @@ Deno.test(`Broker.listen() with a file loses nothing that it acknowledged: ${KIL
   const random = seededRandom(SEED);
   await using victim = await Victim.begin();
   await using stack = new AsyncDisposableStack();
+  const isOver = new AbortController();
   const { port } = victim;
 
   const open = async (clientId: string, options: ClientOptions) => {
-    const cleanSession = false;
-    const client = await begin(() =>
-      Client.connect({ ...options, port, clientId, cleanSession })
+    const client = await insist(() =>
+      Client.connect({ ...options, port, clientId, cleanSession: false })
     );
-    stack.defer(() => client.close());
+    stack.defer(async () => {
+      // When the test has failed there may be nobody who answers.
+      const soon = isOver.signal.aborted ? PATIENCE_MS : 0;
+      const closing = client.close();
+      let timer;
+      const out = new Promise((go) => timer = setTimeout(go, soon));
+      await Promise.race([closing, out]);
+      clearTimeout(timer);
+    });
     return client;
   };
 
@@ -161,9 +195,10 @@ Deno.test(`Broker.listen() with a file loses nothing that it acknowledged: ${KIL
     options: ClientOptions,
   ): Promise<Client> => {
     const client = await open(name, options);
-    const messages = await begin(() =>
-      client.subscribe("load/+", { qos, maxQueue: 1_000_000 })
-    );
+    const messages = await client.subscribe("load/+", {
+      qos,
+      maxQueue: 1_000_000,
+    });
     const received = new Map<string, number[]>();
     subscribers.push({ name, qos, received });
     (async () => {
@@ -184,14 +219,21 @@ Deno.test(`Broker.listen() with a file loses nothing that it acknowledged: ${KIL
     await follow("sleeper-2", 2, PATIENT),
   ];
 
-  const isOver = new AbortController();
   let progress = Promise.withResolvers<void>();
   const work: Promise<void>[] = [];
+  /** Rejects when any of it fails, which nobody else would be told before the end. */
+  const trouble = Promise.withResolvers<never>();
+  trouble.promise.catch(() => {});
+  const begin = (toil: () => Promise<void>) => {
+    const task = toil();
+    task.catch(trouble.reject);
+    work.push(task);
+  };
   for (const sleeper of sleepers) {
-    work.push((async () => {
+    begin(async () => {
       await sleeper.sleep(60);
       while (!isOver.signal.aborted) await insist(() => sleeper.wake());
-    })());
+    });
   }
 
   const publishers: Publisher[] = [];
@@ -208,7 +250,7 @@ Deno.test(`Broker.listen() with a file loses nothing that it acknowledged: ${KIL
       acknowledged: 0,
     };
     publishers.push(publisher);
-    work.push((async () => {
+    begin(async () => {
       while (!isOver.signal.aborted) {
         const number = ++publisher.begun;
         await insist(() =>
@@ -220,7 +262,7 @@ Deno.test(`Broker.listen() with a file loses nothing that it acknowledged: ${KIL
         publisher.acknowledged = number;
         progress.resolve();
       }
-    })());
+    });
   };
   await publish("p1-patient", 1, PATIENT);
   await publish("p1-hasty", 1, HASTY);
@@ -229,7 +271,7 @@ Deno.test(`Broker.listen() with a file loses nothing that it acknowledged: ${KIL
 
   let data = 0;
   const logged: number[] = [];
-  work.push((async () => {
+  begin(async () => {
     await using classic = await ClassicClient.connect({ port, timeoutMs: 100 });
     while (!isOver.signal.aborted) {
       // Without an answer it may be there or not: then the next one is another.
@@ -237,20 +279,23 @@ Deno.test(`Broker.listen() with a file loses nothing that it acknowledged: ${KIL
         .then(() => true, () => false);
       if (isDone) logged.push(data);
     }
-  })());
+  });
 
   for (let kills = 0; kills < KILLS; kills++) {
     const isEarly = kills % EARLY === EARLY - 1;
-    if (!isEarly) await progress.promise; // it works again
+    // It works again, unless it is to be killed before that.
+    if (!isEarly) {
+      await Promise.race([progress.promise, trouble.promise, victim.ended]);
+    }
     const most = isEarly ? START_MS : LIFE_MS;
     await new Promise((go) => setTimeout(go, random() * most));
     await victim.kill();
     progress = Promise.withResolvers();
     victim.start();
   }
-  await progress.promise;
+  await Promise.race([progress.promise, trouble.promise, victim.ended]);
   isOver.abort();
-  await Promise.all(work);
+  await Promise.race([Promise.all(work), victim.ended]);
   for (const sleeper of sleepers) await sleeper.connect();
 
   const isComplete = () =>

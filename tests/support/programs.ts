@@ -23,6 +23,8 @@ export const UNKNOWN_HOSTS = ["no..host", "256.1.1.1", ":"] as const;
 export interface StartOptions {
   /** Variables on top of this process's; `PORT` is not passed on. */
   readonly env?: Readonly<Record<string, string>>;
+  /** How long it may live, in milliseconds, before it counts as stuck. Default a minute. */
+  readonly patienceMs?: number;
 }
 
 /** What a process left when it ended. */
@@ -38,7 +40,7 @@ export interface Outcome {
 /** One that did what was asked, and said nothing. */
 export const DONE: Outcome = { code: 0, stdout: "", stderr: "" };
 
-/** How long a process may live, in milliseconds, before it counts as stuck. */
+/** How long a process may live, in milliseconds, unless told otherwise. */
 const PATIENCE_MS = 60_000;
 
 /** A process at work, ended at the latest when it is disposed of. */
@@ -57,7 +59,7 @@ export class Running implements AsyncDisposable {
   constructor(
     command: string,
     args: readonly string[],
-    { env }: StartOptions = {},
+    { env, patienceMs = PATIENCE_MS }: StartOptions = {},
   ) {
     const { PORT: _, ...inherited } = Deno.env.toObject();
     this.#child = new Deno.Command(command, {
@@ -72,7 +74,7 @@ export class Running implements AsyncDisposable {
     this.stdout = Transcript.of(this.#child.stdout);
     this.stderr = Transcript.of(this.#child.stderr);
     this.#stdin = this.#child.stdin.getWriter();
-    this.#guard = setTimeout(() => this.kill("SIGKILL"), PATIENCE_MS);
+    this.#guard = setTimeout(() => this.kill("SIGKILL"), patienceMs);
     this.#status = this.#child.status.finally(() => {
       this.#hasEnded = true;
       clearTimeout(this.#guard);
