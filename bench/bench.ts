@@ -112,7 +112,7 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
     }
     if (cases.length > 1) print(`\n${summaryOf(cases, measured)}\n`);
     const told: Told[] = [];
-    const context: Context = { measured, rounds, loadMs, isQuick, signal };
+    const context: Context = { rounds, loadMs, signal };
     for (const extreme of extremes) {
       printError(`${extreme.title}\n`);
       const answer = await extreme.measure(context);

@@ -30,7 +30,7 @@ const BARS: readonly (readonly [
 ];
 
 const [WIDTH, HEIGHT] = [760, 400];
-const PLOT = { left: 64, right: 744, top: 92, bottom: 340 };
+const PLOT = { left: 72, right: 744, top: 92, bottom: 340 };
 const [BAR, GAP] = [24, 4];
 
 /**
@@ -65,7 +65,7 @@ export function drawPicture(
     PLOT.bottom - rate / top * (PLOT.bottom - PLOT.top);
   const parts: string[] = [];
   for (let rate = 0; rate <= top; rate += step) {
-    const label = rate === 0 ? "0" : `${rate / 1_000},000`;
+    const label = rate.toLocaleString("en");
     parts.push(
       `<path class="grid" d="M${PLOT.left} ${at(y(rate))}H${PLOT.right}"/>`,
       text(PLOT.left - 8, y(rate) + 4, "end", label),
