@@ -62,6 +62,8 @@ export abstract class Template<Event, Change = never>
   #closing: Promise<void> | undefined;
   #receiving: Promise<void>;
   #failures = 0;
+  /** Whether it takes nothing any more: it lets what was sent leave, and ends. */
+  #isDeaf = false;
   /** When the machine was called last. */
   #calledAt: Millis = 0;
 
@@ -188,6 +190,7 @@ export abstract class Template<Event, Change = never>
     peer: Peer,
     bytes: Uint8Array,
   ): void => {
+    if (this.#isDeaf) return;
     try {
       const now = this.now(); // once: it costs as much as much else here
       this.observe("received", peer, bytes, now);
@@ -286,6 +289,7 @@ export abstract class Template<Event, Change = never>
     // A signal that somebody listens to keeps the process from its end.
     this.#loading?.removeEventListener("abort", this.#handleLoading);
     await this.handleClose();
+    this.#isDeaf = true; // or under load there would be no end to what is sent
     await this.#transport[Symbol.asyncDispose]();
     await this.#receiving;
     this.#closed.resolve();

@@ -30,7 +30,7 @@ export interface Load {
   readonly pattern: Pattern;
   /** Subscribers, pairs or publishers, as the pattern says. */
   readonly clients: number;
-  /** Length of a message, 16 to 248 octets. */
+  /** Length of a message, 20 to 248 octets. */
   readonly octets: number;
   /** How long to publish before anything is measured, in milliseconds. */
   readonly warmUpMs: number;

@@ -40,7 +40,28 @@ const DELIVERIES_UNDER_WAY = 4_096;
 const DATAGRAM_COST = 1_280;
 
 /** The header of a PUBLISH, and what each message carries at least. */
-const [HEADER, CARRIED] = [7, 16];
+const [HEADER, CARRIED] = [7, 20];
+
+/** Writes a number as text, six bits a character, as most payloads are text. */
+function writeNumber(
+  view: DataView,
+  at: number,
+  length: number,
+  number: number,
+): void {
+  for (let i = at + length - 1; i >= at; i--) {
+    view.setUint8(i, 0x40 | number % 64);
+    number = Math.floor(number / 64);
+  }
+}
+
+function readNumber(view: DataView, at: number, length: number): number {
+  let number = 0;
+  for (let i = at; i < at + length; i++) {
+    number = number * 64 + (view.getUint8(i) & 63);
+  }
+  return number;
+}
 
 const DUP = 0x80;
 const SHORT_TOPIC = 0x02;
@@ -326,9 +347,9 @@ class Generator implements Disposable {
     outgoing.setUint8(start + 2, this.#flags | dup);
     outgoing.setUint16(start + 3, this.#topicIds[i]!);
     outgoing.setUint16(start + 5, this.#load.qos > 0 ? msgIdOf(seq) : 0);
-    outgoing.setUint32(start + HEADER, i);
-    outgoing.setUint32(start + HEADER + 4, seq);
-    outgoing.setFloat64(start + HEADER + 8, at);
+    writeNumber(outgoing, start + HEADER, 6, i);
+    writeNumber(outgoing, start + HEADER + 6, 6, seq);
+    writeNumber(outgoing, start + HEADER + 12, 8, Math.round(at * 1_000));
   }
 
   /** Repeats what was not answered; forgets deliveries that do not come. */
@@ -381,8 +402,8 @@ class Generator implements Disposable {
 
   #takePublish(client: number, at: number): void {
     const { incoming } = this.#clients;
-    const publisher = incoming.getUint32(at + HEADER);
-    const seq = incoming.getUint32(at + HEADER + 4);
+    const publisher = readNumber(incoming, at + HEADER, 6);
+    const seq = readNumber(incoming, at + HEADER + 6, 6);
     const qos = incoming.getUint8(at + 2) >> 5 & 3;
     if (qos === 1) {
       const start = this.#clients.add(client, 7);
@@ -395,7 +416,7 @@ class Generator implements Disposable {
       this.#answer(client, MSG_TYPE.PUBREC, incoming.getUint16(at + 5));
     }
     if (!this.#check.take(client - this.#publishers, seq)) return;
-    const sentAt = incoming.getFloat64(at + HEADER + 8);
+    const sentAt = readNumber(incoming, at + HEADER + 12, 8) / 1_000;
     this.#latency.add((this.#now - sentAt) * 1_000);
     this.#lastAt[publisher] = this.#now;
     if (this.#underWay[publisher]! > 0) this.#underWay[publisher]!--;

@@ -103,6 +103,38 @@ Deno.test("Template arms its timer at the machine's next timeout, and anew when 
   assertEquals(program.events, ["woke"]);
 });
 
+Deno.test("Template.close() takes nothing any more while what was sent leaves", async () => {
+  const { network, peer } = setUp();
+  const inner = network.bind();
+  const left = Promise.withResolvers<void>();
+  const slow: Transport = {
+    address: inner.address,
+    unsent: 1,
+    receive: (handler) => inner.receive(handler),
+    send: (to, bytes) => inner.send(to, bytes),
+    flush: () => inner.flush(),
+    stats: () => inner.stats(),
+    overflowed: () => inner.overflowed(),
+    close: () => inner.close(),
+    async [Symbol.asyncDispose]() {
+      await left.promise;
+      await inner[Symbol.asyncDispose]();
+    },
+  };
+  const program = new EchoProgram(new Echo(), slow, new Log());
+  peer.send(program.address, new Uint8Array(5));
+  await peer.flush();
+  await peer.flush();
+  assertEquals(program.events, ["took 5"]);
+  const closed = program.close();
+  await Promise.resolve();
+  peer.send(program.address, new Uint8Array(6));
+  for (let i = 0; i < 5; i++) await peer.flush();
+  assertEquals([program.events, inner.stats().received], [["took 5"], 2]);
+  left.resolve();
+  await closed;
+});
+
 Deno.test("Template.close() leaves no timer behind, and a second call waits for the first", async () => {
   const { program, peer, received, flush } = setUp();
   program.command((now) => program.echo.wakeAt = now + 1e9);
