@@ -57,7 +57,9 @@ if (io !== undefined) {
     const isTheirs = options.transport !== undefined ||
       options.io !== undefined;
     if (isTheirs || workers === 0 || !(port >= 0 && port <= 65_535)) {
-      return await listen({ io, ...options });
+      // A portable socket says that it has no use for threads; their files have.
+      const isFew = io === "portable" && options.workers !== 0;
+      return await listen({ io, ...options, ...isFew && { workers: "auto" } });
     }
     const senders = new SenderPool(workers, { from: 0 });
     const transport = await bindSocket({ hostname, port, senders }, io, fail);
