@@ -53,12 +53,13 @@ if (io !== undefined) {
   const listen = Broker.listen.bind(Broker);
   Broker.listen = async (options: BrokerOptions = {}) => {
     const { hostname = "127.0.0.1", port = DEFAULT_PORT } = options;
+    const chosen = options.workers === "auto" ? undefined : options.workers;
     // What is wrong with the options is to be said by the broker itself.
     const isTheirs = options.transport !== undefined ||
-      options.io !== undefined;
+      options.io !== undefined || ![undefined, 0, 1].includes(chosen);
     if (isTheirs || workers === 0 || !(port >= 0 && port <= 65_535)) {
       // A portable socket says that it has no use for threads; their files have.
-      const isFew = io === "portable" && options.workers !== 0;
+      const isFew = io === "portable" && options.workers === 1;
       return await listen({ io, ...options, ...isFew && { workers: "auto" } });
     }
     const senders = new SenderPool(workers, { from: 0 });
