@@ -204,6 +204,9 @@ Deno.test(`Broker.listen() with a file loses nothing that it acknowledged: ${KIL
     subscribers.push({ name, qos, received });
     (async () => {
       for await (const message of messages) {
+        // The state of a topic, for whoever subscribes anew: who takes the late
+        // answer to a DISCONNECT that he has sent twice for the broker's does.
+        if (message.retain) continue;
         const numbers = received.get(message.topicName);
         const number = Number(message.text());
         if (numbers === undefined) received.set(message.topicName, [number]);
