@@ -5,6 +5,7 @@ import { seededRandom } from "../clock.ts";
 import { Log } from "../log.ts";
 import { MAX_DATAGRAM } from "../message.ts";
 import { MemoryNetwork, UdpTransport } from "../transport.ts";
+import { unsoughtPort } from "./support/ports.ts";
 
 Deno.test("Broker.listen() serves publishers and subscribers over UDP", async () => {
   await using broker = await Broker.listen({ port: 0 });
@@ -38,8 +39,8 @@ Deno.test("Broker.listen() throws RangeError before it opens anything", async ()
 });
 
 Deno.test("Broker.close() frees the port", async () => {
-  const broker = await Broker.listen({ port: 0 });
-  const { port } = broker;
+  const port = unsoughtPort();
+  const broker = await Broker.listen({ port });
   await broker.close();
   await broker.close();
   await using again = await Broker.listen({ port });

@@ -18,6 +18,7 @@ import { Client, RefusedError } from "../client.ts";
 import type { ClientOptions } from "../client_options.ts";
 import { seededRandom } from "../clock.ts";
 import { type DeliveryQos, NoAnswerError } from "../message.ts";
+import { unsoughtPort } from "./support/ports.ts";
 import { portOf, type Running, start } from "./support/programs.ts";
 
 const flags = parseArgs(Deno.args, { string: ["kills", "seed"] });
@@ -65,23 +66,6 @@ async function insist<T>(ask: () => Promise<T>): Promise<T> {
       if (!isToBeAsked) throw error;
     }
     await new Promise((go) => setTimeout(go, 10));
-  }
-}
-
-/**
- * A free port that no system gives to whoever asks for any: while the broker is
- * dead, somebody might.
- */
-function unsoughtPort(): number {
-  while (true) {
-    const port = 20_000 + Math.floor(Math.random() * 10_000);
-    try {
-      Deno.listenDatagram({ transport: "udp", hostname: "127.0.0.1", port })
-        .close();
-      return port;
-    } catch (error) {
-      if (!(error instanceof Deno.errors.AddrInUse)) throw error;
-    }
   }
 }
 
