@@ -339,6 +339,18 @@ export class Connections implements Scheduler {
     this.#leave(now, session);
   }
 
+  /**
+   * Ends a connection whose CONNACK is not sent, as it could not be kept: its
+   * client is refused, and so nobody is lost, nor is there a will.
+   */
+  withdraw(now: Millis, peer: Peer): void {
+    const session = this.at(peer);
+    // Who has gone on had its CONNACK before: this one was for a copy.
+    if (session?.state !== "active" || session.hasSpoken) return;
+    this.#apply(session, "DISCONNECT");
+    this.#leave(now, session);
+  }
+
   /** Stops asking a peer for its will. */
   endPrompt(peer: Peer): void {
     this.#prompts.end(peer);

@@ -227,14 +227,15 @@ export class Gateway {
    * Takes back what was to be sent and promises what cannot be kept: most
    * acknowledgements become refusals, all else is not sent. What was acknowledged
    * has happened here nevertheless. So PUBREC is no refusal but nothing: at QoS 2
-   * the same must not come again as another, as what is refused may.
+   * the same must not come again as another, as what is refused may. And a client
+   * that is refused is not connected.
    */
-  handleUncommitted(peer: Peer, bytes: Uint8Array): void {
+  handleUncommitted(now: Millis, peer: Peer, bytes: Uint8Array): void {
     const packet = decodePacket(bytes);
     switch (packet.type) {
       case "ENCAPSULATED": {
         const node = isNodePeer(peer) ? peer : nodePeerOf(peer, packet);
-        return this.handleUncommitted(node, packet.message);
+        return this.handleUncommitted(now, node, packet.message);
       }
       case "CONNACK":
       case "REGACK":
@@ -242,6 +243,7 @@ export class Gateway {
       case "SUBACK":
       case "WILLTOPICRESP":
       case "WILLMSGRESP": {
+        if (packet.type === "CONNACK") this.#connections.withdraw(now, peer);
         const returnCode = this.#outlet.refuse(peer, "store");
         return this.#outlet.sendPacket(peer, { ...packet, returnCode });
       }

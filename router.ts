@@ -204,7 +204,7 @@ export class Router implements Machine<RouterEvent, StoreChange> {
    */
   handleUncommitted(now: Millis, peer: Peer, bytes: Uint8Array): void {
     if (this.#classic.handleUncommitted(now, peer, bytes)) return;
-    this.#gateway.handleUncommitted(peer, bytes);
+    this.#gateway.handleUncommitted(now, peer, bytes);
   }
 
   #setStoreState(state: StoreState): void {

@@ -542,14 +542,34 @@ Deno.test("Router does not tell again that a CONNECT was accepted while it canno
     type: "CONNACK",
     returnCode: 0,
   });
-  const connack = octets("03 05 00");
   bench.router.handleStore("refusing");
-  bench.router.handleUncommitted(bench.clock.now(), LAMP, connack);
-  const refusal = { type: "CONNACK", returnCode: 1 } as const;
-  assertEquals(packetsTo(LAMP, bench.drain()), [refusal]);
   const data = new TextEncoder().encode("gone");
   const answer = bench.take(LAMP, { type: "WILLMSG", data });
-  assertEquals(packetsTo(LAMP, answer), [refusal]);
+  assertEquals(packetsTo(LAMP, answer), [{ type: "CONNACK", returnCode: 1 }]);
+});
+
+Deno.test("Router has nobody connected whom it has refused in the end, and no will of theirs", () => {
+  for (const cleanSession of [true, false]) {
+    const bench = new GatewayBench({ isDurable: true });
+    bench.connect(ANN, "ann");
+    bench.subscribe(ANN, "w", 1);
+    const will = { topicName: "w", data: "gone" };
+    const connect = { cleanSession, duration: 10 };
+    bench.connectWithWill(LAMP, "lamp", will, connect);
+    const refusal = { type: "CONNACK", returnCode: 1 } as const;
+    const taken = takeBack(bench, LAMP, "03 05 00");
+    assertEquals(packetsTo(LAMP, taken), [refusal]);
+    const { active, total } = bench.stats.clients;
+    assertEquals([active, total], [1, cleanSession ? 1 : 2]);
+    assertEquals(bench.run(100_000), []);
+    assertEquals(bench.stats.wills, 0);
+    // Whoever is connected for long may be refused a copy of its CONNACK.
+    bench.router.handleStore("ready");
+    bench.connect(LAMP, "lamp", connect);
+    bench.take(LAMP, "02 16");
+    assertEquals(packetsTo(LAMP, takeBack(bench, LAMP, "03 05 00")), [refusal]);
+    assertEquals(bench.stats.clients.active, 2);
+  }
 });
 
 Deno.test("Router publishes after a crash the will that a client has changed to", () => {
