@@ -242,7 +242,7 @@ export class Outbox<Owner extends OutboxOwner> {
 
   /** Whether an answer of the client is awaited. */
   get isWaiting(): boolean {
-    return this.#wait.kind !== "nothing";
+    return this.#isOpen && this.#wait.kind !== "nothing";
   }
 
   /** Whether all that an awakening delivers has been delivered. */
@@ -253,7 +253,8 @@ export class Outbox<Owner extends OutboxOwner> {
 
   /** When it will send again, `undefined` when nothing is awaited. */
   get retryAt(): Millis | undefined {
-    return this.#wait.kind === "nothing" ? undefined : this.#wait.retryAt;
+    const wait = this.#wait;
+    return this.#isOpen && wait.kind !== "nothing" ? wait.retryAt : undefined;
   }
 
   /** When the message that has waited longest has waited too long. */
@@ -294,10 +295,12 @@ export class Outbox<Owner extends OutboxOwner> {
     this.#start(now);
   }
 
-  /** Sends nothing from now on; what is under way is kept for later. */
+  /**
+   * Sends nothing from now on; what is under way is kept for later. Its answer is
+   * taken meanwhile: it may have crossed the word by which the client left.
+   */
   close(): void {
     this.#isOpen = false;
-    this.#wait = NOTHING;
   }
 
   /** Closes and forgets everything. */
@@ -309,6 +312,7 @@ export class Outbox<Owner extends OutboxOwner> {
     this.#atMostOnce = 0;
     this.#retained = undefined;
     this.#current = undefined;
+    this.#wait = NOTHING;
   }
 
   /** Takes a message for the client. */
@@ -371,6 +375,12 @@ export class Outbox<Owner extends OutboxOwner> {
     this.#lastSeq = Math.max(this.#lastSeq, seq);
     if (msgId !== 0 && this.#current === undefined) {
       this.#current = begun(queued, msgId, isReleased);
+      this.#wait = {
+        kind: answerTo(this.#current),
+        msgId,
+        retryAt: now,
+        triesLeft: 0,
+      };
       return;
     }
     this.#queue.push(queued);
@@ -453,8 +463,11 @@ export class Outbox<Owner extends OutboxOwner> {
   /** Takes a PUBREC; false when it answers nothing. */
   handlePubrec(now: Millis, msgId: number): boolean {
     if (this.#isAwaited("PUBCOMP", msgId)) {
-      // That PUBREC has come may not be kept yet: it is sent again later then.
-      if (this.#mayPromise) this.#host.sendPubrel(this.#owner, msgId);
+      // That PUBREC has come may not be kept yet, or the client does not listen:
+      // it is sent again later then.
+      if (this.#isOpen && this.#mayPromise) {
+        this.#host.sendPubrel(this.#owner, msgId);
+      }
       return true;
     }
     if (!this.#isAwaited("PUBREC", msgId)) return false;
@@ -478,11 +491,14 @@ export class Outbox<Owner extends OutboxOwner> {
   /**
    * Sends again what is unanswered for too long.
    *
-   * @returns false when it has been sent often enough: the client is not there
+   * @returns false when it has been sent often enough: the client is not there,
+   * and the outbox is closed
    */
   handleTimeout(now: Millis): boolean {
     const wait = this.#wait;
-    if (wait.kind === "nothing" || now < wait.retryAt) return true;
+    if (!this.#isOpen || wait.kind === "nothing" || now < wait.retryAt) {
+      return true;
+    }
     if (wait.kind === "pause") {
       this.#wait = NOTHING;
       this.#pump(now);
@@ -494,8 +510,10 @@ export class Outbox<Owner extends OutboxOwner> {
       return true;
     }
     if (wait.triesLeft === 0) {
-      this.#wait = NOTHING;
-      if (!this.#current!.isCongested) return false;
+      if (!this.#current!.isCongested) {
+        this.close();
+        return false;
+      }
       this.#lose("messageRefused"); // it is there, and has no room
       this.#pump(now);
       return true;
@@ -508,7 +526,9 @@ export class Outbox<Owner extends OutboxOwner> {
   /** Sends again at once what is unanswered: the client asks for it. */
   remind(now: Millis): void {
     const wait = this.#wait;
-    if (wait.kind === "nothing" || wait.kind === "pause") return;
+    if (!this.#isOpen || wait.kind === "nothing" || wait.kind === "pause") {
+      return;
+    }
     if (this.#mayPromise || wait.kind === "PUBACK") this.#resend(now, wait);
   }
 
@@ -579,7 +599,7 @@ export class Outbox<Owner extends OutboxOwner> {
       }
       if (current.isReleased) {
         this.#host.sendPubrel(this.#owner, current.msgId);
-        return this.#expect(now, "PUBCOMP", current.msgId);
+        return this.#expect(now, answerTo(current), current.msgId);
       }
       this.#begin(now, current);
       // Also those that are lost: a hundred thousand would take a second.
@@ -637,7 +657,7 @@ export class Outbox<Owner extends OutboxOwner> {
     current.topicId = alias === undefined ? topicId : alias.topicId;
     if (!this.#publish(current)) return this.#lose("tooLong");
     if (current.qos === 0) return this.#finish();
-    this.#expect(now, current.qos === 1 ? "PUBACK" : "PUBREC", current.msgId);
+    this.#expect(now, answerTo(current), current.msgId);
   }
 
   #publish(current: InFlight): boolean {
@@ -824,6 +844,14 @@ export class Outbox<Owner extends OutboxOwner> {
     } while (this.#lastMsgId === this.#current?.msgId);
     return this.#lastMsgId;
   }
+}
+
+/** What a client answers to the step that a delivery at QoS 1 or 2 has come to. */
+function answerTo(
+  { qos, isReleased }: InFlight,
+): "PUBACK" | "PUBREC" | "PUBCOMP" {
+  if (isReleased) return "PUBCOMP";
+  return qos === 1 ? "PUBACK" : "PUBREC";
 }
 
 const NOT_BEGUN = { msgId: 0, isReleased: false } as const;

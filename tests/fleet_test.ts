@@ -130,7 +130,9 @@ Deno.test("reportOf() comes to the sums of what happened", () => {
   assertEquals(sum(({ arrived }) => arrived), report.total.arrived);
   assertEquals(sum(({ duplicates }) => duplicates), report.total.duplicates);
   const { datagrams, air } = report;
-  assertEquals(datagrams.delivered, datagrams.sent - datagrams.lost);
+  // But for the few that are on their way at the end.
+  const underWay = datagrams.sent - datagrams.lost - datagrams.delivered;
+  assert(underWay >= 0 && underWay < 10, `${underWay} are under way`);
   assert(air.datagrams < datagrams.sent && air.octets < datagrams.sentOctets);
   assertEquals(
     Math.round(

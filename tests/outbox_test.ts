@@ -257,12 +257,27 @@ Deno.test("Outbox resumes a PUBLISH with the same msgId, and DUP", () => {
   outbox.close();
   assertEquals([outbox.retryAt, outbox.size], [undefined, 1]);
   assert(outbox.handleTimeout(1e9));
-  assertFalse(ack(1e9, 1), "it is not awaited while closed");
+  outbox.remind(1e9);
+  assertEquals(host.take(), []);
   outbox.open(2e9);
   assertEquals(host.take(), [publish("a0", 1, "x")]);
   assertEquals(outbox.retryAt, 2e9 + 100);
   assert(ack(2e9, 1));
   assertEquals(outbox.size, 0);
+});
+
+Deno.test("Outbox takes an answer that comes when it has been closed, and sends nothing", () => {
+  const { outbox, host, add, ack } = make();
+  outbox.open(0);
+  add(0, "x", 1);
+  add(0, "y", 1);
+  outbox.close();
+  host.take();
+  assert(ack(10, 1));
+  assertFalse(ack(10, 1), "once");
+  assertEquals([outbox.size, outbox.retryAt, host.take()], [1, undefined, []]);
+  outbox.clear();
+  assertFalse(ack(10, 2), "nothing is awaited");
 });
 
 Deno.test("Outbox resumes QoS 2 with PUBREL where PUBREC had come", () => {

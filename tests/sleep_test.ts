@@ -65,6 +65,10 @@ function begin(ann: Ann = {}, options: RouterOptions = {}) {
   return { bench, topic, tell };
 }
 
+function lateAcks(bench: GatewayBench): number {
+  return bench.router.stats().dropped.lateAck;
+}
+
 function stateOf(bench: GatewayBench): string {
   const { total: _, maximum: __, ...counts } = bench.stats.clients;
   // Bob and Cyd are active all the time; without Ann nothing else is there.
@@ -279,6 +283,61 @@ Deno.test("§9 active, DISCONNECT with Duration: what is under way waits too", (
   assertEquals(bench.wake(ANN, "ann"), [
     publishTo(ANN, { id: 1 }, "x", { qos: 1, msgId: 1, dup: true }),
   ]);
+});
+
+Deno.test("§9 active, DISCONNECT with Duration: an answer that it overtook counts", () => {
+  const { bench, tell } = begin({ duration: 0, qos: 2 });
+  tell("1", 1);
+  bench.sleep(ANN, 1_000);
+  assertEquals(bench.take(ANN, puback(1, 1)), []);
+  assertEquals([bench.stats.queued, lateAcks(bench)], [0, 0]);
+  assertEquals(bench.take(ANN, puback(1, 1)), []);
+  assertEquals(lateAcks(bench), 1, "a copy of it does not");
+  assertEquals(bench.wake(ANN, "ann"), [to(ANN, PONG)]);
+});
+
+Deno.test("§9 active, DISCONNECT with Duration: PUBREC that it overtook counts, and nothing is sent to who sleeps", () => {
+  const { bench, tell } = begin({ duration: 0, qos: 2 });
+  tell("1", 2);
+  bench.sleep(ANN, 1_000);
+  assertEquals(bench.take(ANN, { type: "PUBREC", msgId: 1 }), []);
+  assertEquals(bench.take(ANN, { type: "PUBREC", msgId: 1 }), []);
+  const release = to(ANN, { type: "PUBREL", msgId: 1 });
+  assertEquals(bench.wake(ANN, "ann"), [release]);
+  bench.sleep(ANN, 1_000);
+  assertEquals(bench.take(ANN, { type: "PUBREC", msgId: 1 }), []);
+  assertEquals(bench.take(ANN, { type: "PUBCOMP", msgId: 1 }), []);
+  assertEquals(bench.stats.queued, 0);
+  assertEquals(bench.wake(ANN, "ann"), [to(ANN, PONG)]);
+});
+
+Deno.test("§9 active, DISCONNECT with Duration: REGACK that it overtook counts, and so does a refusal", () => {
+  const { bench, tell } = begin({ duration: 0, filter: "#" });
+  assertEquals(tell("1").length, 1);
+  bench.sleep(ANN, 1_000);
+  assertEquals(bench.take(ANN, regack(1, 1)), []);
+  assertEquals(bench.wake(ANN, "ann"), [
+    publishTo(ANN, { id: 1 }, "1", { qos: 1, msgId: 2 }),
+  ]);
+  bench.sleep(ANN, 1_000);
+  assertEquals(bench.take(ANN, puback(1, 2, 1)), [], "congestion: later");
+  assertEquals(bench.stats.queued, 1);
+  assertEquals(bench.take(ANN, puback(1, 2, 2)), [], "an id it does not know");
+  assertEquals([bench.stats.queued, lateAcks(bench)], [1, 0]);
+  assertEquals(bench.wake(ANN, "ann"), [
+    to(ANN, { type: "REGISTER", topicId: 1, msgId: 3, topicName: "a" }),
+  ]);
+});
+
+Deno.test("§9 awake, retries exhausted: an answer that comes after all counts", () => {
+  const { bench, tell } = begin({}, { retryMs: 100, retries: 1 });
+  tell("1");
+  bench.wake(ANN, "ann");
+  bench.run(200);
+  assertEquals(stateOf(bench), "asleep");
+  assertEquals(bench.take(ANN, puback(1, 1)), []);
+  assertEquals(bench.stats.queued, 0);
+  assertEquals(bench.wake(ANN, "ann"), [to(ANN, PONG)]);
 });
 
 // asleep
