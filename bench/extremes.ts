@@ -16,6 +16,7 @@ import {
   batched,
   brokers,
   PORTABLE,
+  relays,
   type Rival,
   underLoad,
 } from "./contenders.ts";
@@ -69,7 +70,8 @@ export const EXTREMES: readonly Extreme[] = [
   },
   {
     name: "loss",
-    title: "Loss at 90 % of what was delivered with a window right before",
+    title:
+      "Loss at 90 % of what a window let through right before, the least of three",
     isQuick: false,
     measure: loss,
   },
@@ -109,6 +111,9 @@ export const EXTREMES: readonly Extreme[] = [
 /** Messages a second that a broker shall have no trouble with. */
 const EASY_RATE = 10_000;
 
+/** How often it is measured what can be sustained. */
+const LIMITS = 3;
+
 /** Clients that are connected at once. */
 const CROWD = 100_000;
 
@@ -128,21 +133,18 @@ const RETRY_MS = 100;
 const OVERLOAD_MS = 2_000;
 
 async function latency(context: Context): Promise<Told> {
-  const rivals = brokers().filter(({ name }) =>
-    name === PORTABLE || name === batched(0)
-  );
-  const figures = await inTurn(
-    rivals,
-    context,
-    async (server, rival) =>
-      await underLoad(server, rival, {
-        qos: 0,
-        pattern: "fanOut",
-        clients: 1,
-        rate: EASY_RATE,
-        loadMs: context.loadMs,
-      }, context.signal),
-  );
+  const rivals = [
+    ...brokers().filter(({ name }) => name === PORTABLE || name === batched(0)),
+    ...relays(),
+  ];
+  const load = { qos: 0, pattern: "fanOut", clients: 1 } as const;
+  const { loadMs, signal } = context;
+  const figures = await inTurn(rivals, context, async (server, rival) => {
+    // So that it has been compiled by then.
+    await underLoad(server, rival, { ...load, loadMs }, signal);
+    const easy = { ...load, loadMs, rate: EASY_RATE };
+    return await underLoad(server, rival, easy, signal);
+  });
   const rows = figures.map(([name, rounds]) => [
     name,
     ...(["p50", "p99", "p999", "max"] as const).flatMap((share) =>
@@ -175,10 +177,15 @@ async function loss(context: Context): Promise<Told> {
     const load = { qos: 0, pattern: "fanOut", clients } as const;
     const { loadMs, signal } = context;
     const figures = await inTurn(rivals, context, async (server, rival) => {
-      // Right before, as the machine is not as fast at all times.
-      const limit = { ...load, loadMs };
-      const { sent, ms } = await underLoad(server, rival, limit, signal);
-      const rate = sent / ms * 1_000 * 0.9;
+      // Right before, as the machine is not as fast at all times, and the least,
+      // as what a lucky moment let through was not sustained.
+      const limit = { ...load, loadMs: loadMs / 2 };
+      const rates: number[] = [];
+      while (rates.length < LIMITS) {
+        const { sent, ms } = await underLoad(server, rival, limit, signal);
+        rates.push(sent / ms * 1_000);
+      }
+      const rate = Math.min(...rates) * 0.9;
       const held = { ...load, loadMs, rate };
       return { rate, ...await underLoad(server, rival, held, signal) };
     });
