@@ -731,9 +731,16 @@ export function shortTopicId(name: string): number | undefined {
  * @returns the name, or `undefined` when the two octets are not UTF-8
  */
 export function shortTopicName(topicId: number): string | undefined {
+  const known = SHORT_NAMES.get(topicId);
+  if (known !== undefined) return known;
   try {
-    return decodeUtf8(Uint8Array.of(topicId >> 8, topicId & 0xff));
+    const name = decodeUtf8(Uint8Array.of(topicId >> 8, topicId & 0xff));
+    SHORT_NAMES.set(topicId, name);
+    return name;
   } catch {
     return undefined;
   }
 }
+
+/** Those that were asked for: a string at hand is found faster in any table. */
+const SHORT_NAMES = new Map<number, string>();
