@@ -262,12 +262,8 @@ function readHeader(
   const header = new Uint8Array(FIRST_PAGE.end);
   // As closing any of a file's handles drops all locks that this process has on
   // it, this is only for a file of which it is known that nobody holds it.
-  if (statOf(path)?.isDirectory) {
-    throw new StoreError("failed", "it is a directory");
-  }
   using file = openForHeader(path, write);
-  const { size, isFile } = file.statSync();
-  if (!isFile) throw new StoreError("failed", "it is no file");
+  const { size } = file.statSync();
   for (let at = 0; at < header.length;) {
     const count = file.readSync(header.subarray(at));
     if (count === null) break;
@@ -297,12 +293,19 @@ function isBlank(view: DataView, path: string): boolean {
 }
 
 /**
- * Turns away whoever comes second.
+ * Turns away whoever comes second, and what is no file.
  *
  * @param timeoutMs how long to wait for the first
- * @throws {StoreError} of kind `locked` when somebody has the file open
+ * @throws {StoreError} of kind `locked` when somebody has the file open, and of
+ * kind `failed` when it is none
  */
 export function demandUnlocked(path: string, timeoutMs: Millis): void {
+  const there = statOf(path);
+  // Whoever opens a named pipe waits for somebody at its other end.
+  if (there !== undefined && !there.isFile) {
+    const what = there.isDirectory ? "a directory" : "no file";
+    throw new StoreError("failed", `it is ${what}`);
+  }
   // Windows keeps locks by handle: opening for good will tell.
   if (Deno.build.os === "windows") return;
   let database: DatabaseSync | undefined;
