@@ -205,6 +205,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
         ...this.#counts,
         uncommitted: this.#commits.uncommitted,
         held: this.#commits.held,
+        leftOut: this.#commits.leftOut,
       },
       net: this.network?.stats(),
       recording: this.#recorder?.stats(),

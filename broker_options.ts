@@ -95,6 +95,8 @@ export interface CommitStats {
   readonly uncommitted: number;
   /** Datagrams that wait for a commit now. */
   readonly held: number;
+  /** Datagrams that were left out, as too many waited for a commit. */
+  readonly leftOut: number;
   /** Promises that were taken back as a commit failed. */
   readonly takenBack: number;
   /** Records that made no sense as they were loaded. */

@@ -34,13 +34,19 @@ export interface Held {
 /** Octets of changes that wait, estimated, at which nothing more is promised. */
 const MAX_WAITING = 64 * 1024 * 1024;
 
+/**
+ * Octets of datagrams that are held, estimated, at which no more are: the store
+ * has not answered for long. What is left out then is as good as lost on its way.
+ */
+const MAX_HELD = 64 * 1024 * 1024;
+
 /** Changes that wait, at which only what is promised is kept: some 10 ms of work. */
 const BUSY_FROM = 2_000;
 
 /** Changes that wait while commits fail, until the first look at which to merge. */
 const COMPACT_FROM = 10_000;
 
-/** What a change takes besides its octets, roughly. */
+/** What a change, or a datagram, takes besides its octets, roughly. */
 const OVERHEAD = 200;
 
 /**
@@ -71,6 +77,8 @@ export class Commits {
   #told = 0;
   #committed = 0;
   #held: Held[] = [];
+  #heldOctets = 0;
+  #leftOut = 0;
   /** How many datagrams to each peer are held. */
   readonly #peers = new Map<string, number>();
   #isFailing = false;
@@ -86,6 +94,11 @@ export class Commits {
     return this.#held.length;
   }
 
+  /** Datagrams that were neither held nor to be sent, as too many were held. */
+  get leftOut(): number {
+    return this.#leftOut;
+  }
+
   /** Whether the last commit failed. */
   get isFailing(): boolean {
     return this.#isFailing;
@@ -93,7 +106,9 @@ export class Commits {
 
   /** What the core may expect of the store. */
   get state(): "ready" | "busy" | "refusing" {
-    if (this.#isFailing || this.#waitingOctets > MAX_WAITING) return "refusing";
+    const isFull = this.#waitingOctets > MAX_WAITING ||
+      this.#heldOctets > MAX_HELD;
+    if (this.#isFailing || isFull) return "refusing";
     return this.#waiting.length >= BUSY_FROM ? "busy" : "ready";
   }
 
@@ -108,7 +123,8 @@ export class Commits {
   }
 
   /**
-   * Holds a datagram that may not leave yet.
+   * Holds a datagram that may not leave yet, or leaves it out when too much is
+   * held.
    *
    * @returns whether it does; if not, it is to be sent now
    */
@@ -117,6 +133,11 @@ export class Commits {
     const count = this.#peers.get(peer.key) ?? 0;
     const isFree = !isPromise || this.#told === this.#committed;
     if (count === 0 && isFree) return false;
+    if (this.#heldOctets > MAX_HELD) {
+      this.#leftOut++;
+      return true;
+    }
+    this.#heldOctets += OVERHEAD + bytes.length;
     this.#peers.set(peer.key, count + 1);
     this.#held.push({ peer, bytes, isPromise, after: this.#told });
     return true;
@@ -165,7 +186,8 @@ export class Commits {
   #release(count: number): readonly Held[] {
     if (count === 0) return [];
     const released = this.#held.splice(0, count);
-    for (const { peer: { key } } of released) {
+    for (const { peer: { key }, bytes } of released) {
+      this.#heldOctets -= OVERHEAD + bytes.length;
       const left = this.#peers.get(key)! - 1;
       if (left === 0) this.#peers.delete(key);
       else this.#peers.set(key, left);

@@ -190,6 +190,28 @@ Deno.test("Commits.state refuses while more waits than should, or a commit has f
   assertEquals(commits.state, "ready");
 });
 
+Deno.test("Commits.hold() leaves out what comes while too much is held, and refuses until that has left", () => {
+  const commits = new Commits();
+  commits.persist(end("a"));
+  commits.take();
+  const bytes = new Uint8Array(64 * 1024);
+  let held = 0;
+  while (commits.state === "ready" && held < 2_000) {
+    assert(commits.hold(ANN, bytes, held++ === 0));
+  }
+  assertEquals(commits.state, "refusing");
+  assertEquals(held, Math.ceil((64 * 1024 * 1024 + 1) / (64 * 1024 + 200)));
+  assert(hold(commits, 1, false), "not before what is held for the same peer");
+  assert(hold(commits, 2, true, BOB));
+  assertFalse(hold(commits, 3, false, BOB), "who waits for nothing");
+  assertEquals([commits.held, commits.leftOut], [held, 2]);
+  assertEquals(commits.handleCommitted().length, held);
+  assertEquals([commits.state, commits.held], ["ready", 0]);
+  commits.persist(end("b"));
+  assert(hold(commits, 4));
+  assertEquals([commits.held, commits.leftOut], [1, 2]);
+});
+
 Deno.test("Commits.state is busy while many changes wait that are not under way", () => {
   const commits = new Commits();
   const tell = (count: number) => {
