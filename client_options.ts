@@ -75,6 +75,11 @@ export interface ClientOptions extends TemplateOptions, NetOptions {
   /** T_WAIT: the pause after a refusal for congestion, in ms. Default 300,000. */
   readonly waitMs?: Millis;
   /**
+   * The longest pause before it connects anew, in ms, 1 or more: the first is half
+   * of T_retry to all of it, each further one up to twice as long. Default 60,000.
+   */
+  readonly maxPauseMs?: Millis;
+  /**
    * Messages at QoS 0 after which it waits until the broker has answered a
    * PINGREQ, so that they do not come faster than the broker takes them; 2 or
    * more, `Infinity` for no such wait. Default 128.
@@ -161,6 +166,7 @@ export function deviceOptionsFrom(
       "retries",
       "backoff",
       "waitMs",
+      "maxPauseMs",
       "predefined",
     ] as const
   ) {
