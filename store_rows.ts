@@ -308,7 +308,7 @@ function prepareReads(database: DatabaseSync) {
       FROM session WHERE session = ?`),
     subscriptions: rows(`
       SELECT session, ${text("topic_filter")}, qos, is_pending
-      FROM subscription WHERE (session, topic_filter) > (?, CAST(? AS TEXT))
+      FROM subscription WHERE (session, topic_filter) > (?, ${key})
       ORDER BY session, topic_filter LIMIT ${PAGE}`),
     begun: rows(`
       SELECT session, ${text("topic_filter")}, ${text("topic_name")}
@@ -318,7 +318,7 @@ function prepareReads(database: DatabaseSync) {
     topicIds: rows(`
       SELECT session, ${text("topic_name")}, topic_id, alias_type, alias_id,
         is_registered, is_subscribed
-      FROM topic_id WHERE (session, topic_name) > (?, CAST(? AS TEXT))
+      FROM topic_id WHERE (session, topic_name) > (?, ${key})
       ORDER BY session, topic_name LIMIT ${PAGE}`),
     received: rows(`
       SELECT session, msg_id, digest, until
