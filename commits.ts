@@ -249,6 +249,10 @@ function keyOf(change: StoreChange): string {
     case "subscription":
     case "subscriptionEnd":
       return `subscription ${change.topicFilter}`;
+    case "begun": // no topic has U+0000 in it; its end stays behind it
+      return `begun ${change.topicFilter}\0${change.topicName}`;
+    case "begunEnd":
+      return `begunEnd ${change.topicFilter}`;
     case "topicId":
     case "topicIdEnd":
       return `topicId ${change.topicName}`;

@@ -196,6 +196,8 @@ export {
   type Verdict,
 } from "./faults.ts";
 export type {
+  BegunEnd,
+  BegunRecord,
   DatumEnd,
   DatumRecord,
   InFlightRecord,

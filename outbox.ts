@@ -14,9 +14,15 @@
  * @module
  */
 
-import type { Budget } from "./budget.ts";
+import { Begun } from "./begun.ts";
+import { Budget } from "./budget.ts";
 import type { Millis } from "./clock.ts";
-import type { DeliveryQos, Message, TopicFilter } from "./message.ts";
+import type {
+  DeliveryQos,
+  Message,
+  TopicFilter,
+  TopicName,
+} from "./message.ts";
 import { RETURN_CODE, type TopicAck } from "./packet.ts";
 import type { Kept, SessionKeeper } from "./persistence.ts";
 import type { QueuedRecord } from "./records.ts";
@@ -62,6 +68,8 @@ export interface OutboxLimits {
   readonly maxQueueOctets: number;
   /** The memory that all outboxes share. */
   readonly queueBudget: Budget;
+  /** The memory for names that all share. */
+  readonly nameBudget: Budget;
 }
 
 /** Whose outbox it is. */
@@ -135,8 +143,8 @@ interface Queued {
   readonly at: Millis;
   /** Under which number it is kept; 0 if it is not. */
   seq: number;
-  /** Whose retained message it is, if it is one. */
-  readonly filter?: TopicFilter | undefined;
+  /** Of what it is, if it is retained. */
+  readonly source?: RetainedSource | undefined;
 }
 
 /** The delivery that is under way. */
@@ -161,8 +169,11 @@ interface InFlight extends Queued {
 
 /** What is retained for a subscription. */
 interface RetainedSource {
+  readonly filter: TopicFilter;
   readonly messages: Iterator<Message>;
   readonly granted: DeliveryQos;
+  /** Those that shall not come again, also if the rest is looked for anew. */
+  begun: Begun | undefined;
 }
 
 /** What an outbox waits for. */
@@ -212,6 +223,8 @@ export class Outbox<Owner extends OutboxOwner> {
    * in the queue: else a topic's old value would come behind a newer one.
    */
   #retained: Map<TopicFilter, RetainedSource> | undefined;
+  /** Memory for what has been begun of it. Most clients never need any. */
+  #begunBudget: Budget | undefined;
   #current: InFlight | undefined;
   #wait: Wait = NOTHING;
   #lastMsgId = 0;
@@ -310,6 +323,9 @@ export class Outbox<Owner extends OutboxOwner> {
     if (this.#current !== undefined) this.#release(this.#current.message);
     this.#queue.length = 0;
     this.#atMostOnce = 0;
+    for (const { begun } of this.#retained?.values() ?? []) {
+      begun?.end(undefined); // nothing of the session is kept any more
+    }
     this.#retained = undefined;
     this.#current = undefined;
     this.#wait = NOTHING;
@@ -339,27 +355,42 @@ export class Outbox<Owner extends OutboxOwner> {
     const { keeper } = this.#owner;
     if (keeper === undefined) return;
     const place = this.#queue.at(-1) === queued ? queued : this.#current;
-    if (place?.seq !== 0 || place.filter !== undefined) return;
+    if (place?.seq !== 0 || place.source !== undefined) return;
     this.#tell(keeper, place);
   }
 
   /**
    * Takes what is retained for a subscription, in the place of what was left of
    * the same one's. It takes no room: each is looked for when its turn comes.
+   *
+   * @param topics of what was kept: those that have been begun at QoS 2 already
    */
   addRetained(
     now: Millis,
     filter: TopicFilter,
     messages: Iterator<Message>,
     granted: DeliveryQos,
+    topics: Iterable<TopicName> = [],
   ): void {
-    (this.#retained ??= new Map()).set(filter, { messages, granted });
+    const source: RetainedSource = {
+      filter,
+      messages,
+      granted,
+      begun: undefined,
+    };
+    for (const topicName of topics) this.#begunOf(source).restore(topicName);
+    const retained = this.#retained ??= new Map();
+    retained.get(filter)?.begun?.end(this.#owner.keeper);
+    retained.set(filter, source);
     this.#pump(now);
   }
 
   /** Forgets what is retained for a subscription that is no more. */
   dropRetained(filter: TopicFilter): void {
-    this.#retained?.delete(filter);
+    const source = this.#retained?.get(filter);
+    if (source === undefined) return;
+    this.#retained!.delete(filter);
+    source.begun?.end(this.#owner.keeper);
   }
 
   /**
@@ -399,9 +430,10 @@ export class Outbox<Owner extends OutboxOwner> {
   keep(keeper: SessionKeeper): void {
     const current = this.#current;
     // What is retained is kept anyway, unless it is under way.
-    if (current?.filter === undefined || current.msgId !== 0) {
+    if (current?.source === undefined || current.msgId !== 0) {
       if (current !== undefined) this.#tell(keeper, current);
     }
+    for (const { begun } of this.#retained?.values() ?? []) begun?.keep(keeper);
     for (const queued of this.#queue) this.#tell(keeper, queued);
   }
 
@@ -603,7 +635,7 @@ export class Outbox<Owner extends OutboxOwner> {
       }
       this.#begin(now, current);
       // Also those that are lost: a hundred thousand would take a second.
-      if (current.filter === undefined || ++burst < MAX_BURST) continue;
+      if (current.source === undefined || ++burst < MAX_BURST) continue;
       if (this.#wait.kind !== "nothing") return;
       this.#wait = { kind: "pause", retryAt: now + PAUSE_MS };
     }
@@ -633,10 +665,9 @@ export class Outbox<Owner extends OutboxOwner> {
       : known;
     if (entry === undefined) {
       // Nor would there be an id for the rest of what is retained.
-      const { filter } = current;
+      const filter = current.source?.filter;
       if (filter !== undefined && this.isDelivering(filter)) {
-        this.dropRetained(filter);
-        this.#owner.handleRetainedDone(filter);
+        this.#endRetained(filter);
       }
       return this.#lose("topicIds");
     }
@@ -651,6 +682,7 @@ export class Outbox<Owner extends OutboxOwner> {
     if (current.qos > 0 && current.msgId === 0) {
       current.msgId = this.#nextMsgId();
       this.#keepInFlight(current);
+      this.#noteBegun(current);
     }
     const { alias, topicId } = entry;
     current.topicIdType = alias === undefined ? "normal" : alias.topicIdType;
@@ -718,19 +750,42 @@ export class Outbox<Owner extends OutboxOwner> {
 
   #takeRetained(now: Millis): Queued | undefined {
     if (this.#retained === undefined) return undefined;
-    for (const [filter, { messages, granted }] of this.#retained) {
-      const { value: message } = messages.next();
+    for (const source of this.#retained.values()) {
+      const message = nextOf(source);
       if (message === undefined) {
-        this.#retained.delete(filter);
-        this.#owner.handleRetainedDone(filter);
+        this.#endRetained(source.filter);
         continue;
       }
       this.#hold(costOf(message));
+      const { granted } = source;
       const qos = granted < message.qos ? granted : message.qos;
-      return { message, qos, retain: true, at: now, seq: 0, filter };
+      return { message, qos, retain: true, at: now, seq: 0, source };
     }
     this.#retained = undefined;
     return undefined;
+  }
+
+  /** What is retained for a subscription has been delivered, as far as it can be. */
+  #endRetained(filter: TopicFilter): void {
+    this.dropRetained(filter);
+    this.#owner.handleRetainedDone(filter);
+  }
+
+  /**
+   * Notes a retained message at QoS 2 as one that shall not come again. Told in one
+   * breath with its msgId: the one without the other would double or lose it.
+   */
+  #noteBegun({ qos, source, message: { topicName } }: InFlight): void {
+    if (qos < 2 || source === undefined) return;
+    // Another SUBSCRIBE, or none any more, has nothing to do with what this began.
+    if (this.#retained?.get(source.filter) !== source) return;
+    this.#begunOf(source).add(topicName, this.#owner.keeper);
+  }
+
+  #begunOf(source: RetainedSource): Begun {
+    const { maxQueueOctets, nameBudget } = this.#limits;
+    this.#begunBudget ??= new Budget(maxQueueOctets, nameBudget);
+    return source.begun ??= new Begun(source.filter, this.#begunBudget);
   }
 
   /** One that is retained already takes no memory anew: it is only counted. */
@@ -858,7 +913,7 @@ const NOT_BEGUN = { msgId: 0, isReleased: false } as const;
 
 /** A delivery of what waited; with a msgId one that was begun before. */
 function begun(
-  { message, qos, retain, at, seq, filter }: Queued,
+  { message, qos, retain, at, seq, source }: Queued,
   msgId: number,
   isReleased: boolean,
 ): InFlight {
@@ -868,7 +923,7 @@ function begun(
     retain,
     at,
     seq,
-    filter,
+    source,
     msgId,
     wasSent: msgId !== 0,
     isReleased,
@@ -878,6 +933,15 @@ function begun(
     repairs: 0,
     isCongested: false,
   };
+}
+
+/** The next retained message that has not been begun; `undefined` for none. */
+function nextOf({ messages, begun }: RetainedSource): Message | undefined {
+  let message: Message | undefined;
+  do message = messages.next().value; while (
+    message !== undefined && begun?.has(message.topicName)
+  );
+  return message;
 }
 
 function costOf({ topicName, payload }: Message): number {

@@ -152,6 +152,17 @@ export class SessionKeeper {
     this.#persist({ type: "subscriptionEnd", session, topicFilter });
   }
 
+  /** Says that a retained message was begun at QoS 2 for a subscription. */
+  putBegun(topicFilter: string, topicName: string): void {
+    const session = this.#session;
+    this.#persist({ type: "begun", session, topicFilter, topicName });
+  }
+
+  /** Says that none of a subscription has to be known any more. */
+  endBegun(topicFilter: string): void {
+    this.#persist({ type: "begunEnd", session: this.#session, topicFilter });
+  }
+
   /** Says how the client knows a topic. */
   putTopicId(fields: Fields<TopicIdRecord>): void {
     this.#persist({ type: "topicId", session: this.#session, ...fields });

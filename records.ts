@@ -76,6 +76,21 @@ export interface SubscriptionRecord {
   readonly isPending: boolean;
 }
 
+/**
+ * A retained message that was begun at QoS 2 for a subscription while others of
+ * it have still to be delivered: it is not to be begun again. Key: all of it.
+ */
+export interface BegunRecord {
+  /** Which record this is. */
+  readonly type: "begun";
+  /** Whose. */
+  readonly session: number;
+  /** For which subscription. */
+  readonly topicFilter: string;
+  /** The topic. */
+  readonly topicName: string;
+}
+
 /** A topic as a client knows it. Key: `session`, `topicName`. */
 export interface TopicIdRecord {
   /** Which record this is. */
@@ -176,6 +191,7 @@ export interface DatumRecord {
 export type StoreRecord =
   | SessionRecord
   | SubscriptionRecord
+  | BegunRecord
   | TopicIdRecord
   | QueuedRecord
   | ReceivedRecord
@@ -197,6 +213,16 @@ export interface SubscriptionEnd {
   /** Whose. */
   readonly session: number;
   /** To what. */
+  readonly topicFilter: string;
+}
+
+/** Nothing that was begun for a subscription has to be known any more. */
+export interface BegunEnd {
+  /** Which change this is. */
+  readonly type: "begunEnd";
+  /** Whose. */
+  readonly session: number;
+  /** For which subscription. */
   readonly topicFilter: string;
 }
 
@@ -252,6 +278,7 @@ export type StoreChange =
   | InFlightRecord
   | SessionEnd
   | SubscriptionEnd
+  | BegunEnd
   | TopicIdEnd
   | QueuedEnd
   | ReceivedEnd

@@ -11,8 +11,15 @@ import type { ClassicBroker } from "./classic_broker.ts";
 import type { Millis } from "./clock.ts";
 import type { Exchange } from "./exchange.ts";
 import type { Gateway } from "./gateway.ts";
-import { MAX_DATAGRAM, Message, type TopicName } from "./message.ts";
+import {
+  type DeliveryQos,
+  MAX_DATAGRAM,
+  Message,
+  type TopicFilter,
+  type TopicName,
+} from "./message.ts";
 import type {
+  BegunRecord,
   PeerRecord,
   QueuedRecord,
   SessionRecord,
@@ -35,6 +42,14 @@ const MSG_IDS_A_START = 4_099;
 /** Octets of a node's id behind a forwarder (§5.5), at most. */
 const MAX_NODE_ID = 252;
 
+/** A subscription whose retained messages have not all been delivered. */
+interface Pending {
+  readonly filter: TopicFilter;
+  readonly granted: DeliveryQos;
+  /** The topics of those that are not to be begun again. */
+  readonly begun: TopicName[];
+}
+
 /** What is being restored. */
 export class Restoring {
   readonly #gateway: Gateway;
@@ -42,7 +57,7 @@ export class Restoring {
   readonly #classic: ClassicBroker;
   /** By their numbers, and those whose retained messages are to be sent still. */
   readonly #sessions = new Map<number, Session>();
-  readonly #pending: [Session, SubscriptionRecord][] = [];
+  readonly #pending = new Map<Session, Map<string, Pending>>();
   /** The last message's topic: a queue's are often of one, and share its name. */
   #topicName: TopicName | undefined;
 
@@ -70,6 +85,8 @@ export class Restoring {
         return this.#takeSession(now, record);
       case "subscription":
         return this.#takeSubscription(record);
+      case "begun":
+        return this.#takeBegun(record);
       case "topicId":
         return this.#takeTopicId(record);
       case "received": {
@@ -115,10 +132,11 @@ export class Restoring {
     for (const session of this.#sessions.values()) {
       session.outbox.restoreMsgId(lastMsgId);
     }
-    for (const [session, { topicFilter, qos }] of this.#pending) {
-      const filter = parseTopicFilter(topicFilter)!;
-      const retained = this.#exchange.retainedFor(filter);
-      session.deliverRetained(now, filter, retained, qos);
+    for (const [session, subscriptions] of this.#pending) {
+      for (const { filter, granted, begun } of subscriptions.values()) {
+        const retained = this.#exchange.retainedFor(filter);
+        session.deliverRetained(now, filter, retained, granted, begun);
+      }
     }
   }
 
@@ -155,7 +173,20 @@ export class Restoring {
     if (!isBelow(3, qos) || session.subscriptions.has(filter)) return false;
     session.restoreSubscription(filter, { qos });
     this.#exchange.subscribe(filter, session, qos);
-    if (isPending) this.#pending.push([session, record]);
+    if (!isPending) return true;
+    const pending = this.#pending.get(session) ?? new Map<string, Pending>();
+    this.#pending.set(session, pending);
+    pending.set(topicFilter, { filter, granted: qos, begun: [] });
+    return true;
+  }
+
+  #takeBegun(record: BegunRecord): boolean {
+    const session = this.#sessions.get(record.session);
+    const topicName = parseTopicName(record.topicName);
+    if (session === undefined || topicName === undefined) return false;
+    const pending = this.#pending.get(session)?.get(record.topicFilter);
+    if (pending === undefined) return false;
+    pending.begun.push(topicName);
     return true;
   }
 

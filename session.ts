@@ -479,14 +479,18 @@ export class Session implements Subscriber, Timed, Kept {
 
   /**
    * Takes what is retained for a subscription that was noted, as it has room.
+   *
+   * @param begun the topics of those that are not to be begun again, if it is one
+   * that was kept
    */
   deliverRetained(
     now: Millis,
     filter: TopicFilter,
     messages: Iterator<Message>,
     granted: DeliveryQos,
+    begun?: Iterable<TopicName>,
   ): void {
-    this.outbox.addRetained(now, filter, messages, granted);
+    this.outbox.addRetained(now, filter, messages, granted, begun);
     if (this.outbox.isDelivering(filter)) this.#tellOf(filter);
     if (this.outbox.isWaiting) this.#scheduler.schedule(this);
   }

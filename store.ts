@@ -125,8 +125,8 @@ export class Store implements Disposable {
 
   /**
    * Gives what is kept: sessions, who left first before the others; then
-   * subscriptions, topic ids, received ids, retained messages, each in the order
-   * of its key; then queued messages by session and place, and data by number.
+   * subscriptions, what was begun for them, topic ids, received ids, retained
+   * messages, each in the order of its key; then queued messages by session and place, and data by number.
    * Holds a few rows at a time. What is committed meanwhile may be given or not.
    *
    * @throws {StoreError} when the file cannot be read

@@ -11,6 +11,7 @@ import type { DatabaseSync, StatementSync } from "node:sqlite";
 import type { Millis } from "./clock.ts";
 import type { DeliveryQos } from "./message.ts";
 import type {
+  BegunRecord,
   DatumRecord,
   PeerRecord,
   QueuedRecord,
@@ -97,6 +98,7 @@ export class Rows {
       toRecord: (row: Row, offsetMs: Millis) => StoreRecord,
     ) => this.#rows(page, key, toRecord, reading);
     yield* all(read.subscriptions, [0, NO_TEXT], subscriptionFrom);
+    yield* all(read.begun, [0, NO_TEXT, NO_TEXT], begunFrom);
     yield* all(read.topicIds, [0, NO_TEXT], topicIdFrom);
     yield* all(read.received, [0, 0], receivedFrom);
     yield* all(read.retained, [NO_TEXT], retainedFrom);
@@ -118,6 +120,9 @@ export class Rows {
           change.qos,
           Number(change.isPending),
         );
+        break;
+      case "begun":
+        write.begun.run(change.session, change.topicFilter, change.topicName);
         break;
       case "topicId":
         write.topicId.run(
@@ -170,6 +175,9 @@ export class Rows {
         break;
       case "subscriptionEnd":
         write.subscriptionEnd.run(change.session, change.topicFilter);
+        break;
+      case "begunEnd":
+        write.begunEnd.run(change.session, change.topicFilter);
         break;
       case "topicIdEnd":
         write.topicIdEnd.run(change.session, change.topicName);
@@ -255,6 +263,7 @@ function prepareWrites(database: DatabaseSync) {
   return {
     session: put("session", 15),
     subscription: put("subscription", 4),
+    begun: put("begun", 3),
     topicId: put("topic_id", 7),
     received: put("received", 4),
     retained: put("retained", 3),
@@ -264,9 +273,11 @@ function prepareWrites(database: DatabaseSync) {
       database,
       "UPDATE queued SET msg_id = ?, is_released = ? WHERE session = ? AND seq = ?",
     ),
-    sessionEnds: ["session", "subscription", "topic_id", "received", "queued"]
-      .map((table) => end(table, "session = ?")),
+    sessionEnds: [
+      ...["session", "subscription", "begun", "topic_id", "received", "queued"],
+    ].map((table) => end(table, "session = ?")),
     subscriptionEnd: end("subscription", "session = ? AND topic_filter = ?"),
+    begunEnd: end("begun", "session = ? AND topic_filter = ?"),
     topicIdEnd: end("topic_id", "session = ? AND topic_name = ?"),
     receivedEnd: end("received", "session = ? AND msg_id = ?"),
     retainedEnd: end("retained", "topic_name = ?"),
@@ -277,6 +288,9 @@ function prepareWrites(database: DatabaseSync) {
 
 function prepareReads(database: DatabaseSync) {
   const text = (column: string) => `CAST(${column} AS BLOB)`;
+  // Without the plus SQLite looks for the first column alone, and each page goes
+  // through all that a session has.
+  const key = "+CAST(? AS TEXT)";
   const rows = (sql: string) => asArrays(prepare(database, sql));
   return {
     size: rows(
@@ -294,12 +308,17 @@ function prepareReads(database: DatabaseSync) {
       FROM session WHERE session = ?`),
     subscriptions: rows(`
       SELECT session, ${text("topic_filter")}, qos, is_pending
-      FROM subscription WHERE (session, topic_filter) > (?, CAST(? AS TEXT))
+      FROM subscription WHERE (session, topic_filter) > (?, ${key})
       ORDER BY session, topic_filter LIMIT ${PAGE}`),
+    begun: rows(`
+      SELECT session, ${text("topic_filter")}, ${text("topic_name")}
+      FROM begun WHERE (session, topic_filter, topic_name) >
+        (?, ${key}, ${key})
+      ORDER BY session, topic_filter, topic_name LIMIT ${PAGE}`),
     topicIds: rows(`
       SELECT session, ${text("topic_name")}, topic_id, alias_type, alias_id,
         is_registered, is_subscribed
-      FROM topic_id WHERE (session, topic_name) > (?, CAST(? AS TEXT))
+      FROM topic_id WHERE (session, topic_name) > (?, ${key})
       ORDER BY session, topic_name LIMIT ${PAGE}`),
     received: rows(`
       SELECT session, msg_id, digest, until
@@ -364,6 +383,15 @@ function subscriptionFrom(row: Row): SubscriptionRecord {
     topicFilter: textFrom(row[1]),
     qos: row[2] as DeliveryQos,
     isPending: row[3] === 1,
+  };
+}
+
+function begunFrom(row: Row): BegunRecord {
+  return {
+    type: "begun",
+    session: row[0] as number,
+    topicFilter: textFrom(row[1]),
+    topicName: textFrom(row[2]),
   };
 }
 

@@ -109,12 +109,27 @@ export const MIGRATIONS: readonly string[] = [
     text TEXT NOT NULL
   ) STRICT;
   `,
+  // What is under way of a subscription's retained messages is not to be begun
+  // again. Whose of several it is was not written down: it comes once for all.
+  `
+  CREATE TABLE begun (
+    session INTEGER NOT NULL CHECK (session BETWEEN 1 AND ${MAX}),
+    topic_filter TEXT NOT NULL,
+    topic_name TEXT NOT NULL,
+    PRIMARY KEY (session, topic_filter, topic_name)
+  ) STRICT, WITHOUT ROWID;
+
+  INSERT INTO begun
+    SELECT DISTINCT session, topic_filter, topic_name
+    FROM subscription JOIN queued USING (session)
+    WHERE is_pending = 1 AND retain = 1 AND queued.qos = 2 AND msg_id > 0;
+  `,
 ];
 
 /** The tables of records. */
 export const TABLES = [
-  ...["session", "subscription", "topic_id", "received", "retained"],
-  ...["queued", "datum"],
+  ...["session", "subscription", "begun", "topic_id", "received"],
+  ...["retained", "queued", "datum"],
 ] as const;
 
 /**

@@ -357,6 +357,9 @@ function changeOf(random: Random, ended: Set<number>): StoreChange {
         isReleased: false,
       };
     case 5:
+      if (below(2) > 0) {
+        return { type: "begun", session, topicFilter, topicName };
+      }
       return { type: "received", session, msgId, digest: below(9), until: 7 };
     case 6:
       return { type: "retained", topicName, payload, qos };
@@ -369,6 +372,7 @@ function changeOf(random: Random, ended: Set<number>): StoreChange {
     case 9:
       return { type: "subscriptionEnd", session, topicFilter };
     case 10:
+      if (below(2) > 0) return { type: "begunEnd", session, topicFilter };
       return { type: "topicIdEnd", session, topicName };
     case 11:
       return { type: "queuedEnd", session, seq };

@@ -3,7 +3,8 @@
  * A broker with a file that is killed, again and again, with SIGKILL and at moments
  * that nobody chose, while clients publish, subscribe and sleep. What was
  * acknowledged is written down here, outside of it; in the end all of it must have
- * arrived: at QoS 1 at least once, at QoS 2 exactly once, in order.
+ * arrived: at QoS 1 at least once, at QoS 2 exactly once, in order. So has what was
+ * retained for somebody who subscribed before the first kill: at QoS 2 once as well.
  *
  * `deno test -A tests/crash_test.ts -- --kills 500` kills more often, and
  * `-- --seed N` draws the moments anew.
@@ -33,6 +34,9 @@ const LIFE_MS = 150;
 
 /** One kill in so many comes while it is still starting, or has just begun. */
 const EARLY = 5;
+
+/** What is retained for one subscription: more than is delivered in some lives. */
+const STATES = 200;
 
 /** Those come so soon, in milliseconds. */
 const START_MS = 400;
@@ -188,9 +192,8 @@ Deno.test(`Broker.listen() with a file loses nothing that it acknowledged: ${KIL
     subscribers.push({ name, qos, received });
     (async () => {
       for await (const message of messages) {
-        // The state of a topic, for whoever subscribes anew: who takes the late
-        // answer to a DISCONNECT that he has sent twice for the broker's does.
-        if (message.retain) continue;
+        // Whatever is retained too: no session is forgotten, so nobody subscribes
+        // anew, and nobody is to be sent a topic's state.
         const numbers = received.get(message.topicName);
         const number = Number(message.text());
         if (numbers === undefined) received.set(message.topicName, [number]);
@@ -273,6 +276,20 @@ Deno.test(`Broker.listen() with a file loses nothing that it acknowledged: ${KIL
     }
   });
 
+  const setter = await open("setter", PATIENT);
+  for (let number = 1; number <= STATES; number++) {
+    const options = { qos: 2, retain: true } as const;
+    await insist(() =>
+      setter.publish(`state/${number}`, String(number), options)
+    );
+  }
+  const states: number[] = [];
+  const watcher = await open("watcher", PATIENT);
+  const watched = await watcher.subscribe("state/+", { qos: 2 });
+  (async () => {
+    for await (const message of watched) states.push(Number(message.text()));
+  })();
+
   for (let kills = 0; kills < KILLS; kills++) {
     const isEarly = kills % EARLY === EARLY - 1;
     // It works again, unless it is to be killed before that.
@@ -291,6 +308,7 @@ Deno.test(`Broker.listen() with a file loses nothing that it acknowledged: ${KIL
   for (const sleeper of sleepers) await sleeper.connect();
 
   const isComplete = () =>
+    states.length >= STATES &&
     subscribers.every(({ received }) =>
       publishers.every(({ topicName, acknowledged }) =>
         received.get(topicName)?.includes(acknowledged)
@@ -316,6 +334,12 @@ Deno.test(`Broker.listen() with a file loses nothing that it acknowledged: ${KIL
       assertEquals([...new Set(numbers)], expected, what);
     }
   }
+
+  assertEquals(
+    states.toSorted((one, other) => one - other),
+    Array.from({ length: STATES }, (_, i) => i + 1),
+    `what was retained, seed ${SEED}`,
+  );
 
   await using late = await Client.connect({ port });
   for (const { topicName, acknowledged } of publishers) {

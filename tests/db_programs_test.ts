@@ -176,7 +176,7 @@ Deno.test("the broker ends when its file is not its own, which stays as it is", 
       [other, "it is no store of this broker, and stays as it is", "choose"],
       [
         newer,
-        "a newer broker has written it (version 7, and this one knows 1 at most), so it stays as it is",
+        "a newer broker has written it (version 7, and this one knows 2 at most), so it stays as it is",
         "start that one, or choose",
       ],
     ] as const
@@ -494,7 +494,7 @@ Deno.test("the broker prints what its file holds when --inspect is given", async
     .replaceAll(/\d+ s {2}/g, "N s  ");
   assertEquals(text.split("\n"), [
     'Store "PATH"',
-    "Schema 1, N octets, opened once",
+    "Schema 2, N octets, opened once",
     "",
     "Sessions               4",
     "  active               1",

@@ -107,6 +107,49 @@ const SCENARIOS: Readonly<Record<string, Scenario>> = {
     lamp.wake();
     world.run(400);
   },
+  "a subscription to what is retained at QoS 2": (world) => {
+    const [lamp, ann] = meet(world);
+    const names = ["r/1", "r/2", "r/3"];
+    for (const name of names) ann.publish(name, 2, { retain: true });
+    world.run(400);
+    lamp.subscribe("r/+", 2);
+    world.run(90);
+    // Whatever becomes of them meanwhile: they are published to it anyway.
+    ann.publish("r/1", 2, { retain: true });
+    ann.publish("r/2", 2, { retain: true, isBlank: true });
+    world.run(500);
+  },
+  "subscriptions that overlap to what is retained at QoS 2": (world) => {
+    const [lamp, ann] = meet(world);
+    for (const name of ["r/1", "r/2"]) ann.publish(name, 2, { retain: true });
+    world.run(300);
+    lamp.subscribe("r/+", 2);
+    lamp.subscribe("r/#", 2);
+    world.run(600);
+  },
+  "a subscription that is repeated to what is retained at QoS 2": (world) => {
+    const [lamp, ann] = meet(world);
+    for (const name of ["r/1", "r/2"]) ann.publish(name, 2, { retain: true });
+    world.run(300);
+    lamp.subscribe("r/+", 2);
+    world.run(80);
+    lamp.subscribe("r/+", 2);
+    world.run(500);
+  },
+  "a sleeper with a clean session to whom what is retained comes": (world) => {
+    const [, ann] = meet(world);
+    for (const name of ["r/1", "r/2"]) ann.publish(name, 2, { retain: true });
+    const bob = world.join("bob", { cleanSession: true });
+    world.run(300);
+    bob.subscribe("r/+", 2);
+    world.run(30); // the first has come, the second is under way
+    bob.sleep();
+    world.run(100);
+    bob.wake();
+    world.run(400);
+    bob.wake();
+    world.run(400);
+  },
   "a topic that is registered": (world) => {
     const [lamp, ann] = meet(world);
     lamp.subscribe("a/#", 2);
@@ -460,6 +503,9 @@ function someChange(
       isPending: flight.isReleased,
     },
     { type: "subscriptionEnd", session, topicFilter: "#" },
+    { type: "begun", session, topicFilter: "#", topicName },
+    { type: "begun", session, topicFilter: "+", topicName },
+    { type: "begunEnd", session, topicFilter: "#" },
   ];
   return changes[below(changes.length)]!;
 }

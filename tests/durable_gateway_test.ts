@@ -13,6 +13,7 @@ import type { StoreChange } from "../records.ts";
 import { encodeUtf8 } from "../utf8.ts";
 import {
   answerAll,
+  answerOf,
   GatewayBench,
   GOODBYE,
   packetsTo,
@@ -702,6 +703,120 @@ Deno.test("Router delivers after a restart what is retained and had not all been
   const sent = restart(bench);
   assertEquals(heard(bench, ANN, sent), ["aa", "bb", "cc"]);
   assertEquals(restart(bench), [], "now they have been");
+});
+
+/** A client that answers only so often; it knows what comes twice. */
+class Listener {
+  readonly heard: string[] = [];
+  readonly #unreleased = new Set<number>();
+  readonly #bench: GatewayBench;
+
+  constructor(bench: GatewayBench) {
+    this.#bench = bench;
+  }
+
+  /** Answers what it is sent and what follows; gives how often it could. */
+  answer(sent: readonly SentPacket[], most = Infinity): number {
+    const queue = packetsTo(ANN, sent);
+    let count = 0;
+    for (let packet; (packet = queue.shift()) !== undefined;) {
+      if (packet.type === "PUBLISH") {
+        if (!this.#unreleased.has(packet.msgId)) {
+          this.heard.push(textOf(packet));
+        }
+        if (packet.qos === 2) this.#unreleased.add(packet.msgId);
+      } else if (packet.type === "PUBREL") {
+        this.#unreleased.delete(packet.msgId);
+      }
+      const answer = answerOf(packet);
+      if (answer === undefined) continue;
+      if (count++ === most) return most;
+      queue.push(...packetsTo(ANN, this.#bench.take(ANN, answer)));
+    }
+    return count;
+  }
+}
+
+Deno.test("Router delivers what is retained at QoS 2 once, however often it is restarted meanwhile", () => {
+  const names = ["aa", "bb", "cc"];
+  for (let first = 0; first <= 9; first++) {
+    for (let second = 0; second <= 9; second++) {
+      const bench = makeBench();
+      bench.connect(BOB, "bob");
+      for (const name of names) {
+        const packet = { qos: 2, retain: true, msgId: 1 } as const;
+        bench.publish(BOB, { short: name }, name, packet);
+        bench.take(BOB, { type: "PUBREL", msgId: 1 });
+      }
+      bench.connect(ANN, "ann", KEPT);
+      const listener = new Listener(bench);
+      assertEquals(listener.answer(bench.subscribe(ANN, "+", 2), first), first);
+      listener.answer(restart(bench), second);
+      listener.answer(restart(bench));
+      const told = `after ${first} and ${second} answers`;
+      assertEquals(listener.heard.toSorted(), names, told);
+      bench.commit();
+      const left = bench.store.load().filter(({ type }) =>
+        type === "begun" || type === "queued"
+      );
+      assertEquals([left, bench.stats.queued], [[], 0], told);
+      // Who asks again is served again.
+      bench.connect(ANN, "ann", KEPT);
+      listener.answer(bench.subscribe(ANN, "+", 2, 77));
+      assertEquals(listener.heard.length, 6, told);
+    }
+  }
+});
+
+Deno.test("Router passes over after a restart what was begun, whatever was published meanwhile", () => {
+  const bench = makeBench();
+  const retain = (name: string, text: string, qos: 1 | 2) => {
+    bench.connect(BOB, "bob");
+    const packet = { qos, retain: true, msgId: 1 } as const;
+    bench.publish(BOB, { short: name }, text, packet);
+    if (qos === 2) bench.take(BOB, { type: "PUBREL", msgId: 1 });
+  };
+  for (const name of ["aa", "bb", "cc"]) retain(name, `old ${name}`, 2);
+  bench.connect(ANN, "ann", KEPT);
+  const listener = new Listener(bench);
+  listener.answer(bench.subscribe(ANN, "+", 2), 4); // "aa", and "bb" is named
+  bench.take(ANN, GOODBYE);
+  retain("aa", "new aa", 2);
+  retain("bb", "new bb", 1);
+  retain("cc", "", 2);
+  restart(bench);
+  listener.answer(bench.connect(ANN, "ann", KEPT));
+  // What is retained is the newest; and each is published, as to all.
+  assertEquals(listener.heard, [
+    ...["old aa", "old bb", "new aa", "new bb", ""],
+  ]);
+});
+
+Deno.test("Router forgets what was begun with the subscription, or with the session", () => {
+  for (const end of ["UNSUBSCRIBE", "CONNECT", "expiry"]) {
+    const bench = makeBench({ sessionExpiry: 60 });
+    bench.connect(BOB, "bob");
+    for (const name of ["aa", "bb"]) {
+      const packet = { qos: 2, retain: true, msgId: 1 } as const;
+      bench.publish(BOB, { short: name }, name, packet);
+      bench.take(BOB, { type: "PUBREL", msgId: 1 });
+    }
+    bench.connect(ANN, "ann", KEPT);
+    new Listener(bench).answer(bench.subscribe(ANN, "+", 2), 3);
+    const begun = () => {
+      bench.commit();
+      return bench.store.load().filter(({ type }) => type === "begun").length;
+    };
+    assertEquals(begun(), 1, end);
+    if (end === "UNSUBSCRIBE") bench.unsubscribe(ANN, "+");
+    else if (end === "CONNECT") bench.connect(ANN, "ann");
+    else {
+      bench.take(ANN, GOODBYE);
+      assertEquals(begun(), 1, "who is away comes back");
+      bench.run(61_000);
+    }
+    assertEquals(begun(), 0, end);
+  }
 });
 
 Deno.test("Router delivers what is retained to who left before it had all, after a restart", () => {

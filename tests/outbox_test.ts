@@ -91,10 +91,8 @@ function make(options: Partial<OutboxLimits> & { known?: boolean } = {}) {
   const { known = true, ...limits } = options;
   const host = new Host();
   const queueBudget = new Budget(1e9);
-  const topicIds = new TopicIds({
-    maxTopicIds: 10,
-    nameBudget: new Budget(1e9),
-  });
+  const nameBudget = new Budget(1e9);
+  const topicIds = new TopicIds({ maxTopicIds: 10, nameBudget });
   const done: string[] = [];
   const owner = {
     topicIds,
@@ -110,6 +108,7 @@ function make(options: Partial<OutboxLimits> & { known?: boolean } = {}) {
       retries: 3,
       messageExpiryMs: Infinity,
       queueBudget,
+      nameBudget,
       ...limits,
     },
     owner,
@@ -135,7 +134,8 @@ function make(options: Partial<OutboxLimits> & { known?: boolean } = {}) {
       msgId,
       returnCode,
     });
-  return { outbox, host, topicIds, a, add, ack, reg, queueBudget, owner, done };
+  const budgets = { queueBudget, nameBudget };
+  return { outbox, host, topicIds, a, add, ack, reg, ...budgets, owner, done };
 }
 
 /** A PUBLISH of one character to topic id 1, in hexadecimal. */
@@ -383,10 +383,8 @@ for (const topicIdType of ["short", "predefined"] as const) {
 
 Deno.test("Outbox loses a message when the client's table is full", () => {
   const host = new Host();
-  const topicIds = new TopicIds({
-    maxTopicIds: 1,
-    nameBudget: new Budget(1e6),
-  });
+  const nameBudget = new Budget(1e6);
+  const topicIds = new TopicIds({ maxTopicIds: 1, nameBudget });
   topicIds.assign(A)!.isRegistered = true;
   const queueBudget = new Budget(1e6);
   const outbox = new Outbox<OutboxOwner>(
@@ -398,6 +396,7 @@ Deno.test("Outbox loses a message when the client's table is full", () => {
       retries: 1,
       messageExpiryMs: Infinity,
       queueBudget,
+      nameBudget,
     },
     { topicIds, keeper: undefined, handleRetainedDone: () => {} },
     host,
@@ -1178,6 +1177,176 @@ Deno.test("Outbox tells of a retained message once it is under way with a msgId"
   assertEquals(changes(), [queuedEnd(2)]);
   assertEquals(done, ["#"]);
   assertFalse(outbox.isDelivering(filter));
+});
+
+const ALL = parseTopicFilter("#")!;
+
+/** What is retained, each of one character. */
+function retained(...messages: (readonly [typeof A, DeliveryQos, string])[]) {
+  return messages.map(([topicName, qos, text]) =>
+    new Message(topicName, encodeUtf8(text), qos, true)
+  ).values();
+}
+
+const begun = (topicName: string, topicFilter = "#") =>
+  ({ type: "begun", session: 1, topicFilter, topicName }) as const;
+
+const begunEnd = (topicFilter = "#") =>
+  ({ type: "begunEnd", session: 1, topicFilter }) as const;
+
+Deno.test("Outbox tells at QoS 2 which of what is retained has been begun, until the last has been delivered", () => {
+  const { outbox, topicIds, ack, nameBudget, done, changes } = makeKept();
+  topicIds.get(B)!.isKnown = true;
+  const before = nameBudget.used;
+  outbox.open(0);
+  const messages = retained([A, 2, "x"], [B, 1, "y"]);
+  outbox.addRetained(1, ALL, messages, 2);
+  assertEquals(changes(), [
+    queued(1, "x", { qos: 2, retain: true, msgId: 1 }),
+    begun("a"),
+  ]);
+  assert(nameBudget.used > before);
+  outbox.handlePubrec(2, 1);
+  assertEquals(changes(), [inFlight(1, 1, true)]);
+  outbox.handlePubcomp(3, 1);
+  const next = { topicName: "b", retain: true, msgId: 2, at: 3 };
+  assertEquals(changes(), [queuedEnd(1), queued(2, "y", next)]);
+  ack(4, 2, 0, 2);
+  assertEquals(changes(), [queuedEnd(2), begunEnd()]);
+  assertEquals([done, nameBudget.used], [["#"], before]);
+});
+
+Deno.test("Outbox tells nothing of what has been begun at less than QoS 2", () => {
+  for (const granted of [0, 1] as const) {
+    const { outbox, ack, done, changes } = makeKept();
+    outbox.open(0);
+    outbox.addRetained(0, ALL, retained([A, 2, "x"]), granted);
+    ack(1, 1);
+    assertEquals(done, ["#"]);
+    const types = changes().map(({ type }) => type);
+    assertEquals(types, granted === 0 ? [] : ["queued", "queuedEnd"]);
+  }
+});
+
+Deno.test("Outbox.addRetained() passes over what has been begun, and forgets it in the end", () => {
+  const { outbox, host, ack, nameBudget, done, changes } = makeKept();
+  const before = nameBudget.used;
+  const messages = retained([B, 2, "y"], [A, 1, "x"], [B, 1, "z"]);
+  outbox.addRetained(0, ALL, messages, 2, [B]);
+  assertEquals(changes(), [], "it is kept already");
+  outbox.open(1);
+  assertEquals(host.take(), [publish("30", 1, "x")]);
+  changes();
+  ack(2, 1);
+  assertEquals([host.take(), changes()], [[], [queuedEnd(1), begunEnd()]]);
+  assertEquals([done, nameBudget.used], [["#"], before]);
+});
+
+Deno.test("Outbox.addRetained() in the place of what was left begins all again", () => {
+  const { outbox, host, nameBudget, changes } = makeKept();
+  const before = nameBudget.used;
+  outbox.open(0);
+  outbox.addRetained(0, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
+  changes();
+  outbox.addRetained(1, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
+  assertEquals([changes(), nameBudget.used], [[begunEnd()], before]);
+  host.take();
+  outbox.handlePubrec(2, 1);
+  outbox.handlePubcomp(3, 1);
+  assertEquals(host.take(), ["04100001", publish("50", 2, "x")]);
+  assertEquals(changes().at(-1), begun("a"));
+});
+
+Deno.test("Outbox does not take what an earlier SUBSCRIBE has under way for begun", () => {
+  const { outbox, reg, host, changes } = makeKept({ known: false });
+  outbox.open(0);
+  outbox.addRetained(0, ALL, retained([A, 2, "x"]), 2);
+  outbox.addRetained(1, ALL, retained([A, 2, "x"]), 2);
+  reg(2, 1);
+  assertEquals(changes(), [
+    queued(1, "x", { qos: 2, retain: true, msgId: 2, at: 0 }),
+  ]);
+  host.take();
+  outbox.handlePubrec(3, 2);
+  outbox.handlePubcomp(4, 2);
+  assertEquals(host.take(), ["04100002", publish("50", 3, "x")]);
+});
+
+Deno.test("Outbox knows of each subscription what has been begun for it", () => {
+  const { outbox, host, done, changes } = makeKept();
+  const other = parseTopicFilter("+")!;
+  outbox.open(0);
+  outbox.addRetained(0, ALL, retained([A, 2, "x"]), 2);
+  outbox.addRetained(0, other, retained([A, 2, "x"]), 2);
+  host.take();
+  outbox.handlePubrec(1, 1);
+  outbox.handlePubcomp(2, 1);
+  assertEquals(host.take(), ["04100001", publish("50", 2, "x")]);
+  assertEquals(changes().slice(-3), [
+    begunEnd(),
+    queued(2, "x", { qos: 2, retain: true, msgId: 2, at: 2 }),
+    begun("a", "+"),
+  ]);
+  assertEquals(done, ["#"]);
+});
+
+Deno.test("Outbox.dropRetained() and clear() forget what has been begun", () => {
+  const { outbox, owner, nameBudget, changes } = makeKept();
+  const before = nameBudget.used;
+  outbox.open(0);
+  outbox.addRetained(0, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
+  changes();
+  outbox.dropRetained(ALL);
+  assertEquals([changes(), nameBudget.used], [[begunEnd()], before]);
+  outbox.dropRetained(ALL);
+  assertEquals(changes(), []);
+  outbox.clear();
+  outbox.open(1);
+  outbox.addRetained(1, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
+  assert(nameBudget.used > before);
+  owner.keeper = undefined;
+  outbox.clear();
+  assertEquals(nameBudget.used, before);
+});
+
+Deno.test("Outbox.keep() tells which of what is retained has been begun", () => {
+  const { outbox, owner, keeper, changes } = makeKept();
+  owner.keeper = undefined;
+  outbox.open(0);
+  outbox.addRetained(0, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
+  outbox.handlePubrec(1, 1);
+  outbox.handlePubcomp(2, 1);
+  assertEquals(changes(), []);
+  owner.keeper = keeper;
+  outbox.keep(keeper);
+  assertEquals(changes(), [begun("a")], "the other waits for its topic id");
+});
+
+Deno.test("Outbox delivers what is retained also without room to know what has been begun", () => {
+  const { outbox, host, add, queueBudget, changes } = makeKept({
+    maxQueueOctets: 10,
+  });
+  outbox.open(0);
+  outbox.addRetained(0, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
+  assertEquals(changes().map(({ type }) => type), ["queued"]);
+  assertEquals(host.take(), [publish("50", 1, "x")]);
+  outbox.dropRetained(ALL);
+  assertEquals(changes(), []);
+  outbox.handlePubrec(1, 1);
+  outbox.handlePubcomp(2, 1);
+  assertEquals([outbox.size, queueBudget.used], [0, 0]);
+  add(3, "z", 1);
+  assertEquals(host.losses, []);
+});
+
+Deno.test("Outbox does not count what has been begun among what waits", () => {
+  const { outbox, queueBudget } = makeKept();
+  const counts = () => [outbox.size, queueBudget.used, outbox.expiresAt];
+  const source = () => retained([A, 2, "x"], [B, 2, "y"]);
+  outbox.addRetained(0, ALL, source(), 2);
+  const before = counts();
+  outbox.addRetained(0, ALL, source(), 2, [A, B]);
+  assertEquals(counts(), before);
 });
 
 Deno.test("Outbox ends what is retained for a subscription where there is no topic id", () => {

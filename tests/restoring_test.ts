@@ -8,6 +8,7 @@ import { LocalProtocolError, MAX_DATAGRAM } from "../message.ts";
 import type { RouterOptions } from "../options.ts";
 import type { MqttSnPacket } from "../packet.ts";
 import type {
+  BegunRecord,
   DatumRecord,
   QueuedRecord,
   ReceivedRecord,
@@ -76,6 +77,13 @@ const RECEIVED: ReceivedRecord = {
   msgId: 5,
   digest: 1,
   until: undefined,
+};
+
+const BEGUN: BegunRecord = {
+  type: "begun",
+  session: 3,
+  topicFilter: "+",
+  topicName: "ab",
 };
 
 const RETAINED: RetainedRecord = {
@@ -219,6 +227,36 @@ Deno.test("Router.restore() of a subscription whose retained messages are pendin
   );
 });
 
+Deno.test("Router.restore() of what was begun of the retained messages: it is passed over", () => {
+  const pending: SubscriptionRecord = {
+    ...SUBSCRIPTION,
+    topicFilter: "+",
+    qos: 2,
+    isPending: true,
+  };
+  const { bench, answers, sent } = restored([
+    SESSION,
+    pending,
+    { ...BEGUN, topicName: "a" },
+    { ...BEGUN, topicName: "gone" },
+    SHORT,
+    { ...RETAINED, topicName: "a", qos: 2 },
+    { ...RETAINED, topicName: "ab", qos: 2 },
+  ]);
+  assertEquals(answers, Array(7).fill(true));
+  const retain = { qos: 2, retain: true, msgId: 4_100 } as const;
+  assertEquals(sent, [publishTo(ANN, { short: "ab" }, "on", retain)]);
+  const begun = bench.changes.filter(({ type }) => type.startsWith("begun"));
+  assertEquals(begun, [{ ...BEGUN, topicName: "ab" }]);
+  bench.changes.length = 0;
+  bench.take(ANN, { type: "PUBREC", msgId: 4_100 });
+  bench.take(ANN, { type: "PUBCOMP", msgId: 4_100 });
+  assertEquals([bench.stats.queued, bench.changes.slice(-2)], [0, [
+    { type: "begunEnd", session: 3, topicFilter: "+" },
+    { ...pending, isPending: false },
+  ]]);
+});
+
 Deno.test("Router.restore() of a topic id: its client publishes by it", () => {
   const { bench } = restored([SESSION, TOPIC_ID]);
   const options = { qos: 1, msgId: 9, retain: true } as const;
@@ -322,6 +360,8 @@ const NONSENSE: readonly (readonly [string, StoreRecord])[] = [
   ["a message to no topic", { ...QUEUED, topicName: "a/+" }],
   ["a message at no QoS", { ...QUEUED, qos: -1 as 0 }],
   ["a message whose msgId is none", { ...QUEUED, msgId: 0x10000 }],
+  ["what was begun for nobody", { ...BEGUN, session: 9 }],
+  ["what was begun for no subscription", BEGUN],
   ["nobody's received message", { ...RECEIVED, session: 9 }],
   ["a received message whose msgId is none", { ...RECEIVED, msgId: -1 }],
   ["a retained message of no topic", { ...RETAINED, topicName: "#" }],
@@ -365,6 +405,18 @@ for (const [what, record] of NONSENSE) {
     bench.run(1e9);
   });
 }
+
+Deno.test("Router.restore() says false to what was begun of no topic, or with all delivered", () => {
+  const subscription = { ...SUBSCRIPTION, topicFilter: "+" };
+  const { answers } = restored([
+    SESSION,
+    { ...subscription, isPending: true },
+    { ...BEGUN, topicName: "a/+" },
+    { ...subscription, topicFilter: "#", isPending: false },
+    { ...BEGUN, topicFilter: "#" },
+  ]);
+  assertEquals(answers, [true, true, false, true, false]);
+});
 
 Deno.test("Router.restore() takes each part of a session once", () => {
   const { answers } = restored([

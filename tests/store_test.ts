@@ -103,6 +103,12 @@ Deno.test("Store.load() gives every record of many, whatever the page", () => {
       { type: "retained", topicName: `t${i}`, payload: PAYLOADS[0]!, qos: 0 },
       { type: "received", session: 1, msgId: i, digest: i, until: i },
       {
+        type: "begun",
+        session: 1 + i % 2,
+        topicFilter: `${i % 3}`,
+        topicName: `${i}`,
+      },
+      {
         type: "subscription",
         session: 1 + i % 2,
         topicFilter: `${i}`,
@@ -758,6 +764,68 @@ Deno.test("migrate() brings a store on, and an older program leaves it alone", (
   assertEquals(Deno.readFileSync(path), bytes);
 });
 
+/**
+ * What the first version has left: of the retained messages of two subscriptions
+ * one is under way, and one of these subscriptions has had all.
+ */
+const FIRST_VERSION = `
+  INSERT INTO session (session, client_id, is_clean, state, allowed_ms, duration,
+    announced_will, left_at) VALUES (1, 'ann', 0, 'lost', 0, 0, 0, 5);
+  INSERT INTO subscription VALUES (1, '#', 2, 1), (1, '+', 2, 0), (2, '#', 2, 1);
+  INSERT INTO retained VALUES ('a', x'07', 2), ('b', x'07', 2);
+  INSERT INTO queued VALUES
+    (1, 1, 'b', x'07', 2, 1, 3, 9, 1),
+    (1, 2, 'c', x'07', 2, 0, 3, 9, 1),
+    (1, 3, 'd', x'07', 1, 1, 3, 9, 0),
+    (1, 4, 'e', x'07', 2, 1, 3, 0, 0);
+  INSERT INTO datum VALUES (1, 'f', '21.5');`;
+
+Deno.test("Store.open() of a file of the first version keeps all, and what is under way counts as begun", () => {
+  using directory = new Directory();
+  const path = directory.file();
+  {
+    using database = new DatabaseSync(path);
+    migrate(database, MIGRATIONS.slice(0, 1));
+    database.exec(FIRST_VERSION);
+  }
+  const before = Deno.readFileSync(path);
+  const summary = inspectStore(path);
+  assertEquals([summary.version, summary.starts], [1, 0]);
+  assertEquals(summary.queued[2], { count: 3, octets: 3 });
+  assertEquals(Deno.readFileSync(path), before);
+  {
+    using store = Store.open(path, FAST);
+    const loaded = [...store.load()];
+    assertEquals(store.size, loaded.length);
+    assertEquals(loaded.filter(({ type }) => type === "begun"), [
+      { type: "begun", session: 1, topicFilter: "#", topicName: "b" },
+    ]);
+    const message = { ...queued(1, 1, Uint8Array.of(7)), at: 3, msgId: 9 };
+    assertEquals(loaded.filter(({ type }) => type === "queued"), [
+      { ...message, topicName: "b", qos: 2, retain: true, isReleased: true },
+      { ...message, seq: 2, topicName: "c", qos: 2, isReleased: true },
+      { ...message, seq: 3, topicName: "d", retain: true },
+      { ...message, seq: 4, topicName: "e", qos: 2, retain: true, msgId: 0 },
+    ] as StoreRecord[]);
+    const types = Object.groupBy(loaded, ({ type }) => type);
+    assertEquals(
+      [types.session, types.subscription, types.retained, types.datum].map(
+        (records) => records?.length,
+      ),
+      [1, 3, 2, 1],
+    );
+  }
+  const after = inspectStore(path);
+  assertEquals([after.version, after.queued], [2, summary.queued]);
+  // The first version leaves it alone from here on.
+  using database = new DatabaseSync(path);
+  assertThrows(
+    () => migrate(database, MIGRATIONS.slice(0, 1)),
+    StoreError,
+    "a newer broker has written it (version 2, and this one knows 1 at most)",
+  );
+});
+
 Deno.test("inspectStore() counts, and changes nothing", () => {
   using directory = new Directory();
   const path = directory.file();
@@ -796,7 +864,7 @@ Deno.test("inspectStore() counts, and changes nothing", () => {
     { ...counts, longest: counts.longest.slice(0, 2) },
     {
       unreadableCommits: 0,
-      version: 1,
+      version: 2,
       starts: 1,
       sessions: { active: 1, asleep: 1, disconnected: 31, lost: 1 },
       subscriptions: 2,

@@ -7,6 +7,7 @@
  * at QoS 2 exactly once, in the order of their publisher, to all whose
  * subscription was acknowledged before and whose session is kept, or who sleep;
  * what was retained and what is in a history stays, what was ended stays ended.
+ * What is retained for a subscription comes at QoS 2 once for each SUBSCRIBE.
  *
  * @module
  */
@@ -17,8 +18,13 @@ import type { DeviceTopic } from "../../commands.ts";
 import { Device, type DeviceOptions } from "../../device.ts";
 import type { DeviceEvent, ReceivedMessage } from "../../device_event.ts";
 import { type DeliveryQos, type Peer, peerOf } from "../../message.ts";
-import { decodePacket } from "../../mqttsn.ts";
-import type { MqttSnPacket, Publish, Qos } from "../../packet.ts";
+import { decodePacket, shortTopicName } from "../../mqttsn.ts";
+import type {
+  MqttSnPacket,
+  Publish,
+  Qos,
+  TopicReference,
+} from "../../packet.ts";
 import type { RouterOptions } from "../../options.ts";
 import {
   type DurableEvent,
@@ -94,6 +100,14 @@ interface Interest {
   /** When its end was asked for, and acknowledged. */
   endGivenAt: Millis;
   endedAt: Millis;
+}
+
+/** A SUBSCRIBE that the router has taken, or may have. */
+interface Ask {
+  readonly msgId: number;
+  readonly topicFilter: string;
+  /** When it came last, as the router knows the time. */
+  at: Millis;
 }
 
 /** A will that a router has published. */
@@ -444,6 +458,12 @@ export class World {
   readonly #willOf = new Map<string, ClientOptions["will"]>();
   /** When a SUBSCRIBE came last, by client and filter. */
   readonly #asked = new Map<string, Millis>();
+  /** Who sends SUBSCRIBEs, by address. */
+  readonly #askers = new Map<string, string>();
+  /** What each has asked for, by name. */
+  readonly #asks = new Map<string, Ask[]>();
+  /** The last of these, while the router knows it again if it comes twice. */
+  readonly #lastAsk = new Map<string, Ask>();
   /** When the first copy of the last UNSUBSCRIBE came. */
   readonly #unasked = new Map<string, { msgId: number; at: Millis }>();
   #isEnding = false;
@@ -586,6 +606,10 @@ export class World {
       else if (packet?.type === "PUBLISH") this.#checkDup(to!, packet);
     }
     if (to?.key !== BROKER.key) return;
+    if (packet?.type === "SUBSCRIBE") {
+      const asker = this.clients.find(({ peer }) => peer.key === from.key);
+      if (asker !== undefined) this.#askers.set(from.key, asker.name);
+    }
     if (packet?.type !== "PUBLISH") return;
     const publication = this.#publications.get(textOf(packet.data));
     if (publication?.sentAt === Infinity) publication.sentAt = now;
@@ -614,6 +638,7 @@ export class World {
   #handleDelivery(now: Millis, from: Peer, to: Peer, bytes: Uint8Array): void {
     this.#scales.handleDelivery(from, to, bytes);
     const packet = packetOf(bytes);
+    if (to.key === BROKER.key) this.#noteAsk(from, packet);
     if (packet?.type !== "SUBSCRIBE" && packet?.type !== "UNSUBSCRIBE") return;
     const client = this.clients.find(({ peer }) => peer.key === from.key);
     if (client === undefined || to.key !== BROKER.key) return;
@@ -624,6 +649,31 @@ export class World {
     else if (this.#unasked.get(key)?.msgId !== msgId) {
       this.#unasked.set(key, { msgId, at: now });
     }
+  }
+
+  /** Counts the SUBSCRIBEs for each of which what is retained is delivered. */
+  #noteAsk(from: Peer, packet: MqttSnPacket | undefined): void {
+    const name = this.#askers.get(from.key);
+    if (name === undefined || !this.broker.isUp) return;
+    if (packet?.type === "CONNECT" || packet?.type === "UNSUBSCRIBE") {
+      this.#lastAsk.delete(name); // from here on it may be another
+    }
+    if (packet?.type !== "SUBSCRIBE") return;
+    const at = this.net.nowAt(BROKER);
+    const { msgId, topic } = packet;
+    const topicFilter = nameIn(topic);
+    const last = this.#lastAsk.get(name);
+    const isCopy = last?.msgId === msgId && last.topicFilter === topicFilter &&
+      at - last.at < RETRY_MS;
+    if (isCopy) {
+      last.at = at;
+      return;
+    }
+    const ask: Ask = { msgId, topicFilter, at };
+    this.#lastAsk.set(name, ask);
+    const asks = this.#asks.get(name);
+    if (asks === undefined) this.#asks.set(name, [ask]);
+    else asks.push(ask);
   }
 
   /** Whether a late copy of a SUBSCRIBE may have undone its end. */
@@ -663,6 +713,7 @@ export class World {
         return;
       case "crashed":
         for (const will of this.#wills) will.isCommitted ??= false;
+        this.#lastAsk.clear(); // that one was the last is not kept
         this.net.lines.push(`${now} the router crashes`);
         return;
       case "store":
@@ -787,6 +838,7 @@ export class World {
     if (came.some(({ message }) => message.topicName !== topicName)) {
       fail(`${name}: "${text}" came under another topic than "${topicName}"`);
     }
+    this.#checkOnce(receiver, topicName, came);
     const live = came.filter(({ message }) => !message.retain);
     if (receiver.forgetsAt < Infinity && doneAt < receiver.forgetsAt) {
       const isLate = live.some(({ at }) => at > receiver.promisedSince);
@@ -837,6 +889,31 @@ export class World {
     }
   }
 
+  /** What is retained comes at QoS 2 no more often than it was asked for. */
+  #checkOnce(
+    receiver: Client,
+    topicName: string,
+    came: readonly Arrival[],
+  ): void {
+    const { name, isClean } = receiver;
+    const exact = came.filter(({ message: { retain, qos } }) =>
+      retain && qos === 2
+    );
+    if (exact.length < 2) return;
+    const bound =
+      (this.#asks.get(name) ?? []).filter(({ topicFilter }) =>
+        matches(topicFilter, topicName)
+      ).length;
+    const perSession = new Map<string, number>();
+    for (const { text, life, connection } of exact) {
+      const key = isClean ? `${life} ${connection}` : `${life}`;
+      const count = (perSession.get(key) ?? 0) + 1;
+      perSession.set(key, count);
+      if (count <= bound) continue;
+      fail(`${name}: "${text}", retained, came ${count} times of ${bound}`);
+    }
+  }
+
   /** How often the router may have taken a message at QoS 2. */
   #copiesOf({ owner, life, sentAt, endedAt }: Publication): number {
     // A session that begins anew knows nothing of what the last one began.
@@ -849,6 +926,7 @@ export class World {
     const { name, interests, isClean } = receiver;
     const wills = this.#wills.filter((will) => will.text === text);
     const [{ topicName, qos: sentQos }] = wills as [LastWord];
+    this.#checkOnce(receiver, topicName, came);
     const matching = interests.filter(({ topicFilter }) =>
       matches(topicFilter, topicName)
     );
@@ -1005,6 +1083,22 @@ export function nameOf(topic: DeviceTopic): string {
   if (typeof topic === "string") return topic;
   if ("short" in topic) return topic.short;
   return PREDEFINED.get(topic.predefined)!;
+}
+
+/** The topic that a SUBSCRIBE names. */
+function nameIn(topic: TopicReference): string {
+  switch (topic.topicIdType) {
+    case "normal":
+      return topic.topicName;
+    case "short":
+      return shortTopicName(topic.topicId)!;
+    case "predefined":
+      return PREDEFINED.get(topic.topicId)!;
+    default:
+      return fail(
+        `nobody subscribes to a topic of type "${topic.topicIdType}"`,
+      );
+  }
 }
 
 /** A packet, `undefined` for what is of the classic protocol. */

@@ -11,6 +11,7 @@ import type { StoreChange, StoreRecord } from "../../records.ts";
 const ORDER: readonly StoreRecord["type"][] = [
   "session",
   "subscription",
+  "begun",
   "topicId",
   "received",
   "retained",
@@ -47,6 +48,11 @@ export class MemoryStore {
       case "subscription":
         rows.set(`sub ${change.session} ${change.topicFilter}`, change);
         break;
+      case "begun": {
+        const { session, topicFilter, topicName } = change;
+        rows.set(`begun ${session} ${topicFilter}\0${topicName}`, change);
+        break;
+      }
       case "topicId":
         rows.set(`id ${change.session} ${change.topicName}`, change);
         break;
@@ -80,6 +86,14 @@ export class MemoryStore {
         break;
       case "subscriptionEnd":
         rows.delete(`sub ${change.session} ${change.topicFilter}`);
+        break;
+      case "begunEnd":
+        for (const [key, row] of rows) {
+          const isMeant = row.type === "begun" &&
+            row.session === change.session &&
+            row.topicFilter === change.topicFilter;
+          if (isMeant) rows.delete(key);
+        }
         break;
       case "topicIdEnd":
         rows.delete(`id ${change.session} ${change.topicName}`);

@@ -115,6 +115,10 @@ export const RECORDS: readonly StoreRecord[] = [
     qos: 0,
     isPending: true,
   },
+  { type: "begun", session: 3, topicFilter: ODD_TEXT, topicName: "" },
+  { type: "begun", session: 3, topicFilter: "#", topicName: ODD_TEXT },
+  { type: "begun", session: 3, topicFilter: "#", topicName: "a" },
+  { type: "begun", session: 4, topicFilter: "", topicName: "a" },
   {
     type: "topicId",
     session: 3,
@@ -221,7 +225,7 @@ export function queued(
 }
 
 const ORDER = [
-  ...["session", "subscription", "topicId", "received", "retained"],
+  ...["session", "subscription", "begun", "topicId", "received", "retained"],
   ...["queued", "datum"],
 ];
 
@@ -258,6 +262,12 @@ export class Model {
         break;
       case "subscriptionEnd":
         records.delete(keyOf({ ...change, type: "subscription" }));
+        break;
+      case "begunEnd":
+        forget((record) =>
+          record.type === "begun" && record.session === change.session &&
+          record.topicFilter === change.topicFilter
+        );
         break;
       case "topicIdEnd":
         records.delete(keyOf({ ...change, type: "topicId" }));
@@ -302,6 +312,10 @@ function keyOf(record: Key): string {
       return JSON.stringify([type, session]);
     case "subscription":
       return JSON.stringify([type, session, record.topicFilter]);
+    case "begun":
+      return JSON.stringify([
+        ...[type, session, record.topicFilter, record.topicName],
+      ]);
     case "topicId":
       return JSON.stringify([type, session, record.topicName]);
     case "received":
@@ -321,6 +335,8 @@ function placeOf(record: StoreRecord): (number | string)[] {
       return [record.leftAt, record.session];
     case "subscription":
       return [record.session, record.topicFilter];
+    case "begun":
+      return [record.session, record.topicFilter, record.topicName];
     case "topicId":
       return [record.session, record.topicName];
     case "received":
@@ -384,6 +400,13 @@ export function randomChange(random: Random): StoreChange {
       qos,
       isPending: yes(),
     }),
+    () => ({
+      type: "begun",
+      session,
+      topicFilter: one(["#", "+"]),
+      topicName,
+    }),
+    () => ({ type: "begunEnd", session, topicFilter: one(["#", "+"]) }),
     () => ({
       type: "topicId",
       session,
