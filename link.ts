@@ -29,7 +29,6 @@ import {
   RETURN_CODE,
   type WillTopic,
 } from "./packet.ts";
-import { LATE_MS } from "./received.ts";
 import type { Request, Uplink } from "./uplink.ts";
 
 /**
@@ -106,10 +105,6 @@ export class Link {
   #pauseMs: Millis;
   /** The gateways that did not answer CONNECT, this time. */
   #silent: Set<string> | undefined;
-  /** Further answers to a DISCONNECT that had to be sent again. */
-  #partings = 0;
-  /** Until when they may come. */
-  #partingUntil: Millis = 0;
   #ping: Request | undefined;
   #heardAt: Millis = 0;
   /** Seconds between two awakenings; 0 unless it sleeps when it can. */
@@ -274,14 +269,6 @@ export class Link {
   handleDisconnect(now: Millis): void {
     const { link } = this.#lanes;
     const asked = link.asked("DISCONNECT");
-    if (asked !== undefined) {
-      this.#partings = this.#uplink.repeatsOf(link.request!);
-      this.#partingUntil = now + link.request!.waitMs + LATE_MS;
-    } else if (this.#partings > 0 && now <= this.#partingUntil) {
-      // Each copy was answered: the gateway says nothing of its own.
-      this.#partings--;
-      return;
-    }
     if (asked?.duration !== undefined) {
       this.#sleepS = asked.duration;
       this.#lanes.finish(link);

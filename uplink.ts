@@ -114,11 +114,6 @@ export class Uplink {
     request.again = encodePacket(request.packet);
   }
 
-  /** How often a request has been sent again. */
-  repeatsOf({ triesLeft }: Request): number {
-    return this.#patience.retries - triesLeft;
-  }
-
   /** Waits from now on as long as at first. */
   restart(now: Millis, request: Request): void {
     request.waitMs = this.#patience.retryMs;

@@ -19,7 +19,6 @@ import {
   type TopicReference,
 } from "../../packet.ts";
 import { parseTopicFilter, parseTopicName } from "../../topics.ts";
-import { LATE_MS } from "../../received.ts";
 import { isSame, Ledger, topicOf } from "./ledger.ts";
 
 /** How long a client waits for an answer, and how often it asks. */
@@ -71,9 +70,6 @@ export class DeviceRecord {
   #connect: Connect | undefined;
   /** How it has said that it goes, until that is answered. */
   #leaving: "sleep" | "end" | undefined;
-  /** Answers that may be yet to come to further tries of a DISCONNECT. */
-  #copies = 0;
-  #copiesUntil: Millis = 0;
   #sentAt: Millis = 0;
   /** When it sent CONNECT last, or a part of its will. */
   #connectAt: Millis = 0;
@@ -504,14 +500,6 @@ export class DeviceRecord {
   }
 
   #handleDisconnect(now: Millis): void {
-    const leave = this.#requests.get("leave");
-    if (leave === undefined && this.#copies > 0 && now <= this.#copiesUntil) {
-      this.#copies--; // the answer to another try of what is over
-      return;
-    }
-    const { retryMs = 0 } = this.#patience ?? {};
-    this.#copies = (leave?.tries ?? 1) - 1;
-    this.#copiesUntil = now + retryMs + LATE_MS;
     this.#requests.delete("leave");
     if (this.#leaving === "sleep") {
       this.#state = "asleep";
