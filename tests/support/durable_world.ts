@@ -792,12 +792,18 @@ export class World {
       isClean && state === "active"
     );
     if (hasClean) return;
-    const live = countsOf(this.broker.stats());
-    const revived = countsOf(
-      this.broker.revive(this.net.nowAt(BROKER)).stats(),
+    const { mqttsn: live, unstored } = this.broker.stats();
+    const { mqttsn: revived } = this.broker.revive(this.net.nowAt(BROKER))
+      .stats();
+    // What came at QoS 0 while the store had no time for it waits all the same.
+    const fleeting = live.queued - revived.queued;
+    const isRight = countsOf(live) === countsOf(revived) && fleeting >= 0 &&
+      fleeting <= unstored;
+    if (isRight) return;
+    fail(
+      `a router made of the store has ${countsOf(revived)} and ` +
+        `${revived.queued} queued, not ${countsOf(live)} and ${live.queued}`,
     );
-    if (live === revived) return;
-    fail(`a router made of the store has ${revived}, not ${live}`);
   }
 
   /** A message at QoS 2 that is done waits for no PUBREL any more. */
@@ -1111,9 +1117,12 @@ function packetOf(bytes: Uint8Array): MqttSnPacket | undefined {
 }
 
 /** What has to be the same in a router that was made anew. */
-function countsOf({ mqttsn }: ReturnType<DurableRouter["stats"]>) {
-  const { subscriptions, retained, retainedMemory, clients, queued } = mqttsn;
+function countsOf(
+  { subscriptions, retained, retainedMemory, clients }: ReturnType<
+    DurableRouter["stats"]
+  >["mqttsn"],
+): string {
   return `${subscriptions} subscriptions, ${retained} retained in ` +
     `${retainedMemory} octets, ${clients.disconnected} disconnected, ` +
-    `${clients.asleep} asleep, ${queued} queued`;
+    `${clients.asleep} asleep`;
 }
