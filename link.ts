@@ -269,6 +269,11 @@ export class Link {
   handleDisconnect(now: Millis): void {
     const { link } = this.#lanes;
     const asked = link.asked("DISCONNECT");
+    if (asked !== undefined) {
+      // A copy of it that comes behind the next CONNECT ends that connection.
+      const strayUntil = this.#uplink.strayUntil(link.request!);
+      this.#connectAt = Math.max(this.#connectAt, strayUntil);
+    }
     if (asked?.duration !== undefined) {
       this.#sleepS = asked.duration;
       this.#lanes.finish(link);

@@ -12,6 +12,7 @@ import type { EffectQueue } from "./machine.ts";
 import type { Peer } from "./message.ts";
 import { encodePacket } from "./mqttsn.ts";
 import type { GwInfo, MqttSnPacket, SearchGw } from "./packet.ts";
+import { LATE_MS } from "./received.ts";
 
 /** How patient a client is with an answer. */
 export interface Patience {
@@ -112,6 +113,13 @@ export class Uplink {
   /** Goes back to the packet that it began with, the next time. */
   revert(request: Request): void {
     request.again = encodePacket(request.packet);
+  }
+
+  /** Until when copies of a request may be on their way; 0 if it was sent once. */
+  strayUntil({ triesLeft, retryAt, waitMs }: Request): Millis {
+    const { retries, retryMs } = this.#patience;
+    if (triesLeft === retries) return 0;
+    return retryAt - waitMs + Math.min(retryMs, LATE_MS);
   }
 
   /** Waits from now on as long as at first. */
