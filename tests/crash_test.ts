@@ -32,6 +32,9 @@ const SEED = Number(flags.seed ?? 5);
 /** The longest that it lives once it works, in milliseconds. */
 const LIFE_MS = 150;
 
+/** In turn: what they differ in is what a machine loses that loses its power. */
+const DURABILITIES = ["full", "normal", "off"] as const;
+
 /** One kill in so many comes while it is still starting, or has just begun. */
 const EARLY = 5;
 
@@ -78,6 +81,7 @@ class Victim implements AsyncDisposable {
   readonly #dir: string;
   readonly #ended = Promise.withResolvers<never>();
   #broker: Running | undefined;
+  #lives = 0;
   /** The UDP port, the same in each life. */
   readonly port: number = unsoughtPort();
 
@@ -99,7 +103,10 @@ class Victim implements AsyncDisposable {
   }
 
   start(): void {
+    const durability = DURABILITIES[this.#lives++ % DURABILITIES.length]!;
     const broker = this.#broker = start("broker", [
+      "--durability",
+      durability,
       "--port",
       String(this.port),
       "--db",
