@@ -120,18 +120,21 @@ export class Received {
   }
 
   /**
-   * Notes that the client has released a msgId.
+   * Notes that the client has released a msgId. When it says so again after no copy
+   * was expected any more, there are copies about after all, as in the socket of a
+   * process that was stopped: more may come.
    *
    * @param lateMs how late a copy may come, in milliseconds
    */
   release(now: Millis, msgId: number, lateMs: Millis): void {
     const entry = this.#entries.get(msgId);
-    if (entry === undefined || entry.until !== Infinity) return;
+    if (entry === undefined) return;
+    if (entry.until !== Infinity && now < entry.until) return;
+    if (entry.until === Infinity) this.#released++;
     // Away and back: to the end of the order in which they are forgotten.
     this.#entries.delete(msgId);
     entry.until = now + lateMs;
     this.#entries.set(msgId, entry);
-    this.#released++;
     const { digest, until } = entry;
     this.#owner.keeper?.putReceived({ msgId, digest, until });
     this.#forget(now);

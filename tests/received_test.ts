@@ -44,6 +44,18 @@ Deno.test("Received.release() frees the msgId, but for late copies", () => {
   assertFalse(received.has(1_100, 7, LAMP));
 });
 
+Deno.test("Received.release() again, when no copy is expected any more, expects some", () => {
+  const received = new Received();
+  received.add(7, LAMP);
+  received.release(0, 7, 1_000);
+  assertFalse(received.has(1_000, 7, LAMP));
+  received.release(5_000, 7, 1_000);
+  assert(received.has(5_999, 7, LAMP));
+  assertFalse(received.has(5_999, 7, DOOR));
+  assertFalse(received.has(6_000, 7, LAMP));
+  assertEquals(received.unreleased, 0);
+});
+
 Deno.test("Received.release() of what is not there changes nothing", () => {
   const received = new Received();
   received.release(0, 7, 1_000);
