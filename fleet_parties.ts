@@ -6,7 +6,7 @@
  * @module
  */
 
-import { earliest, type Millis, type Random } from "./clock.ts";
+import type { Millis, Random } from "./clock.ts";
 import { Device, type DeviceOptions } from "./device.ts";
 import type { DeviceEvent, ReceivedMessage } from "./device_event.ts";
 import { type FleetBooks, type Flow, numberPayload } from "./fleet_books.ts";
@@ -80,6 +80,8 @@ export abstract class Party implements Machine<never> {
       random,
       retryMs,
       retries,
+      // A message is looked at once and for all when it comes.
+      ownsDatagrams: true,
     });
   }
 
@@ -104,13 +106,16 @@ export abstract class Party implements Machine<never> {
       else this.withheld++;
       this.#planNext(now);
     }
-    this.device.handleTimeout(now);
+    // It is not asked to look for what is due where nothing is.
+    const dueAt = this.device.nextTimeout();
+    if (dueAt !== undefined && now >= dueAt) this.device.handleTimeout(now);
   }
 
   /** When something is due. */
   nextTimeout(): Millis | undefined {
     const at = Math.min(this.#connectAt, this.#publishAt);
-    return earliest(this.device.nextTimeout(), at < Infinity ? at : undefined);
+    const dueAt = this.device.nextTimeout() ?? Infinity;
+    return dueAt < at ? dueAt : at < Infinity ? at : undefined;
   }
 
   /** What its device sends. */
