@@ -197,9 +197,10 @@ export class Lanes {
     if (lane.isOpen) return;
     lane.isOpen = true;
     const { link, register, subscribe, publish, will } = this;
-    this.all = [link, register, subscribe, publish, will]
-      .filter((one) => one === link || one.isOpen);
-    this.others = this.all.slice(1);
+    const others = [register, subscribe, publish, will]
+      .filter(({ isOpen }) => isOpen);
+    this.others = others.slice(); // with no room for more
+    this.all = [link, ...others];
   }
 
   /** Commands that have not ended. */
