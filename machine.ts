@@ -96,7 +96,7 @@ export interface Machine<Event, Change = never> {
   nextTimeout(): Millis | undefined;
   /**
    * The next effect in order, `undefined` when there is none left. An effect is
-   * the caller's until then: afterwards it may be another.
+   * the caller's until then: afterwards it may be empty, or another.
    */
   pollEffect(): Effect<Event, Change> | undefined;
 }
@@ -106,6 +106,9 @@ const FIRST_SIZE = 2;
 
 /** Sends, and room, that are kept to be used again; a larger fan-out's are not. */
 const MAX_KEPT = 1_024;
+
+/** No octets. */
+const NOTHING = new Uint8Array();
 
 type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
 
@@ -181,14 +184,20 @@ export class EffectQueue<Event, Change = never> {
       this.#nextChange = 0;
     }
     if (this.#next === this.#count) {
-      if (this.#count > MAX_KEPT) this.#effects.length = 0;
-      this.#count = 0;
-      this.#next = 0;
-      this.#nextSend = 0;
+      if (this.#count > 0) this.#reset();
       return undefined;
     }
     const effect = this.#effects[this.#next];
     this.#effects[this.#next++] = undefined; // whoever has it now may let it go
     return effect;
+  }
+  #reset(): void {
+    // Octets are a part of more than they take: they are not to stay for these.
+    const used = Math.min(this.#nextSend, MAX_KEPT);
+    for (let i = 0; i < used; i++) this.#sends[i]!.bytes = NOTHING;
+    if (this.#count > MAX_KEPT) this.#effects.length = 0;
+    this.#count = 0;
+    this.#next = 0;
+    this.#nextSend = 0;
   }
 }
