@@ -10,12 +10,7 @@ import type { Millis, Random } from "./clock.ts";
 import { Device, type DeviceOptions } from "./device.ts";
 import type { DeviceEvent, ReceivedMessage } from "./device_event.ts";
 import { type FleetBooks, type Flow, numberPayload } from "./fleet_books.ts";
-import {
-  type FleetOptions,
-  MAX_PAYLOAD,
-  placeOf,
-  type QosMix,
-} from "./fleet_options.ts";
+import { type FleetOptions, placeOf, type QosMix } from "./fleet_options.ts";
 import type { Effect, Machine } from "./machine.ts";
 import type { DeliveryQos, Peer } from "./message.ts";
 
@@ -39,8 +34,8 @@ const MAX_PENDING = 100;
 /** Until a party that nobody answered tries again, at most. */
 const AGAIN_MS = 60_000;
 
-/** Payloads are written here: a device copies what it keeps. */
-const scratch = new Uint8Array(MAX_PAYLOAD);
+/** Payloads are written here, by their size: a device copies what it keeps. */
+const scratch: Uint8Array[] = [];
 
 /** What members and listeners have in common: they connect, and publish at a rate. */
 export abstract class Party implements Machine<never> {
@@ -153,7 +148,7 @@ export abstract class Party implements Machine<never> {
     const { books, options: { payload: [min, max], qos: mix } } = this.host;
     const qos = this.#qosOf(mix);
     const size = min + Math.floor(this.random() * (max - min + 1));
-    const payload = scratch.subarray(0, size);
+    const payload = scratch[size] ??= new Uint8Array(size);
     const number = books.publish(now, flow, client, qos, receivers);
     numberPayload(payload, number);
     this.device.publish(now, topicName, payload, { qos });
