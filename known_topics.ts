@@ -113,7 +113,7 @@ export class KnownTopics {
       if (known.topicName === topicName) known.isCurrent = false;
     }
     const known: KnownTopic = { topicName, topicId, isCurrent: true };
-    this.#few = [...this.#few, known]; // with no room for more
+    this.#few = this.#few.concat(known); // with no room for more
     if (this.#few.length > FEW) this.#makeTables();
   }
 

@@ -197,10 +197,11 @@ export class Lanes {
     if (lane.isOpen) return;
     lane.isOpen = true;
     const { link, register, subscribe, publish, will } = this;
-    const others = [register, subscribe, publish, will]
-      .filter(({ isOpen }) => isOpen);
-    this.others = others.slice(); // with no room for more
-    this.all = [link, ...others];
+    // Neither has room for more, as `concat` gives none.
+    this.all = [link].concat(
+      [register, subscribe, publish, will].filter(({ isOpen }) => isOpen),
+    );
+    this.others = this.all.slice(1);
   }
 
   /** Commands that have not ended. */

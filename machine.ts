@@ -101,8 +101,9 @@ export interface Machine<Event, Change = never> {
   pollEffect(): Effect<Event, Change> | undefined;
 }
 
-/** Effects that there is room for at the start: most calls have one or two. */
-const FIRST_SIZE = 2;
+/** Effects, and sends among them, that most calls have at most. */
+const FIRST_EFFECTS = 4;
+const FIRST_SENDS = 2;
 
 /** Sends, and room, that are kept to be used again; a larger fan-out's are not. */
 const MAX_KEPT = 1_024;
@@ -128,7 +129,7 @@ type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
  */
 export class EffectQueue<Event, Change = never> {
   /** Sends that were polled, to be used again: a fan-out makes no garbage. */
-  readonly #sends: (Mutable<SendEffect> | undefined)[] = new Array(FIRST_SIZE);
+  readonly #sends: (Mutable<SendEffect> | undefined)[] = new Array(FIRST_SENDS);
   #nextSend = 0;
   /** Made when it is needed: most machines persist nothing. */
   #changes: PersistEffect<Change>[] | undefined;
@@ -136,7 +137,7 @@ export class EffectQueue<Event, Change = never> {
   /** Keeps its room when all were polled, as it is needed again at once. */
   readonly #effects:
     (SendEffect | BroadcastEffect | TraceEffect<Event> | undefined)[] =
-      new Array(FIRST_SIZE);
+      new Array(FIRST_EFFECTS);
   #count = 0;
   #next = 0;
 

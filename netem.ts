@@ -273,7 +273,7 @@ export class Netem {
     if (this.#count === this.#arrivals.length) this.#forget(now);
     if (this.#count === this.#arrivals.length) {
       // Twice the room and no more: there are thousands of paths.
-      this.#arrivals = [...this.#arrivals, ...this.#arrivals];
+      this.#arrivals = this.#arrivals.concat(this.#arrivals);
     }
     const heap = this.#arrivals;
     let place = this.#count++;

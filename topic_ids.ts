@@ -134,7 +134,7 @@ export class TopicIds {
   }
 
   #insert(entry: TopicEntry): void {
-    const entries = [...this.#few, entry]; // with no room for more
+    const entries = this.#few.concat(entry); // with no room for more
     if (this.#many === undefined && entries.length <= FEW) {
       this.#few = entries;
       return;
