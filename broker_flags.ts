@@ -98,7 +98,8 @@ export const BROKER_PROGRAM: Program = {
       name: "history",
       value: "N",
       usual: "1000",
-      help: "data kept for each classic topic",
+      help:
+        "data kept for each classic topic; 0 for none: a subscribe waits for the next",
     },
     {
       name: "predefined",
@@ -303,7 +304,7 @@ async function limitsFrom(flags: Flags): Promise<BrokerOptions> {
   const given = {
     workers: workersFrom(flags),
     io: flags.choice("io", IOS),
-    history: flags.integer("history", 1, 1_000_000),
+    history: flags.integer("history", 0, 1_000_000),
     predefined: await flags.jsonFile("predefined", parsePredefined),
     maxClients: flags.integer("max-clients", 1, 10_000_000),
     sessionExpiry: flags.integer("session-expiry", 0, 1_000_000_000),

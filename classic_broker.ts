@@ -11,6 +11,10 @@
  * A history that its source has no allowance for (`allowance.ts`) is held back
  * and sent, whole, when the allowance has grown again.
  *
+ * A broker that keeps no history has nothing to answer with but what is published
+ * just then: each subscribe waits for the next publish, whose datum alone it gets.
+ * If the source has no allowance for it, it waits for another.
+ *
  * @module
  */
 
@@ -37,7 +41,7 @@ import { type Subscription, WaitingList } from "./waiting.ts";
 
 /** The classic side's limits: whole numbers. */
 export interface ClassicLimits {
-  /** Data kept for each topic; 1 or more. */
+  /** Data kept for each topic; 0 for no history at all. */
   readonly history: number;
   /** Topics that have a history; 1 or more. */
   readonly maxTopics: number;
@@ -115,7 +119,7 @@ export class ClassicBroker {
   #heldCount = 0;
   #heldMemory = 0;
   #heldUntil: Millis | undefined;
-  /** The history that was sent last: many may ask for the same. */
+  /** The history, or the datum, that was sent last: many may ask for the same. */
   #encoded: { topicName: ClassicTopic; bytes: Uint8Array } | undefined;
 
   readonly #counts = {
@@ -157,12 +161,18 @@ export class ClassicBroker {
     );
     this.#histories = new Histories(
       this.#limits,
-      (topicName, reason, count) => {
-        this.#forgotten[reason] += count;
-        this.#outlet.trace({ type: "forget", topicName, reason, count });
-      },
+      (topicName, reason, count) =>
+        this.#handleForgotten(topicName, reason, count),
       persistence,
     );
+  }
+
+  /**
+   * Whether what is published elsewhere is nothing to it: no history is kept, and
+   * nobody waits for a datum.
+   */
+  get isIdle(): boolean {
+    return !this.#keepsHistory && this.#waiting.size === 0;
   }
 
   /** Takes one datagram from a peer. */
@@ -208,8 +218,7 @@ export class ClassicBroker {
     const datum = textIn(payload);
     if (datum === undefined || datum.length > MAX_DATAGRAM) return;
     const isKept = isPromised && this.#persistence.mayPromise;
-    this.#histories.append(topicName, datum, isKept);
-    this.#encoded = undefined;
+    this.#enter(topicName, datum, isKept);
     this.#serve(now, topicName);
   }
 
@@ -227,13 +236,21 @@ export class ClassicBroker {
 
   /** Takes a datum that was kept. */
   restore(topicName: ClassicTopic, text: string, seq: number): void {
+    if (!this.#keepsHistory) {
+      // What was kept when there was one is not to be read ever again.
+      this.#persistence.persist({ type: "datumEnd", seq });
+      return this.#handleForgotten(topicName, "count", 1);
+    }
     this.#histories.restore(topicName, encodeUtf8(text), seq);
   }
 
   /** Whether the store does not let it do what is asked. */
   #isUnable({ type }: ClassicRequest): boolean {
-    if (type === "publish") return !this.#persistence.mayPromise;
-    return type === "subscribe" && this.#persistence.state === "loading";
+    if (type === "publish" && this.#keepsHistory) {
+      return !this.#persistence.mayPromise;
+    }
+    return (type === "publish" || type === "subscribe") &&
+      this.#persistence.state === "loading";
   }
 
   /** Sends what was held back and may go by now. */
@@ -282,15 +299,26 @@ export class ClassicBroker {
   ): void {
     const datum = encodeUtf8(data);
     const octets = datum.length;
-    this.#histories.append(topicName, datum);
-    this.#encoded = undefined;
+    this.#enter(topicName, datum, true);
     this.#counts.published++;
     this.#outlet.trace({ type: "publish", peer, topicName, octets });
     // The acknowledgement goes first: the publisher may be waiting itself.
-    this.#outlet.send(peer, ACCEPTED, true);
+    this.#outlet.send(peer, ACCEPTED, this.#keepsHistory);
 
     this.#serve(now, topicName);
     this.#host.publishClassic(now, topicName, data);
+  }
+
+  /** Adds a datum to its topic's history, or has it at hand for who waits now. */
+  #enter(
+    topicName: ClassicTopic,
+    datum: Uint8Array,
+    isPromised: boolean,
+  ): void {
+    if (this.#keepsHistory) {
+      this.#histories.append(topicName, datum, isPromised);
+      this.#encoded = undefined;
+    } else this.#encoded = { topicName, bytes: datum.slice() };
   }
 
   /** Answers those who wait for a topic. */
@@ -298,6 +326,20 @@ export class ClassicBroker {
     for (const subscription of this.#waiting.take(topicName)) {
       this.#answer(now, subscription, 0);
     }
+    if (!this.#keepsHistory) this.#encoded = undefined;
+  }
+
+  get #keepsHistory(): boolean {
+    return this.#limits.history > 0;
+  }
+
+  #handleForgotten(
+    topicName: ClassicTopic,
+    reason: ForgetReason,
+    count: number,
+  ): void {
+    this.#forgotten[reason] += count;
+    this.#outlet.trace({ type: "forget", topicName, reason, count });
   }
 
   #subscribe(
@@ -319,7 +361,10 @@ export class ClassicBroker {
   /** Sends a history now, or when those held back before it have gone. */
   #answer(now: Millis, subscription: Subscription, asked: number): void {
     const { peer, topicName } = subscription;
-    const excess = this.#histories.octetsOf(topicName) - asked;
+    const octets = this.#encoded?.topicName === topicName
+      ? this.#encoded.bytes.length
+      : this.#histories.octetsOf(topicName);
+    const excess = octets - asked;
     const isNext = excess <= 0 || !this.#held.has(peer.hostname);
     if (isNext && this.#allowances.spend(now, peer, excess)) {
       return this.#deliver(subscription);

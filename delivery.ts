@@ -50,10 +50,13 @@ export class Delivery implements OutboxHost<Session> {
   #retried = 0;
   /**
    * What was written of the last message, by all that may differ from client to
-   * client: many are sent the same octets.
+   * client: many are sent the same octets. The first has a place of its own, as
+   * most messages are for one.
    */
   readonly #written = new Map<number, Uint8Array>();
   #writtenOf: Message | undefined;
+  #firstKey = 0;
+  #firstBytes: Uint8Array | undefined;
 
   /**
    * Starts with nothing sent.
@@ -147,11 +150,14 @@ export class Delivery implements OutboxHost<Session> {
   }
 
   #write(publish: OutgoingPublish): Uint8Array {
+    const key = keyOf(publish);
     if (publish.message !== this.#writtenOf) {
       this.#writtenOf = publish.message;
-      this.#written.clear();
+      if (this.#written.size > 0) this.#written.clear();
+      this.#firstKey = key;
+      return this.#firstBytes = encodePublish(publish);
     }
-    const key = keyOf(publish);
+    if (key === this.#firstKey) return this.#firstBytes!;
     let bytes = this.#written.get(key);
     if (bytes === undefined) {
       bytes = encodePublish(publish);

@@ -55,6 +55,7 @@ import {
   type Peer,
 } from "./message.ts";
 import { decodePacket } from "./mqttsn.ts";
+import { copyOf } from "./octets.ts";
 import {
   type MqttSnPacket,
   type Publish,
@@ -117,6 +118,12 @@ export interface DeviceOptions {
    * there always is.
    */
   readonly hasRoom?: (message: ReceivedMessage) => boolean;
+  /**
+   * Whether the octets of the datagrams that it is handed never change again, so
+   * that what it receives may be a part of them. Default false: each message has
+   * octets of its own.
+   */
+  readonly ownsDatagrams?: boolean;
 }
 
 /** No octets. */
@@ -171,11 +178,15 @@ export class Device implements Machine<DeviceEvent> {
   readonly #will: Will;
   readonly #cleanSession: boolean;
   readonly #hasRoom: ((message: ReceivedMessage) => boolean) | undefined;
+  readonly #ownsDatagrams: boolean;
   /** At QoS −1, while there is no gateway to send them to. */
   readonly #unsent: Unsent[] = [];
   readonly #giveUpMs: Millis;
   readonly #retryMs: Millis;
   #lastToken = 0;
+  /** What is due next, as long as nothing has happened since it was asked for. */
+  #dueAt: Millis | undefined;
+  #isDueAtKnown = false;
 
   /**
    * Makes a device that has nothing to do yet.
@@ -203,6 +214,7 @@ export class Device implements Machine<DeviceEvent> {
       window = Infinity,
       predefined = NOT_PREDEFINED,
       hasRoom,
+      ownsDatagrams = false,
     } = options;
     requireAtLeast("retryMs", retryMs, 1);
     requireAtLeast("retries", retries, 0);
@@ -251,6 +263,7 @@ export class Device implements Machine<DeviceEvent> {
     this.#giveUpMs = giveUpMs ?? Infinity;
     this.#cleanSession = cleanSession;
     this.#hasRoom = hasRoom;
+    this.#ownsDatagrams = ownsDatagrams;
     const minPauseMs = Math.min(retryMs, maxPauseMs);
     this.#link = new Link({
       clientId,
@@ -319,6 +332,7 @@ export class Device implements Machine<DeviceEvent> {
 
   /** Leaves at once: what was given is forgotten, and its end not told. */
   leave(now: Millis): void {
+    this.#isDueAtKnown = false;
     this.#unsent.length = 0;
     this.#link.leave(now);
   }
@@ -401,7 +415,7 @@ export class Device implements Machine<DeviceEvent> {
       type: "publish",
       topic,
       // What is sent at once, and not again, needs no octets of its own.
-      payload: qos > 0 ? payload.slice() : payload,
+      payload: qos > 0 ? copyOf(payload) : payload,
       qos,
       retain,
       msgId: 0,
@@ -410,7 +424,7 @@ export class Device implements Machine<DeviceEvent> {
     };
     const token = this.#give(now, command);
     const isWaiting = this.#lanes.publish.length > 0;
-    if (qos === 0 && isWaiting) command.payload = payload.slice();
+    if (qos === 0 && isWaiting) command.payload = copyOf(payload);
     return token;
   }
 
@@ -495,6 +509,14 @@ export class Device implements Machine<DeviceEvent> {
 
   /** The earliest moment at which something is due, `undefined` for none. */
   nextTimeout(): Millis | undefined {
+    if (!this.#isDueAtKnown) {
+      this.#dueAt = this.#findDueAt();
+      this.#isDueAtKnown = true;
+    }
+    return this.#dueAt;
+  }
+
+  #findDueAt(): Millis | undefined {
     let at = earliest(this.#link.nextTimeout(), this.#lanes.giveUpAt());
     if (this.#gateways !== undefined) {
       at = earliest(at, this.#gateways.nextTimeout());
@@ -596,6 +618,7 @@ export class Device implements Machine<DeviceEvent> {
 
   /** Begins whatever can begin. */
   #advance(now: Millis): void {
+    this.#isDueAtKnown = false;
     this.#link.advance(now);
     if (this.#unsent.length > 0) this.#sendUnsent(now);
     // Whoever looked for a gateway has found one, or does so no longer.
@@ -754,7 +777,8 @@ export class Device implements Machine<DeviceEvent> {
         returnCode,
       });
     }
-    const message = new ReceivedMessage(topicName, packet.data.slice(), {
+    const payload = this.#ownsDatagrams ? packet.data : packet.data.slice();
+    const message = new ReceivedMessage(topicName, payload, {
       qos,
       retain,
       dup: dup && qos === 1,

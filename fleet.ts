@@ -121,8 +121,7 @@ export class Fleet {
       retryMs,
       retries,
       // Nobody speaks the classic protocol.
-      history: 1,
-      maxTopics: 1,
+      history: 0,
     });
     this.net.attach(BROKER, this.#router);
     for (let at = 0; at < listeners; at++) {

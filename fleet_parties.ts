@@ -6,16 +6,11 @@
  * @module
  */
 
-import { earliest, type Millis, type Random } from "./clock.ts";
+import type { Millis, Random } from "./clock.ts";
 import { Device, type DeviceOptions } from "./device.ts";
 import type { DeviceEvent, ReceivedMessage } from "./device_event.ts";
 import { type FleetBooks, type Flow, numberPayload } from "./fleet_books.ts";
-import {
-  type FleetOptions,
-  MAX_PAYLOAD,
-  placeOf,
-  type QosMix,
-} from "./fleet_options.ts";
+import { type FleetOptions, placeOf, type QosMix } from "./fleet_options.ts";
 import type { Effect, Machine } from "./machine.ts";
 import type { DeliveryQos, Peer } from "./message.ts";
 
@@ -39,8 +34,8 @@ const MAX_PENDING = 100;
 /** Until a party that nobody answered tries again, at most. */
 const AGAIN_MS = 60_000;
 
-/** Payloads are written here: a device copies what it keeps. */
-const scratch = new Uint8Array(MAX_PAYLOAD);
+/** Payloads are written here, by their size: a device copies what it keeps. */
+const scratch: Uint8Array[] = [];
 
 /** What members and listeners have in common: they connect, and publish at a rate. */
 export abstract class Party implements Machine<never> {
@@ -80,6 +75,8 @@ export abstract class Party implements Machine<never> {
       random,
       retryMs,
       retries,
+      // A message is looked at once and for all when it comes.
+      ownsDatagrams: true,
     });
   }
 
@@ -104,13 +101,16 @@ export abstract class Party implements Machine<never> {
       else this.withheld++;
       this.#planNext(now);
     }
-    this.device.handleTimeout(now);
+    // It is not asked to look for what is due where nothing is.
+    const dueAt = this.device.nextTimeout();
+    if (dueAt !== undefined && now >= dueAt) this.device.handleTimeout(now);
   }
 
   /** When something is due. */
   nextTimeout(): Millis | undefined {
     const at = Math.min(this.#connectAt, this.#publishAt);
-    return earliest(this.device.nextTimeout(), at < Infinity ? at : undefined);
+    const dueAt = this.device.nextTimeout() ?? Infinity;
+    return dueAt < at ? dueAt : at < Infinity ? at : undefined;
   }
 
   /** What its device sends. */
@@ -148,7 +148,7 @@ export abstract class Party implements Machine<never> {
     const { books, options: { payload: [min, max], qos: mix } } = this.host;
     const qos = this.#qosOf(mix);
     const size = min + Math.floor(this.random() * (max - min + 1));
-    const payload = scratch.subarray(0, size);
+    const payload = scratch[size] ??= new Uint8Array(size);
     const number = books.publish(now, flow, client, qos, receivers);
     numberPayload(payload, number);
     this.device.publish(now, topicName, payload, { qos });

@@ -42,6 +42,9 @@ const MAX_SPENT = 1_024;
 /** The queue of every lane in which nothing waits, as in most: never changed. */
 const EMPTY: (Job | undefined)[] = [];
 
+/** The lanes of a client that has done nothing yet. */
+const NO_LANES: readonly Lane[] = [];
+
 /** One kind of command: one at a time. */
 export class Lane {
   /** Which lane it is. */
@@ -52,6 +55,8 @@ export class Lane {
   request: Request | undefined;
   /** T_WAIT: nothing is asked before; 0 for no wait. */
   holdUntil: Millis = 0;
+  /** Whether there has ever been anything in it; set by {@linkcode Lanes}. */
+  isOpen = false;
   #queue = EMPTY;
   #head = 0;
 
@@ -99,8 +104,10 @@ export class Lane {
     const job = this.#queue[this.#head];
     if (job === undefined) return undefined;
     this.#queue[this.#head++] = undefined;
-    if (this.#head === this.#queue.length) this.replaceWaiting([]);
-    else if (this.#head > MAX_SPENT) {
+    if (this.#head === this.#queue.length) {
+      this.#queue = EMPTY;
+      this.#head = 0;
+    } else if (this.#head > MAX_SPENT) {
       this.#queue.splice(0, this.#head);
       this.#head = 0;
     }
@@ -144,15 +151,13 @@ export class Lanes {
   readonly publish = new Lane("publish");
   /** To change the will. */
   readonly will = new Lane("will");
-  /** Those that need a connection. */
-  readonly others: readonly Lane[] = [
-    this.register,
-    this.subscribe,
-    this.publish,
-    this.will,
-  ];
-  /** All of them. */
-  readonly all: readonly Lane[] = [this.link, ...this.others];
+  /**
+   * Those that need a connection, but for lanes in which there has never been
+   * anything: most clients use one or two.
+   */
+  others: readonly Lane[] = NO_LANES;
+  /** These and the connection's. */
+  all: readonly Lane[] = [this.link];
   readonly #effects: EffectQueue<DeviceEvent>;
   readonly #waitMs: Millis;
   readonly #giveUpMs: Millis | undefined;
@@ -183,12 +188,27 @@ export class Lanes {
     const giveUpAt = this.#giveUpMs === undefined || token === 0
       ? undefined
       : now + this.#giveUpMs;
-    this[LANE_OF[command.type]].push({ token, order, command, giveUpAt });
+    const lane = this[LANE_OF[command.type]];
+    this.#open(lane);
+    lane.push({ token, order, command, giveUpAt });
+  }
+
+  #open(lane: Lane): void {
+    if (lane.isOpen) return;
+    lane.isOpen = true;
+    const { link, register, subscribe, publish, will } = this;
+    // Neither has room for more, as `concat` gives none.
+    this.all = [link].concat(
+      [register, subscribe, publish, will].filter(({ isOpen }) => isOpen),
+    );
+    this.others = this.all.slice(1);
   }
 
   /** Commands that have not ended. */
   get pending(): number {
-    return this.all.reduce((sum, { length }) => sum + length, 0);
+    let sum = 0;
+    for (const lane of this.all) sum += lane.length;
+    return sum;
   }
 
   /** What the connection's next command holds up: all that come after it. */
@@ -198,7 +218,10 @@ export class Lanes {
 
   /** Whether any other lane has a command of before that place. */
   hasBefore(order: number): boolean {
-    return this.others.some(({ first }) => (first?.order ?? Infinity) < order);
+    for (const { first } of this.others) {
+      if (first !== undefined && first.order < order) return true;
+    }
+    return false;
   }
 
   /** What is under way was done. */
@@ -231,6 +254,7 @@ export class Lanes {
 
   /** Has nothing of a kind asked for T_WAIT. */
   hold(now: Millis, lane: Lane): void {
+    this.#open(lane);
     lane.holdUntil = now + this.#waitMs;
   }
 

@@ -163,6 +163,15 @@ export class Link {
   /** Begins whatever can begin. */
   advance(now: Millis): void {
     const { link } = this.#lanes;
+    const isAtRest = this.#state === "active" && link.first === undefined;
+    if (!isAtRest) this.#advanceLane(now, link);
+    const isIdle = this.#sleepS > 0 && this.#state === "active" &&
+      this.#lanes.pending === 0;
+    // At the next timeout, so that who waited for a command can give another.
+    this.#sleepAt = isIdle ? this.#sleepAt ?? now : undefined;
+  }
+
+  #advanceLane(now: Millis, link: Lane): void {
     while (link.request === undefined) {
       const job = link.current ??= this.#takeJob();
       const isConnect = job?.command.type === "connect";
@@ -182,10 +191,6 @@ export class Link {
       this.#begin(now, link, job.command);
     }
     this.#endSearch();
-    const isIdle = this.#sleepS > 0 && this.#state === "active" &&
-      this.#lanes.pending === 0;
-    // At the next timeout, so that who waited for a command can give another.
-    this.#sleepAt = isIdle ? this.#sleepAt ?? now : undefined;
   }
 
   /** §6.11: the gateway has to hear from it. */

@@ -96,13 +96,20 @@ export interface Machine<Event, Change = never> {
   nextTimeout(): Millis | undefined;
   /**
    * The next effect in order, `undefined` when there is none left. An effect is
-   * the caller's until then: afterwards it may be another.
+   * the caller's until then: afterwards it may be empty, or another.
    */
   pollEffect(): Effect<Event, Change> | undefined;
 }
 
-/** Sends that are kept to be used again; those of a larger fan-out are not. */
-const MAX_SENDS = 1_024;
+/** Effects, and sends among them, that most calls have at most. */
+const FIRST_EFFECTS = 4;
+const FIRST_SENDS = 2;
+
+/** Sends, and room, that are kept to be used again; a larger fan-out's are not. */
+const MAX_KEPT = 1_024;
+
+/** No octets. */
+const NOTHING = new Uint8Array();
 
 type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
 
@@ -122,12 +129,16 @@ type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
  */
 export class EffectQueue<Event, Change = never> {
   /** Sends that were polled, to be used again: a fan-out makes no garbage. */
-  readonly #sends: Mutable<SendEffect>[] = [];
+  readonly #sends: (Mutable<SendEffect> | undefined)[] = new Array(FIRST_SENDS);
   #nextSend = 0;
   /** Made when it is needed: most machines persist nothing. */
   #changes: PersistEffect<Change>[] | undefined;
   #nextChange = 0;
-  readonly #effects: (SendEffect | BroadcastEffect | TraceEffect<Event>)[] = [];
+  /** Keeps its room when all were polled, as it is needed again at once. */
+  readonly #effects:
+    (SendEffect | BroadcastEffect | TraceEffect<Event> | undefined)[] =
+      new Array(FIRST_EFFECTS);
+  #count = 0;
   #next = 0;
 
   /** Adds a change to persist: it goes before all that is no change. */
@@ -141,27 +152,28 @@ export class EffectQueue<Event, Change = never> {
    * @param isPromise whether its peer relies on what was persisted until now
    */
   send(peer: Peer, bytes: Uint8Array, isPromise = false): void {
-    const used = this.#sends[this.#nextSend++];
+    const at = this.#nextSend++;
+    const used = this.#sends[at];
     if (used === undefined) {
       const effect: SendEffect = { type: "send", peer, bytes, isPromise };
-      if (this.#nextSend <= MAX_SENDS) this.#sends.push(effect);
-      this.#effects.push(effect);
+      if (at < MAX_KEPT) this.#sends[at] = effect;
+      this.#effects[this.#count++] = effect;
       return;
     }
     used.peer = peer;
     used.bytes = bytes;
     used.isPromise = isPromise;
-    this.#effects.push(used);
+    this.#effects[this.#count++] = used;
   }
 
   /** Adds a datagram to broadcast. */
   broadcast(bytes: Uint8Array, radius: number): void {
-    this.#effects.push({ type: "broadcast", bytes, radius });
+    this.#effects[this.#count++] = { type: "broadcast", bytes, radius };
   }
 
   /** Adds an event. */
   trace(event: Event): void {
-    this.#effects.push({ type: "trace", event });
+    this.#effects[this.#count++] = { type: "trace", event };
   }
 
   /** Takes the next effect out, `undefined` when there is none. */
@@ -172,14 +184,21 @@ export class EffectQueue<Event, Change = never> {
       this.#changes.length = 0;
       this.#nextChange = 0;
     }
-    const effect = this.#effects[this.#next];
-    if (effect === undefined) {
-      this.#effects.length = 0;
-      this.#next = 0;
-      this.#nextSend = 0;
+    if (this.#next === this.#count) {
+      if (this.#count > 0) this.#reset();
       return undefined;
     }
-    this.#next++;
+    const effect = this.#effects[this.#next];
+    this.#effects[this.#next++] = undefined; // whoever has it now may let it go
     return effect;
+  }
+  #reset(): void {
+    // Octets are a part of more than they take: they are not to stay for these.
+    const used = Math.min(this.#nextSend, MAX_KEPT);
+    for (let i = 0; i < used; i++) this.#sends[i]!.bytes = NOTHING;
+    if (this.#count > MAX_KEPT) this.#effects.length = 0;
+    this.#count = 0;
+    this.#next = 0;
+    this.#nextSend = 0;
   }
 }

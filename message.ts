@@ -5,6 +5,8 @@
  * @module
  */
 
+import { copyOf } from "./octets.ts";
+
 /**
  * The other end of a datagram: an address and a UDP port.
  *
@@ -190,7 +192,7 @@ export class Message {
   /** Gives the message a payload of its own, once; itself again. */
   keep(): this {
     if (!this.#isKept) {
-      this.#payload = this.#payload.slice();
+      this.#payload = copyOf(this.#payload);
       this.#isKept = true;
     }
     return this;

@@ -28,7 +28,8 @@ import {
   type TopicIdType,
   type TopicReference,
 } from "./packet.ts";
-import { decodeUtf8, encodeUtf8 } from "./utf8.ts";
+import { allocate } from "./octets.ts";
+import { decodeUtf8, encodeUtf8, utf8Length, writeUtf8 } from "./utf8.ts";
 
 // Flags (§5.3.4). Bits that a message does not use are sent as 0 and ignored.
 const DUP = 0x80;
@@ -154,7 +155,7 @@ function decodeBody(
         topicIdType: topicIdTypeOf(flags),
         topicId: u16(bytes, at + 1),
         msgId: u16(bytes, at + 3),
-        data: bytes.subarray(at + 5, end),
+        data: viewOf(bytes, at + 5, end),
       };
     }
     case "PUBACK":
@@ -317,6 +318,11 @@ function topicReference(
   }
 }
 
+/** As `subarray`, which takes longer. */
+function viewOf(bytes: Uint8Array, start: number, end: number): Uint8Array {
+  return new Uint8Array(bytes.buffer, bytes.byteOffset + start, end - start);
+}
+
 function u16(bytes: Uint8Array, at: number): number {
   return bytes[at]! << 8 | bytes[at + 1]!;
 }
@@ -409,9 +415,9 @@ export function encodePacket(
     return encodePublish(packet);
   }
   const tail = tailOf(packet);
-  const writer = new Writer(packet.type, tail.length);
+  writer.begin(packet.type);
   writeFixed(packet, writer);
-  return writer.rest(tail).finish(options.longForm === true);
+  return writer.finish(tail, options.longForm === true);
 }
 
 /** What is written most, without the detour that suits all. */
@@ -447,8 +453,8 @@ function flagsOf(packet: Publish): number {
 
 type Plain = Exclude<MqttSnPacket, Encapsulated>;
 
-/** The octets that run to the message's end. */
-function tailOf(packet: Plain): Uint8Array {
+/** What runs to the message's end. */
+function tailOf(packet: Plain): Uint8Array | string {
   switch (packet.type) {
     case "PUBLISH":
     case "WILLMSG":
@@ -458,19 +464,19 @@ function tailOf(packet: Plain): Uint8Array {
       return packet.gwAdd;
     case "CONNECT":
     case "PINGREQ":
-      return encodeUtf8(packet.clientId);
+      return packet.clientId;
     case "REGISTER":
-      return nameBytes(packet.type, packet.topicName);
+      return nameIn(packet.type, packet.topicName);
     case "WILLTOPIC":
     case "WILLTOPICUPD":
       return packet.will === undefined
         ? NONE
-        : nameBytes(packet.type, packet.will.topicName);
+        : nameIn(packet.type, packet.will.topicName);
     case "SUBSCRIBE":
     case "UNSUBSCRIBE":
       switch (packet.topic.topicIdType) {
         case "normal":
-          return nameBytes(packet.type, packet.topic.topicName);
+          return nameIn(packet.type, packet.topic.topicName);
         case "reserved":
           throw new LocalProtocolError(
             `Cannot write ${packet.type}: its topic id type is reserved`,
@@ -483,8 +489,8 @@ function tailOf(packet: Plain): Uint8Array {
   }
 }
 
-function nameBytes(type: MsgType, name: string): Uint8Array {
-  if (name !== "") return encodeUtf8(name);
+function nameIn(type: MsgType, name: string): string {
+  if (name !== "") return name;
   throw new LocalProtocolError(`Cannot write ${type}: its topic name is empty`);
 }
 
@@ -615,58 +621,62 @@ function requireDatagram(type: MsgType, total: number): void {
   );
 }
 
-/** The longest head: three octets of length, and the type. */
-const MAX_HEAD = 4;
-
 /** The most octets of fields of fixed size that a message has. */
 const MAX_FIXED = 6;
 
-/** Fills a datagram, its head last, and minds the range of each number. */
+/**
+ * Takes the fields of fixed size, minds the range of each, and makes the datagram
+ * when its length is known.
+ */
 class Writer {
-  readonly #type: MsgType;
-  readonly #bytes: Uint8Array;
-  #at = MAX_HEAD;
+  readonly #fixed = new Uint8Array(MAX_FIXED);
+  #type: MsgType = "PINGRESP";
+  #size = 0;
 
-  constructor(type: MsgType, tail: number) {
+  /** Begins a message. */
+  begin(type: MsgType): void {
     this.#type = type;
-    this.#bytes = allocate(MAX_HEAD + MAX_FIXED + tail);
+    this.#size = 0;
   }
 
   u8(field: string, value: number): this {
     checkRange(this.#type, field, value, 0xff);
-    this.#bytes[this.#at++] = value;
+    this.#fixed[this.#size++] = value;
     return this;
   }
 
   u16(field: string, value: number): this {
     checkRange(this.#type, field, value, 0xffff);
-    this.#bytes[this.#at++] = value >> 8;
-    this.#bytes[this.#at++] = value & 0xff;
+    this.#fixed[this.#size++] = value >> 8;
+    this.#fixed[this.#size++] = value & 0xff;
     return this;
   }
 
-  rest(bytes: Uint8Array): this {
-    this.#bytes.set(bytes, this.#at);
-    this.#at += bytes.length;
-    return this;
-  }
-
-  /** Writes length and type in front of the fields. */
-  finish(longForm: boolean): Uint8Array {
-    const size = this.#at - MAX_HEAD;
-    const isLong = longForm || 2 + size > MAX_SHORT;
-    const total = (isLong ? 4 : 2) + size;
+  /** Writes length and type, the fields, and what follows them. */
+  finish(tail: Uint8Array | string, longForm: boolean): Uint8Array {
+    const fixed = this.#fixed;
+    const size = this.#size;
+    const rest = typeof tail === "string" ? utf8Length(tail) : tail.length;
+    const isLong = longForm || 2 + size + rest > MAX_SHORT;
+    const total = (isLong ? 4 : 2) + size + rest;
     requireDatagram(this.#type, total);
-    const bytes = this.#bytes;
+    const bytes = allocate(total);
+    let at = 0;
     if (isLong) {
-      bytes[0] = LONG_FORM;
-      bytes[1] = total >> 8;
+      bytes[at++] = LONG_FORM;
+      bytes[at++] = total >> 8;
     }
-    bytes[2] = total & 0xff;
-    bytes[3] = MSG_TYPE[this.#type];
-    return bytes.subarray(isLong ? 0 : 2, this.#at);
+    bytes[at++] = total & 0xff;
+    bytes[at++] = MSG_TYPE[this.#type];
+    for (let i = 0; i < size; i++) bytes[at++] = fixed[i]!;
+    if (typeof tail === "string") writeUtf8(tail, rest, bytes, at);
+    else if (rest > 0) bytes.set(tail, at);
+    return bytes;
   }
 }
+
+/** One for all: it holds nothing between two messages. */
+const writer = new Writer();
 
 function checkRange(
   type: MsgType,
@@ -678,31 +688,6 @@ function checkRange(
   throw new LocalProtocolError(
     `Cannot write ${type}: ${field} is 0 to ${most}, not "${value}"`,
   );
-}
-
-/** Octets that are made at once, for many datagrams to be cut from. */
-const SLAB = 16 * 1024;
-
-/** A datagram longer than this has octets to itself. */
-const MAX_CUT = 1024;
-
-let slab = new Uint8Array(SLAB);
-let slabAt = 0;
-
-/**
- * Octets for a datagram, all 0. To make an array costs as much as all else that
- * is done for a short datagram: so they are cut from a larger one, and no octet
- * is ever given out twice.
- */
-function allocate(octets: number): Uint8Array {
-  if (octets > MAX_CUT) return new Uint8Array(octets);
-  if (slabAt + octets > SLAB) {
-    slab = new Uint8Array(SLAB);
-    slabAt = 0;
-  }
-  const start = slabAt;
-  slabAt += octets;
-  return slab.subarray(start, slabAt);
 }
 
 /**

@@ -109,8 +109,13 @@ export class Netem {
   #reorder: Luck | undefined;
   #jitter: Jitter | undefined;
 
-  /** When the copies that are under way arrive: a binary heap, the earliest first. */
-  readonly #arrivals: number[] = [];
+  /**
+   * When copies arrive that may be under way: a binary heap, the earliest first.
+   * What has arrived goes only when there is no room for more, as nobody asks how
+   * many there are but a queue that may be full.
+   */
+  #arrivals: Millis[] = [0];
+  #count = 0;
   /** The latest arrival so far. */
   #latestAt = -Infinity;
   /** How many have not overtaken since the last that has. */
@@ -151,10 +156,13 @@ export class Netem {
     this.#duplicate = luckOf(path.duplicate, random);
     this.#loss = loss !== undefined && "toBad" in loss
       ? new Bursts(loss, random)
+      : isPlain(loss)
+      ? undefined
       : luckOf(loss, random);
     this.#corrupt = luckOf(path.corrupt, random);
     this.#reorder = luckOf(path.reorder, random);
-    this.#jitter = delay === undefined || delay.jitterMs === 0
+    this.#jitter = delay === undefined || delay.jitterMs === 0 ||
+        this.#plan.evenJitterMs > 0
       ? undefined
       : new Jitter(delay, random);
   }
@@ -162,7 +170,7 @@ export class Netem {
   /** How many copies are under way at a moment, which is not before the last. */
   underWay(now: Millis): number {
     this.#forget(now);
-    return this.#arrivals.length;
+    return this.#count;
   }
 
   /**
@@ -199,7 +207,12 @@ export class Netem {
 
   #launch(now: Millis, bytes: Uint8Array, deliver: Deliver): void {
     const { counts } = this;
-    if (this.#loss !== undefined && this.#loss.strikes()) {
+    const { plainLoss } = this.#plan;
+    if (
+      plainLoss > 0
+        ? this.#random() < plainLoss
+        : this.#loss !== undefined && this.#loss.strikes()
+    ) {
       counts.lost++;
       return;
     }
@@ -215,13 +228,13 @@ export class Netem {
       deliver(now, bytes);
       return;
     }
-    this.#forget(now);
-    if (this.#arrivals.length >= this.#plan.limit) {
+    if (this.#count >= this.#plan.limit) this.#forget(now);
+    if (this.#count >= this.#plan.limit) {
       counts.queueFull++;
       return;
     }
     const at = this.#arrivalOf(now, bytes.length);
-    this.#remember(at);
+    this.#remember(now, at);
     if (at < this.#latestAt) counts.reordered++;
     else this.#latestAt = at;
     counts.delivered++;
@@ -239,10 +252,10 @@ export class Netem {
       this.#sinceOvertaking++;
     }
     let delay = this.#plan.delayMs;
-    if (this.#jitter !== undefined) {
-      delay += this.#jitter.next();
-      if (delay < 0) delay = 0;
-    }
+    const { evenJitterMs } = this.#plan;
+    if (evenJitterMs > 0) delay += evenJitterMs * (2 * this.#random() - 1);
+    else if (this.#jitter !== undefined) delay += this.#jitter.next();
+    if (delay < 0) delay = 0;
     if (this.#plan.msPerOctet === 0) return now + delay;
     // It takes its time on the line when the last has had its own.
     return Math.max(now + delay, this.#latestAt) +
@@ -256,10 +269,14 @@ export class Netem {
     return copy;
   }
 
-  #remember(at: Millis): void {
+  #remember(now: Millis, at: Millis): void {
+    if (this.#count === this.#arrivals.length) this.#forget(now);
+    if (this.#count === this.#arrivals.length) {
+      // Twice the room and no more: there are thousands of paths.
+      this.#arrivals = this.#arrivals.concat(this.#arrivals);
+    }
     const heap = this.#arrivals;
-    let place = heap.length;
-    heap.push(at);
+    let place = this.#count++;
     for (let up; place > 0 && heap[up = (place - 1) >> 1]! > at; place = up) {
       heap[place] = heap[up]!;
     }
@@ -269,10 +286,9 @@ export class Netem {
   /** Forgets all that has arrived by now. */
   #forget(now: Millis): void {
     const heap = this.#arrivals;
-    while (heap.length > 0 && heap[0]! <= now) {
-      const at = heap.pop()!;
-      const size = heap.length;
-      if (size === 0) return;
+    while (this.#count > 0 && heap[0]! <= now) {
+      const size = --this.#count;
+      const at = heap[size]!;
       let place = 0;
       for (let down; (down = 2 * place + 1) < size; place = down) {
         if (down + 1 < size && heap[down + 1]! < heap[down]!) down++;
@@ -295,6 +311,10 @@ interface Plan {
   readonly msPerOctet: number;
   readonly overhead: number;
   readonly isInstant: boolean;
+  /** The chance of a loss that depends on nothing, 0 if there is none such. */
+  readonly plainLoss: number;
+  /** A jitter that is uniform and depends on nothing, 0 if there is none such. */
+  readonly evenJitterMs: Millis;
 }
 
 /** Thousands of paths may be of one description: they share its plan. */
@@ -303,7 +323,7 @@ const plans = new WeakMap<PathSpec, Plan>();
 function planOf(path: PathSpec): Plan {
   const known = plans.get(path);
   if (known !== undefined) return known;
-  const { delay, rate, down } = path;
+  const { delay, rate, down, loss } = path;
   const plan: Plan = {
     mtu: path.mtu ?? Infinity,
     limit: path.limit ?? DEFAULT_LIMIT,
@@ -314,6 +334,10 @@ function planOf(path: PathSpec): Plan {
     msPerOctet: rate === undefined ? 0 : 8_000 / rate.bitsPerSecond,
     overhead: rate?.overhead ?? 0,
     isInstant: rate === undefined && delay === undefined,
+    plainLoss: isPlain(loss) ? loss.chance : 0,
+    evenJitterMs: delay?.distribution === "uniform" && delay.correlation === 0
+      ? delay.jitterMs
+      : 0,
   };
   plans.set(path, plan);
   return plan;
@@ -322,6 +346,11 @@ function planOf(path: PathSpec): Plan {
 /** Says of one datagram after another whether something happens to it. */
 interface Luck {
   strikes(): boolean;
+}
+
+/** Whether what happened last does not matter. */
+function isPlain(loss: PathSpec["loss"]): loss is Chance {
+  return loss !== undefined && !("toBad" in loss) && loss.correlation === 0;
 }
 
 function luckOf(chance: Chance | undefined, random: Random): Luck | undefined {

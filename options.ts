@@ -12,7 +12,10 @@ import { MAX_TOPIC_ID } from "./topic_ids.ts";
 
 /** The limits of a router, and what it does where there is a choice. */
 export interface RouterOptions {
-  /** Data kept for each classic topic; 1 or more. Default 1,000. */
+  /**
+   * Data kept for each classic topic; 0 for no history: then a subscribe waits for
+   * the next datum, and gets that alone. Default 1,000.
+   */
   readonly history?: number;
   /** Classic topics that have a history; 1 or more. Default 10,000. */
   readonly maxTopics?: number;
@@ -132,7 +135,7 @@ export interface RouterOptions {
 
 /** Each limit's default, and the least and the most that it can be. */
 export const LIMITS = {
-  history: [1_000, 1, Infinity],
+  history: [1_000, 0, Infinity],
   maxTopics: [10_000, 1, Infinity],
   maxWaiting: [10_000, 1, Infinity],
   maxWaitingPerPeer: [100, 0, Infinity],

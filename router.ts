@@ -12,7 +12,8 @@
  *
  * What is published by MQTT-SN enters the topic's classic history, as text; what
  * is published by the classic protocol reaches the subscribers of MQTT-SN at QoS
- * 0, if its topic's name is one of MQTT's.
+ * 0, if its topic's name is one of MQTT's. Where no history is kept, text is made
+ * only for who waits for it.
  *
  * @module
  */
@@ -285,6 +286,7 @@ export class Router implements Machine<RouterEvent, StoreChange> {
   /** Hands on what was published by MQTT-SN. */
   publish(now: Millis, message: Message): void {
     this.#exchange.deliver(now, message);
+    if (this.#classic.isIdle) return;
     const { topicName, payload, qos } = message;
     // A name that the classic protocol would trim is none that it can ask for.
     const classicTopic = parseClassicTopic(topicName);

@@ -9,6 +9,9 @@
  * connected anew it may have forgotten everything, and an id is told to it again
  * before it is used.
  *
+ * As long as they are few they stand in a list, in the order in which they came:
+ * most clients have one or two, and a broker has many clients.
+ *
  * @module
  */
 
@@ -22,6 +25,18 @@ export const MAX_TOPIC_ID = 0xfffe;
 
 /** What the engine needs around a name, in octets, roughly. */
 const OVERHEAD = 160;
+
+/** More topics than these are in tables. */
+const FEW = 8;
+
+/** The list of who has none. */
+const NONE: readonly TopicEntry[] = [];
+
+/** Many topics. */
+interface Tables {
+  readonly byName: Map<TopicName, TopicEntry>;
+  readonly byId: Map<number, TopicEntry>;
+}
 
 /** A topic as one client knows it. */
 export interface TopicEntry {
@@ -72,8 +87,9 @@ export interface TopicAlias {
 export class TopicIds {
   readonly #limits: TopicIdLimits;
   readonly #owner: Kept;
-  readonly #byName = new Map<TopicName, TopicEntry>();
-  readonly #byId = new Map<number, TopicEntry>();
+  #few: readonly TopicEntry[] = NONE;
+  /** Instead of the list, if they are many. */
+  #many: Tables | undefined;
   /** Counts up, so that an id is given to another name as late as can be. */
   #lastId = 0;
   #hasRefused = false;
@@ -93,17 +109,42 @@ export class TopicIds {
 
   /** How many topics have an entry. */
   get size(): number {
-    return this.#byName.size;
+    return this.#many?.byName.size ?? this.#few.length;
   }
 
   /** The topic that a normal id stands for, `undefined` for none. */
   at(topicId: number): TopicEntry | undefined {
-    return this.#byId.get(topicId);
+    if (this.#many !== undefined) return this.#many.byId.get(topicId);
+    if (topicId === 0) return undefined; // that of all that have none
+    for (const entry of this.#few) if (entry.topicId === topicId) return entry;
+    return undefined;
   }
 
   /** A topic's entry, `undefined` when it has none. */
   get(topicName: TopicName): TopicEntry | undefined {
-    return this.#byName.get(topicName);
+    if (this.#many !== undefined) return this.#many.byName.get(topicName);
+    for (const entry of this.#few) {
+      if (entry.topicName === topicName) return entry;
+    }
+    return undefined;
+  }
+
+  get #entries(): Iterable<TopicEntry> {
+    return this.#many?.byName.values() ?? this.#few;
+  }
+
+  #insert(entry: TopicEntry): void {
+    const entries = this.#few.concat(entry); // with no room for more
+    if (this.#many === undefined && entries.length <= FEW) {
+      this.#few = entries;
+      return;
+    }
+    const many = this.#many ??= { byName: new Map(), byId: new Map() };
+    for (const one of entries) {
+      many.byName.set(one.topicName, one);
+      if (one.topicId !== 0) many.byId.set(one.topicId, one);
+    }
+    this.#few = NONE;
   }
 
   /**
@@ -114,13 +155,13 @@ export class TopicIds {
    * client counts on
    */
   assign(topicName: TopicName, wanted?: number): TopicEntry | undefined {
-    const known = this.#byName.get(topicName);
+    const known = this.get(topicName);
     if (known !== undefined && known.topicId !== 0) return known;
     const entry = known ?? this.#add(topicName);
     if (entry === undefined) return undefined;
     const topicId = this.#freeId(wanted);
     entry.topicId = topicId;
-    this.#byId.set(topicId, entry);
+    this.#many?.byId.set(topicId, entry);
     this.#tell(entry);
     return entry;
   }
@@ -149,7 +190,7 @@ export class TopicIds {
    * @returns whether there was room for it
    */
   setAlias(topicName: TopicName, alias: TopicAlias): boolean {
-    const entry = this.#byName.get(topicName) ?? this.#add(topicName);
+    const entry = this.get(topicName) ?? this.#add(topicName);
     if (entry === undefined) return false;
     entry.alias = alias;
     entry.isRefused = false;
@@ -167,7 +208,9 @@ export class TopicIds {
     topicName: TopicName,
     { topicId, aliasType, aliasId, isRegistered, isSubscribed }: TopicIdRecord,
   ): boolean {
-    if (this.#byName.has(topicName) || this.#byId.has(topicId)) return false;
+    const isKnown = this.get(topicName) !== undefined ||
+      this.at(topicId) !== undefined;
+    if (isKnown) return false;
     const alias = aliasType === undefined
       ? undefined
       : { topicIdType: aliasType, topicId: aliasId };
@@ -181,21 +224,19 @@ export class TopicIds {
       isSubscribed,
     };
     this.#limits.nameBudget.charge(costOf(topicName));
-    this.#byName.set(topicName, entry);
-    if (topicId === 0) return true;
-    this.#byId.set(topicId, entry);
+    this.#insert(entry);
     this.#lastId = Math.max(this.#lastId, topicId);
     return true;
   }
 
   /** Tells all that is to be kept. */
   keep(keeper: SessionKeeper): void {
-    for (const entry of this.#byName.values()) keeper.putTopicId(rowOf(entry));
+    for (const entry of this.#entries) keeper.putTopicId(rowOf(entry));
   }
 
   /** Notes that the client has unsubscribed from a topic. */
   unsubscribe(topicName: TopicName): void {
-    const entry = this.#byName.get(topicName);
+    const entry = this.get(topicName);
     if (entry === undefined) return;
     entry.alias = undefined;
     entry.isSubscribed = false;
@@ -220,7 +261,7 @@ export class TopicIds {
    */
   forget(topicId: number): boolean {
     let hadAlias = false;
-    for (const entry of this.#byName.values()) {
+    for (const entry of this.#entries) {
       const { alias } = entry;
       if (alias?.topicIdType !== "predefined" || alias.topicId !== topicId) {
         continue;
@@ -238,7 +279,7 @@ export class TopicIds {
 
   /** Takes it that the client has forgotten every id, and what it refused. */
   forgetKnown(): void {
-    for (const entry of this.#byName.values()) {
+    for (const entry of this.#entries) {
       entry.isKnown = false;
       entry.isRefused = false;
     }
@@ -254,27 +295,27 @@ export class TopicIds {
   /** Takes refusals back: the client wants what a filter matches after all. */
   forgive(matches: (topicName: TopicName) => boolean): void {
     if (!this.#hasRefused) return;
-    for (const entry of this.#byName.values()) {
+    for (const entry of this.#entries) {
       if (entry.isRefused && matches(entry.topicName)) entry.isRefused = false;
     }
   }
 
   /** Empties the table. */
   clear(): void {
-    for (const topicName of this.#byName.keys()) {
+    for (const { topicName } of this.#entries) {
       this.#limits.nameBudget.give(costOf(topicName));
     }
-    this.#byName.clear();
-    this.#byId.clear();
+    this.#few = NONE;
+    this.#many = undefined;
     this.#lastId = 0;
     this.#hasRefused = false;
     this.#hasNoneToGo = false;
   }
 
   #freeId(wanted: number | undefined): number {
-    if (wanted !== undefined && !this.#byId.has(wanted)) return wanted;
+    if (wanted !== undefined && this.at(wanted) === undefined) return wanted;
     do this.#lastId = this.#lastId % MAX_TOPIC_ID + 1; while (
-      this.#byId.has(this.#lastId)
+      this.at(this.#lastId) !== undefined
     );
     return this.#lastId;
   }
@@ -282,7 +323,7 @@ export class TopicIds {
   #add(topicName: TopicName): TopicEntry | undefined {
     const cost = costOf(topicName);
     const { maxTopicIds, nameBudget } = this.#limits;
-    while (this.#byName.size >= maxTopicIds || !nameBudget.allows(cost)) {
+    while (this.size >= maxTopicIds || !nameBudget.allows(cost)) {
       if (!this.#recycle()) return undefined;
     }
     nameBudget.take(cost);
@@ -295,7 +336,7 @@ export class TopicIds {
       isRegistered: false,
       isSubscribed: false,
     };
-    this.#byName.set(topicName, entry);
+    this.#insert(entry);
     this.#hasNoneToGo = false;
     return entry;
   }
@@ -303,12 +344,16 @@ export class TopicIds {
   /** Lets the oldest entry go that the client does not count on. */
   #recycle(): boolean {
     if (this.#hasNoneToGo) return false;
-    for (const entry of this.#byName.values()) {
+    for (const entry of this.#entries) {
       if (
         entry.isRegistered || entry.isSubscribed || entry.alias !== undefined
       ) continue;
-      this.#byName.delete(entry.topicName);
-      this.#byId.delete(entry.topicId);
+      if (this.#many === undefined) {
+        this.#few = this.#few.filter((one) => one !== entry);
+      } else {
+        this.#many.byName.delete(entry.topicName);
+        this.#many.byId.delete(entry.topicId);
+      }
       this.#limits.nameBudget.give(costOf(entry.topicName));
       this.#owner.keeper?.endTopicId(entry.topicName);
       return true;

@@ -4,6 +4,8 @@
  * @module
  */
 
+import { allocate } from "./octets.ts";
+
 const loose = new TextDecoder("utf-8", { ignoreBOM: true });
 const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
@@ -38,13 +40,31 @@ const SHORT = 64;
 /** Writes a text; half a surrogate pair becomes U+FFFD. */
 export function encodeUtf8(text: string): Uint8Array {
   if (text.length > SHORT) return encoder.encode(text);
-  const bytes = new Uint8Array(text.length);
+  const bytes = allocate(text.length);
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i);
     if (unit >= 0x80) return encoder.encode(text);
     bytes[i] = unit;
   }
   return bytes;
+}
+
+/**
+ * Writes a text among other octets.
+ *
+ * @param octets how many it takes; as many have to follow `at`
+ */
+export function writeUtf8(
+  text: string,
+  octets: number,
+  into: Uint8Array,
+  at: number,
+): void {
+  if (octets > text.length || octets > SHORT) {
+    into.set(encoder.encode(text), at);
+    return;
+  }
+  for (let i = 0; i < octets; i++) into[at + i] = text.charCodeAt(i);
 }
 
 /**

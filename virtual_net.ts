@@ -109,13 +109,16 @@ interface Place {
   readonly peer: Peer;
   readonly machine: Machine<unknown, unknown>;
   readonly onEvent: ((event: never, now: Millis) => void) | undefined;
-  readonly access: Access;
+  readonly in: NetWay | undefined;
+  readonly out: NetWay | undefined;
   /** Its number, for the digest. */
   readonly number: number;
   /** Its deadline in the agenda. */
   readonly slot: number;
   /** Whether it is there still. */
   isAttached: boolean;
+  /** Whom it was sent something by last: most of what it sends is an answer. */
+  partner: Place | undefined;
   /** When it is due by its own clock, as it said last. */
   dueAt: Millis;
   /** How much further its clock is than everybody's. */
@@ -133,7 +136,8 @@ interface Place {
 /** A datagram on its way. */
 interface Flight {
   readonly type: "flight";
-  readonly from: Peer;
+  /** Who sent it, or in whose name it was sent. */
+  readonly from: Place | Peer;
   /** Who was there when it was sent, or where it goes. */
   readonly to: Place | Peer;
   readonly bytes: Uint8Array;
@@ -144,8 +148,6 @@ interface Action {
   readonly type: "action";
   readonly action: () => void;
 }
-
-const NO_ACCESS: Access = {};
 
 /** Small datagrams that a socket's buffer holds. */
 const MAX_HELD = 256;
@@ -219,7 +221,7 @@ export class VirtualNet {
   #now: Millis = 0;
   #atOnce = 0;
   // The datagram that is being sent.
-  #from: Peer | undefined;
+  #from: Place | Peer | undefined;
   #to: Place | Peer | undefined;
   #copies = 0;
   #fate = "";
@@ -267,7 +269,7 @@ export class VirtualNet {
     peer: Peer,
     machine: Machine<Event, Change>,
     onEvent?: (event: Event, now: Millis) => void,
-    access: Access = NO_ACCESS,
+    access: Access = {},
   ): void {
     if (this.#places.has(peer.key)) {
       throw new RangeError(`Cannot attach at "${peer.key}": it is taken`);
@@ -277,10 +279,12 @@ export class VirtualNet {
       peer,
       machine: machine as Machine<unknown, unknown>,
       onEvent,
-      access,
+      in: access.in,
+      out: access.out,
       number: ++this.#numbers,
       slot: this.#agenda.open(),
       isAttached: true,
+      partner: undefined,
       dueAt: Infinity,
       aheadMs: 0,
       frozenUntil: -Infinity,
@@ -403,7 +407,8 @@ export class VirtualNet {
   }
 
   #deliver(flight: Flight): void {
-    const { from, to, bytes } = flight;
+    const { to, bytes } = flight;
+    const from = "machine" in flight.from ? flight.from.peer : flight.from;
     // Another machine may be there by now, or one at all.
     const place = "machine" in to && to.isAttached
       ? to
@@ -423,6 +428,7 @@ export class VirtualNet {
     place.held = 0;
     this.counts.delivered++;
     this.#onDelivery?.(this.#now, from, place.peer, bytes);
+    if ("machine" in flight.from) place.partner = flight.from;
     place.machine.handleDatagram(this.#now + place.aheadMs, from, bytes);
     if (this.#isStrict) bytes.fill(SPENT);
     this.#refresh(place);
@@ -491,12 +497,15 @@ export class VirtualNet {
     to: Peer,
     bytes: Uint8Array,
   ): void {
-    const target = this.#places.get(to.key);
-    const way = place?.access.out ?? target?.access.in ?? this.#way;
+    const partner = place?.partner;
+    const target = partner?.peer === to && partner.isAttached
+      ? partner
+      : this.#places.get(to.key);
+    const way = place?.out ?? target?.in ?? this.#way;
     this.counts.sent++;
     this.counts.sentOctets += bytes.length;
     this.#digest(place?.number ?? 0, target?.number ?? 0, bytes);
-    this.#from = from;
+    this.#from = place ?? from;
     this.#to = target ?? to;
     this.#copies = 0;
     this.#fate = "lost";

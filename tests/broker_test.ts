@@ -32,7 +32,7 @@ Deno.test("Broker.listen() throws when the port is taken", async () => {
 
 Deno.test("Broker.listen() throws RangeError before it opens anything", async () => {
   for (
-    const options of [{ port: -1 }, { port: 65_536 }, { port: 0, history: 0 }]
+    const options of [{ port: -1 }, { port: 65_536 }, { port: 0, history: -1 }]
   ) {
     await assertRejects(() => Broker.listen(options), RangeError);
   }

@@ -249,7 +249,7 @@ Deno.test("Router drops a datagram longer than UDP carries", () => {
 Deno.test("Router throws RangeError for a limit that makes no sense", () => {
   for (
     const options of [
-      { history: 0 },
+      { history: -1 },
       { history: 1.5 },
       { maxTopics: NaN },
       { maxWaiting: 0 },
@@ -264,6 +264,45 @@ Deno.test("Router throws RangeError for a limit that makes no sense", () => {
     const [name] = Object.keys(options);
     assertThrows(() => new Router(options), RangeError, name);
   }
+});
+
+// Without a history
+
+Deno.test("Router without a history answers a subscribe with the next datum, and that alone", () => {
+  const bench = new RouterBench({ history: 0 });
+  assertEquals(bench.publish(ANN, "weather", "20"), [[ANN.key, ACCEPTED]]);
+  assertEquals(bench.subscribe(BOB, "weather"), []);
+  assertEquals(bench.subscribe(CYD, "weather"), []);
+  assertEquals(bench.subscribe(CYD, "other"), []);
+  assertEquals(bench.stats().waiting, 3);
+  assertEquals(bench.publish(ANN, "weather", "21"), [
+    [ANN.key, ACCEPTED],
+    [BOB.key, "21"],
+    [CYD.key, "21"],
+  ]);
+  assertEquals(bench.publish(ANN, "weather", "22"), [[ANN.key, ACCEPTED]]);
+  assertEquals(bench.subscribe(BOB, "weather"), []);
+  const { published, delivered, topics, forgotten, waiting } = bench.stats();
+  assertEquals([published, delivered, topics, waiting], [3, 2, 0, 2]);
+  assertEquals(forgotten, { count: 0, datagram: 0, memory: 0 });
+});
+
+Deno.test("Router without a history has who may not be sent a datum wait for another", () => {
+  const bench = new RouterBench({
+    history: 0,
+    allowance: 10,
+    allowanceRate: 10,
+  });
+  const serve = (data: string) => {
+    assertEquals(bench.subscribe(FAR, "a"), []);
+    return bench.publish(ANN, "a", data).slice(1);
+  };
+  assertEquals(serve("x".repeat(20)), [[FAR.key, "x".repeat(20)]]);
+  assertEquals(serve("y"), [], "it is overdrawn");
+  assertEquals(bench.stats().held, 1);
+  assertEquals(bench.advance(10_000), [], "that datum is gone");
+  assertEquals(bench.stats().waiting, 1);
+  assertEquals(bench.publish(ANN, "a", "z").slice(1), [[FAR.key, "z"]]);
 });
 
 // No reflector

@@ -435,6 +435,18 @@ Deno.test("publish() by name registers it once, by pre-defined id never", () => 
   assertEquals(bench.wire, ["080c210007000233"]);
 });
 
+Deno.test("handleDatagram() copies what it receives, unless its datagrams are its own", () => {
+  for (const ownsDatagrams of [false, true]) {
+    const bench = Bench.active({ ownsDatagrams });
+    bench.take({ type: "REGISTER", topicId: 5, msgId: 1, topicName: "a" });
+    bench.take(publishOf(5, "x")); // its octets are others afterwards
+    const [event] = bench.events;
+    assert(event?.type === "message");
+    const { payload } = event.message;
+    assertEquals(payload, ownsDatagrams ? Uint8Array.of(0xee) : text("x"));
+  }
+});
+
 Deno.test("publish() keeps a payload of its own", () => {
   const bench = new Bench();
   const payload = text("on");

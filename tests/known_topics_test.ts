@@ -5,6 +5,7 @@
  */
 
 import { assertEquals } from "@std/assert";
+import { seededRandom } from "../clock.ts";
 import { KnownTopics } from "../known_topics.ts";
 import type { Publish } from "../packet.ts";
 import { publishOf } from "./support/gateway.ts";
@@ -97,4 +98,46 @@ Deno.test("clear() forgets all but what is pre-defined", () => {
   assertEquals(topics.idOf("a"), undefined);
   assertEquals(named(topics, 1), undefined);
   assertEquals(named(topics, 5, "predefined"), "p/five");
+});
+
+Deno.test("KnownTopics is as two tables are, however many topics there are", () => {
+  for (let seed = 1; seed <= 20; seed++) {
+    const random = seededRandom(seed);
+    const topics = make();
+    const idByName = new Map<string, number>();
+    const nameById = new Map<number, string>();
+    const many = seed % 2 === 0 ? 6 : 30;
+    const draw = () => Math.floor(random() * many);
+    for (let step = 0; step < 500; step++) {
+      const [name, id, chance] = [`t${draw()}`, 1 + draw(), random()];
+      if (chance < 0.6) {
+        topics.learn(name, id);
+        const last = nameById.get(id);
+        if (last !== undefined && idByName.get(last) === id) {
+          idByName.delete(last);
+        }
+        idByName.set(name, id);
+        nameById.set(id, name);
+      } else if (chance < 0.96) {
+        topics.forget(id);
+        const last = nameById.get(id);
+        nameById.delete(id);
+        if (last !== undefined && idByName.get(last) === id) {
+          idByName.delete(last);
+        }
+      } else if (chance < 0.99) {
+        topics.distrust();
+        idByName.clear();
+      } else {
+        topics.clear();
+        idByName.clear();
+        nameById.clear();
+      }
+      for (let at = 0; at <= many; at++) {
+        assertEquals(topics.idOf(`t${at}`), idByName.get(`t${at}`));
+        assertEquals(topics.nameOfId(at), nameById.get(at));
+        assertEquals(named(topics, at), nameById.get(at));
+      }
+    }
+  }
 });

@@ -170,3 +170,17 @@ Deno.test("finish() and silence() tell an end only to who asked", () => {
     { type: "silence", token: 8 },
   ]);
 });
+
+Deno.test("Lanes has those at hand in which there has been something, in their order", () => {
+  const [lanes] = make();
+  const names = () => lanes.all.map(({ name }) => name);
+  assertEquals(names(), ["link"]);
+  lanes.add(0, { type: "willMsg", payload: new Uint8Array() }, 1);
+  lanes.hold(0, lanes.register);
+  lanes.add(0, { type: "disconnect" }, 2);
+  assertEquals(names(), ["link", "register", "will"]);
+  assertEquals(lanes.others, [lanes.register, lanes.will]);
+  assertEquals(lanes.pending, 2);
+  assert(lanes.hasBefore(2));
+  assertFalse(lanes.hasBefore(1));
+});

@@ -1,4 +1,4 @@
-import { assertEquals, assertStrictEquals } from "@std/assert";
+import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { EffectQueue } from "../machine.ts";
 import { peerOf } from "../message.ts";
 
@@ -39,4 +39,34 @@ Deno.test("EffectQueue.poll() hands out what is to be persisted before all else,
   effects.persist(4);
   assertEquals(effects.poll(), { type: "persist", change: 4 });
   assertEquals(effects.poll(), undefined);
+});
+
+Deno.test("EffectQueue hands all out in order, however many, again and again", () => {
+  const effects = new EffectQueue<number>();
+  for (const most of [1, 3, 1_023, 5_000, 2, 1_025, 1]) {
+    let [added, polled] = [0, 0];
+    const add = () => {
+      if (added % 3 === 0) effects.trace(added);
+      else effects.send(PEER, Uint8Array.of(added), added % 2 === 0);
+      added++;
+    };
+    const poll = () => {
+      const effect = effects.poll();
+      if (effect?.type === "trace") assertEquals(effect.event, polled);
+      else {
+        assert(effect?.type === "send");
+        assertEquals(effect.bytes, Uint8Array.of(polled));
+        assertEquals(effect.isPromise, polled % 2 === 0);
+      }
+      polled++;
+    };
+    while (added < most) {
+      add();
+      // Some are polled while more are added.
+      if (added % 4 === 0) poll();
+    }
+    while (polled < added) poll();
+    assertEquals(effects.poll(), undefined);
+    assertEquals(effects.poll(), undefined);
+  }
 });

@@ -57,7 +57,7 @@ const BROKER_FLAGS: Record<string, string[][]> = {
   "--workers N": ["auto", "0", "2"].map((n) => ["--workers", n]),
   "--record FILE": [["--record", `${STORE}.jsonl`]],
   "--pcap FILE": [["--pcap", `${STORE}.pcap`]],
-  "--history N": [["--history", "2"]],
+  "--history N": [["--history", "2"], ["--history", "0"]],
   "--predefined FILE": [["--predefined", PREDEFINED]],
   "--max-clients N": [["--max-clients", "1"]],
   "--session-expiry S": [["--session-expiry", "0"]],
@@ -348,8 +348,8 @@ Deno.test("each program says what is wrong in a line when its flags are", async 
     ["broker", ["-p", "1", "-p", "2"], 'Flag "--port" is given twice'],
     [
       "broker",
-      ["--history", "0"],
-      'Flag "--history" takes a whole number from 1 to 1000000, not "0"',
+      ["--history", "-1"],
+      'Flag "--history" takes a whole number from 0 to 1000000, not "-1"',
     ],
     [
       "broker",
@@ -485,6 +485,19 @@ Deno.test("the broker keeps as much as it is told when --history says so", async
   const flags = [...CLASSIC, "-p", String(await portOf(broker)), "-t", "a"];
   await run("publisher", [...flags, "-l"], { input: "1\n2\n3\n" });
   assertEquals(await run("subscriber", flags), { ...DONE, stdout: "2\n3\n" });
+});
+
+Deno.test("the broker keeps no history when --history is 0", async () => {
+  await using broker = start("broker", [
+    ...["-p", "0", "--history", "0", "--log-level", "debug"],
+  ]);
+  const flags = [...CLASSIC, "-p", String(await portOf(broker)), "-t", "a"];
+  await run("publisher", [...flags, "-m", "1"]);
+  await using subscriber = start("subscriber", flags);
+  await broker.stderr.until(' subscribed to "a"\n');
+  await run("publisher", [...flags, "-m", "2"]);
+  await subscriber.stdout.until("2\n");
+  assertEquals(await subscriber.outcome(), { ...DONE, stdout: "2\n" });
 });
 
 Deno.test("the broker logs each datagram when the level is debug", async () => {

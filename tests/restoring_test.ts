@@ -508,6 +508,21 @@ Deno.test("Router.restore() keeps to a history's limits, and tells what goes", (
   ]);
 });
 
+Deno.test("Router.restore() forgets every datum where no history is kept", () => {
+  const bench = new GatewayBench();
+  bench.router = new Router({ isDurable: true, history: 0 });
+  for (const seq of [1, 2]) {
+    assert(bench.router.restore(0, { ...DATUM, seq }));
+  }
+  drainSends(bench);
+  assertEquals(bench.changes, [
+    { type: "datumEnd", seq: 1 },
+    { type: "datumEnd", seq: 2 },
+  ]);
+  const { topics, forgotten } = bench.router.stats().classic;
+  assertEquals([topics, forgotten.count], [0, 2]);
+});
+
 // By another clock
 
 Deno.test("Router.restore() of a moment that is yet to come, as the clock has been set back: it is now", () => {

@@ -253,6 +253,18 @@ Deno.test("Router enters a publish of MQTT-SN in the classic history, and serves
   assertEquals(bench.stats().waiting, 0);
 });
 
+Deno.test("Router without a history serves who waits with what MQTT-SN publishes, as text", () => {
+  const bench = new MixedBench({ history: 0 });
+  bench.hex(ANN, CONNECT);
+  bench.hex(ANN, "08 0C 62 61 62 00 00 79"); // nobody waits yet
+  assertEquals(bench.subscribe(BOB, "ab"), []);
+  bench.hex(ANN, "08 0C 62 63 64 00 00 79"); // nobody waits for "cd"
+  const octets = "09 0C 22 61 62 00 02 78 FF";
+  assertEquals(bench.hex(ANN, octets), ["070d6162000200", hexOf("x\ufffd")]);
+  assertEquals(bench.hex(ANN, octets), ["070d6162000200"], "it was one answer");
+  assertEquals(bench.stats().topics, 0);
+});
+
 Deno.test("Router lets one peer speak both protocols, each answered in its own", () => {
   const bench = new MixedBench();
   assertEquals(bench.subscribe(ANN, "t"), []);

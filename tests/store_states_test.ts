@@ -202,6 +202,19 @@ Deno.test("Router refuses the classic protocol while it is loading, and adds to 
   assertEquals(textsOf(takeSends(bench, ANN, ASK)), [], "it waits");
 });
 
+Deno.test("Router without a history refuses the classic protocol while it is loading, and no longer", () => {
+  const bench = makeLoading({ history: 0 });
+  assertEquals(textsOf(takeSends(bench, ANN, PUBLISH)), [FAILED]);
+  assertEquals(textsOf(takeSends(bench, ANN, ASK)), [FAILED]);
+  bench.router.handleRestored(0, 1);
+  bench.router.handleStore("refusing");
+  assertEquals(textsOf(takeSends(bench, BOB, ASK)), [], "it waits");
+  const sends = takeSends(bench, ANN, PUBLISH);
+  assertEquals(sends.length, 2);
+  assertEquals(sends[0]?.isPromise, false, "nothing of it is kept");
+  assertEquals(sends[1]?.peer.key, BOB.key);
+});
+
 Deno.test("Router sends nobody a longer refusal while it is loading than the classic protocol allows", () => {
   const bench = makeLoading({ allowance: 1, allowanceRate: 1 });
   for (let i = 0; i < 10; i++) {

@@ -324,3 +324,41 @@ Deno.test("TopicIds.restore() of the highest id lets the next begin anew", () =>
   table.restore(name("b"), { ...ROW, topicId: 1 });
   assertEquals(table.assign(name("c"))?.topicId, 2);
 });
+
+Deno.test("TopicIds finds each of its topics by name and by id, however many they are", () => {
+  const { table, nameBudget } = makeTable(40);
+  for (let count = 1; count <= 40; count++) {
+    assertEquals(table.assign(name(`t${count}`))?.topicId, count);
+    assert(table.setAlias(name(`t${count}`), ALIAS));
+    assertEquals(table.size, count);
+    for (let id = 0; id <= 41; id++) {
+      const entry = table.at(id);
+      assertEquals(entry?.topicId, id >= 1 && id <= count ? id : undefined);
+      if (entry !== undefined) assertEquals(table.get(entry.topicName), entry);
+    }
+  }
+  // It makes room for others: the oldest go that the client does not count on.
+  for (let id = 2; id <= 40; id += 2) table.unsubscribe(name(`t${id}`));
+  assertEquals(table.assign(name("a"))?.topicId, 41);
+  assertEquals(table.assign(name("b"))?.topicId, 42);
+  assertEquals(table.size, 40);
+  const gone = Array.from({ length: 42 }, (_, i) => i + 1)
+    .filter((id) => table.at(id) === undefined);
+  assertEquals(gone, [2, 4]);
+  table.clear();
+  assertEquals([table.size, table.at(1), nameBudget.used], [0, undefined, 0]);
+  assertEquals(table.assign(name("a"))?.topicId, 1);
+});
+
+Deno.test("TopicIds lets the oldest of a few go that the client does not count on", () => {
+  const { table } = makeTable(3);
+  register(table, "a");
+  for (const text of ["b", "c", "d"]) table.assign(name(text));
+  assertEquals(
+    ["a", "b", "c", "d"].map((text) => table.get(name(text))?.topicId),
+    [1, undefined, 3, 4],
+  );
+  assertEquals(table.at(2), undefined);
+});
+
+const ALIAS = { topicIdType: "short", topicId: 0x6162 } as const;

@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { decodeUtf8, encodeUtf8, utf8Length } from "../utf8.ts";
+import { decodeUtf8, encodeUtf8, utf8Length, writeUtf8 } from "../utf8.ts";
 
 const TEXTS = [
   "",
@@ -35,5 +35,14 @@ Deno.test("decodeUtf8() throws TypeError for what is no UTF-8", () => {
 Deno.test("utf8Length() counts the octets that encodeUtf8() writes", () => {
   for (const text of TEXTS) {
     assertEquals(utf8Length(text), encodeUtf8(text).length);
+  }
+});
+
+Deno.test("writeUtf8() writes what encodeUtf8() does, where it is told, and nothing else", () => {
+  for (const text of [...TEXTS, "x".repeat(65), "é".repeat(65)]) {
+    const octets = encodeUtf8(text);
+    const into = new Uint8Array(octets.length + 4).fill(7);
+    writeUtf8(text, octets.length, into, 2);
+    assertEquals(into, Uint8Array.from([7, 7, ...octets, 7, 7]));
   }
 });

@@ -270,6 +270,49 @@ Deno.test("VirtualNet takes the sender's way out, else the receiver's way in", (
   ]]);
 });
 
+/** Answers each datagram, and is done. */
+class Echo implements Machine<never> {
+  readonly asked: Peer[] = [];
+  readonly #effects = new EffectQueue<never>();
+
+  handleDatagram(_now: Millis, peer: Peer, bytes: Uint8Array): void {
+    this.asked.push(peer);
+    this.#effects.send(peer, bytes);
+  }
+
+  handleTimeout(): void {}
+
+  nextTimeout(): undefined {}
+
+  pollEffect(): Effect<never> | undefined {
+    return this.#effects.poll();
+  }
+}
+
+Deno.test("VirtualNet takes an answer to who asked, or to who is there by now", () => {
+  const net = new VirtualNet();
+  const [first, second] = [new Chatterbox(BOB, 3), new Chatterbox(BOB, 2)];
+  const echo = new Echo();
+  net.attach(ANN, first);
+  net.attach(BOB, echo);
+  net.attach(CYD, second);
+  net.run(2);
+  assertEquals([first.came, second.came], [[1, 2], [1, 2]]);
+  net.detach(ANN);
+  const later = new Chatterbox(BOB, 1);
+  net.attach(ANN, later);
+  net.run(3);
+  assertEquals([first.came, later.came], [[1, 2], [2]]);
+  net.forge(ANN, BOB, Uint8Array.of(2, 0x17));
+  net.run(4);
+  assertEquals([first.came, later.came], [[1, 2], [2, 3]]);
+  net.detach(ANN);
+  net.forge(ANN, BOB, Uint8Array.of(2, 0x17));
+  net.run(5);
+  assertEquals(net.counts.vanished, 1);
+  assertEquals(echo.asked.at(-1), ANN);
+});
+
 Deno.test("VirtualNet.leap() has one machine's clock ahead of the others'", () => {
   const net = new VirtualNet();
   const [ann, bob] = [new Alarm(5_000.3), new Alarm(5_000.3)];
