@@ -192,6 +192,7 @@ export class EffectQueue<Event, Change = never> {
     this.#effects[this.#next++] = undefined; // whoever has it now may let it go
     return effect;
   }
+
   #reset(): void {
     // Octets are a part of more than they take: they are not to stay for these.
     const used = Math.min(this.#nextSend, MAX_KEPT);
