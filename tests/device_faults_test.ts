@@ -92,7 +92,8 @@ class Site implements Machine<unknown> {
         copies = this.onPacket(decodePacket(effect.bytes), "to the lamp");
       }
       if (this.isCutOff) continue;
-      for (; copies > 0; copies--) this.#effects.push(effect);
+      // It is this machine's no longer than until the router has no more.
+      for (; copies > 0; copies--) this.#effects.push({ ...effect });
     }
     return this.#effects.shift();
   }
