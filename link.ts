@@ -274,11 +274,7 @@ export class Link {
   handleDisconnect(now: Millis): void {
     const { link } = this.#lanes;
     const asked = link.asked("DISCONNECT");
-    if (asked !== undefined) {
-      // A copy of it that comes behind the next CONNECT ends that connection.
-      const strayUntil = this.#uplink.strayUntil(link.request!);
-      this.#connectAt = Math.max(this.#connectAt, strayUntil);
-    }
+    if (asked !== undefined) this.#expectStrays(link.request);
     if (asked?.duration !== undefined) {
       this.#sleepS = asked.duration;
       this.#lanes.finish(link);
@@ -324,6 +320,7 @@ export class Link {
       return false;
     }
     const { link } = this.#lanes;
+    if (command.type === "disconnect") this.#expectStrays(link.request);
     link.current = undefined;
     link.request = undefined;
     this.#isWanted = false;
@@ -516,6 +513,13 @@ export class Link {
     this.#isWanted = false;
     link.current = undefined;
     this.#lanes.silence(job);
+  }
+
+  /** A copy of DISCONNECT that comes behind the next CONNECT ends that connection. */
+  #expectStrays(request: Request | undefined): void {
+    if (request === undefined) return;
+    const strayUntil = this.#uplink.strayUntil(request);
+    this.#connectAt = Math.max(this.#connectAt, strayUntil);
   }
 
   /** A while, longer each time, and never the same for two clients. */
