@@ -340,15 +340,25 @@ export class Connections implements Scheduler {
   }
 
   /**
-   * Ends a connection whose CONNACK is not sent, as it could not be kept: its
-   * client is refused, and so nobody is lost, nor is there a will.
+   * Takes a CONNACK back that is not sent, as what it promises could not be kept.
+   * If it was the only one the connection ends: its client is refused, and so
+   * nobody is lost, nor is there a will. Who was only to be woken sleeps on.
    */
   withdraw(now: Millis, peer: Peer): void {
     const session = this.at(peer);
-    // Who has gone on had its CONNACK before: this one was for a copy.
-    if (session?.state !== "active" || session.hasSpoken) return;
-    this.#apply(session, "DISCONNECT");
-    this.#leave(now, session);
+    if (session?.state !== "active" || session.connect === undefined) return;
+    const { told, sleptMs } = session.connect;
+    session.connect = { ...session.connect, told: told - 1 };
+    if (told > 1) return; // another has left, or may leave yet
+    if (sleptMs === undefined) {
+      this.#apply(session, "DISCONNECT");
+      return this.#leave(now, session);
+    }
+    session.outbox.close();
+    this.#apply(session, "DISCONNECT with Duration");
+    session.supervise(now, sleptMs);
+    this.#keep(session);
+    this.schedule(session);
   }
 
   /** Stops asking a peer for its will. */
@@ -524,8 +534,10 @@ export class Connections implements Scheduler {
   /** Says again that a CONNECT was accepted. */
   #acceptAgain(now: Millis, session: Session, peer: Peer): void {
     this.#counts.repeated++;
+    const connect = session.connect!;
     // Who has not gone on has asked once more, and that may have copies too.
-    if (!session.hasSpoken) session.connect = { ...session.connect!, at: now };
+    const at = session.hasSpoken ? connect.at : now;
+    session.connect = { ...connect, at, told: connect.told + 1 };
     this.#sendConnack(peer, RETURN_CODE.accepted);
   }
 
@@ -567,6 +579,8 @@ export class Connections implements Scheduler {
       cleanSession,
       duration,
       at: now,
+      told: 1,
+      sleptMs: wakesOnly ? session.allowedMs : undefined,
     };
     this.#attach(session, peer);
     session.apply("CONNECT");

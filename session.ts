@@ -144,6 +144,10 @@ export interface ConnectRecord {
   readonly duration: number;
   /** When it was accepted, or the client was told so again. */
   readonly at: Millis;
+  /** How often the client was told so, and may have heard of it. */
+  readonly told: number;
+  /** What silence it was allowed before, if it was asleep and only woke. */
+  readonly sleptMs: Millis | undefined;
 }
 
 /** What a SUBSCRIBE asked for, to know it again when it comes twice. */
@@ -312,6 +316,11 @@ export class Session implements Subscriber, Timed, Kept {
     return true;
   }
 
+  /** For how long it may be silent, in milliseconds; 0 for as long as it likes. */
+  get allowedMs(): Millis {
+    return this.#allowedMs;
+  }
+
   /** Supervises it from now on: silence for longer than this is too much. */
   supervise(now: Millis, allowedMs: Millis): void {
     this.heardAt = now;
@@ -394,6 +403,8 @@ export class Session implements Subscriber, Timed, Kept {
       cleanSession: isClean,
       duration,
       at: -Infinity,
+      told: Infinity,
+      sleptMs: undefined,
     };
     this.hasSpoken = true;
     this.supervise(now, allowedMs);

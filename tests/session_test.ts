@@ -69,6 +69,7 @@ function makeSession(limits: Partial<SessionLimits> = {}) {
       maxQueueOctets: 1e6,
       maxNameOctets: 1e6,
       queueBudget,
+      isDurable: true,
       nameBudget,
       ...limits,
     },
@@ -453,6 +454,8 @@ Deno.test("Session.keep() tells of it and of all its parts, and then of each cha
     cleanSession: false,
     duration: 60,
     at: 0,
+    told: 1,
+    sleptMs: undefined,
   };
   session.isClean = false;
   session.peer = ANN;
