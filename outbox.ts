@@ -68,6 +68,8 @@ export interface OutboxLimits {
   readonly maxQueueOctets: number;
   /** The memory that all outboxes share. */
   readonly queueBudget: Budget;
+  /** Whether there is a store, in which a session may be kept. */
+  readonly isDurable: boolean;
   /** The memory for names that all share. */
   readonly nameBudget: Budget;
 }
@@ -597,6 +599,8 @@ export class Outbox<Owner extends OutboxOwner> {
   #start(now: Millis): void {
     this.#isOpen = true;
     this.#wait = NOTHING;
+    // What it had no room for then, it may have by now; or not be there at all.
+    if (this.#current !== undefined) this.#current.isCongested = false;
     this.#pump(now);
   }
 
@@ -715,9 +719,12 @@ export class Outbox<Owner extends OutboxOwner> {
   /** Registers the topic once more: the client does not know its id. */
   #repair(): void {
     const current = this.#current!;
+    const { topicIds } = this.#owner;
     current.repairs++;
     this.#wait = NOTHING;
-    this.#owner.topicIds.unlearn(current.entry!);
+    // One that was restored has not been named since.
+    const entry = current.entry ?? topicIds.get(current.message.topicName);
+    if (entry !== undefined) topicIds.unlearn(entry);
   }
 
   #expect(
@@ -776,7 +783,7 @@ export class Outbox<Owner extends OutboxOwner> {
    * breath with its msgId: the one without the other would double or lose it.
    */
   #noteBegun({ qos, source, message: { topicName } }: InFlight): void {
-    if (qos < 2 || source === undefined) return;
+    if (qos < 2 || source === undefined || !this.#limits.isDurable) return;
     // Another SUBSCRIBE, or none any more, has nothing to do with what this began.
     if (this.#retained?.get(source.filter) !== source) return;
     this.#begunOf(source).add(topicName, this.#owner.keeper);

@@ -134,6 +134,7 @@ export class Router implements Machine<RouterEvent, StoreChange> {
       maxQueueOctets: Math.ceil(limits.maxMemory / SHARE),
       maxNameOctets: Math.ceil(limits.maxMemory / SHARE),
       queueBudget: this.#queueBudget,
+      isDurable: options.isDurable ?? false,
       nameBudget: this.#nameBudget,
       predefined: parsePredefined(
         Object.fromEntries(options.predefined ?? new Map()),

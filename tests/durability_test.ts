@@ -609,12 +609,74 @@ Deno.test("Router has nobody connected whom it has refused in the end, and no wi
     assertEquals([active, total], [1, cleanSession ? 1 : 2]);
     assertEquals(bench.run(100_000), []);
     assertEquals(bench.stats.wills, 0);
-    // Whoever is connected for long may be refused a copy of its CONNACK.
+    // A stray datagram is no sign that its CONNACK has come.
     bench.router.handleStore("ready");
     bench.connect(LAMP, "lamp", connect);
-    bench.take(LAMP, "02 16");
+    bench.take(LAMP, puback(1, 9));
     assertEquals(packetsTo(LAMP, takeBack(bench, LAMP, "03 05 00")), [refusal]);
-    assertEquals(bench.stats.clients.active, 2);
+    assertEquals(bench.stats.clients.active, 1);
+  }
+});
+
+Deno.test("Router keeps connected whom it has told so once, whatever becomes of a copy", () => {
+  const bench = new GatewayBench({ isDurable: true });
+  const connect = { cleanSession: false, duration: 10 };
+  bench.connect(LAMP, "lamp", connect);
+  assertEquals(bench.connect(LAMP, "lamp", connect).length, 1); // doubled
+  assertEquals(takeBack(bench, LAMP, "03 05 00").length, 1);
+  assertEquals(bench.stats.clients.active, 1);
+  // That was the other one.
+  assertEquals(takeBack(bench, LAMP, "03 05 00").length, 1);
+  assertEquals(bench.stats.clients.active, 0);
+});
+
+Deno.test("Router lets a client sleep on that was only to be woken, and is refused", () => {
+  const bench = new GatewayBench({ isDurable: true, connectWakesOnly: true });
+  bench.connect(ANN, "ann", { duration: 0 });
+  const id = bench.register(ANN, "a");
+  bench.connect(LAMP, "lamp", { duration: 10 });
+  bench.subscribe(LAMP, "a", 1);
+  bench.sleep(LAMP, 1_000);
+  bench.publish(ANN, { id }, "on", { qos: 1, msgId: 1 });
+  bench.connect(LAMP, "lamp", { duration: 10 });
+  takeBack(bench, LAMP, "03 05 00");
+  const { asleep } = bench.stats.clients;
+  assertEquals([asleep, bench.stats.subscriptions, bench.stats.queued], [
+    1,
+    1,
+    1,
+  ]);
+  bench.router.handleStore("ready");
+  bench.run(1_099_999);
+  assertEquals(bench.stats.clients.asleep, 1);
+  bench.run(1);
+  assertEquals(bench.stats.lostBy.silence, 1, "as long as it may sleep");
+});
+
+Deno.test("Router takes a late answer to what was under way before a crash, a refusal too", () => {
+  for (const returnCode of [1, 2, 3, 0]) {
+    const bench = benchWithLamp();
+    bench.connect(ANN, "ann");
+    const id = bench.register(ANN, "a");
+    bench.sleep(LAMP, 1_000);
+    bench.publish(ANN, { id }, "on", { qos: 1, msgId: 1 });
+    let [publish] = packetsTo(LAMP, bench.wake(LAMP, "lamp"));
+    while (publish?.type === "REGISTER") {
+      [publish] = packetsTo(LAMP, bench.take(LAMP, answerOf(publish)!));
+    }
+    assert(publish?.type === "PUBLISH");
+    bench.sleep(LAMP, 1_000);
+    bench.commit();
+    bench.restart();
+    const waits = bench.stats.queued;
+    assertEquals(waits, 1);
+    const { topicId, msgId } = publish;
+    bench.take(LAMP, puback(topicId, msgId, returnCode));
+    assertEquals(bench.stats.queued, returnCode === 0 ? 0 : 1);
+    const again = packetsTo(LAMP, bench.wake(LAMP, "lamp"));
+    // It may have forgotten its ids, too.
+    const type = returnCode === 0 ? "PINGRESP" : "REGISTER";
+    assertEquals(again[0]?.type, type, `${returnCode}`);
   }
 });
 

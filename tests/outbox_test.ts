@@ -109,6 +109,7 @@ function make(options: Partial<OutboxLimits> & { known?: boolean } = {}) {
       messageExpiryMs: Infinity,
       queueBudget,
       nameBudget,
+      isDurable: true,
       ...limits,
     },
     owner,
@@ -280,6 +281,19 @@ Deno.test("Outbox takes an answer that comes when it has been closed, and sends 
   assertFalse(ack(10, 2), "nothing is awaited");
 });
 
+Deno.test("Outbox forgets at the next opening that there was no room", () => {
+  const { outbox, host, add, ack } = make();
+  outbox.open(0);
+  add(0, "x", 1);
+  outbox.close();
+  assert(ack(10, 1, 1), "congestion");
+  outbox.open(1_000);
+  for (let now = 1_100; outbox.retryAt !== undefined; now += 100) {
+    outbox.handleTimeout(now);
+  }
+  assertEquals([outbox.size, host.losses], [1, []], "it is not there");
+});
+
 Deno.test("Outbox resumes QoS 2 with PUBREL where PUBREC had come", () => {
   const { outbox, host, add, topicIds } = make();
   outbox.open(0);
@@ -396,6 +410,7 @@ Deno.test("Outbox loses a message when the client's table is full", () => {
       retries: 1,
       messageExpiryMs: Infinity,
       queueBudget,
+      isDurable: false,
       nameBudget,
     },
     { topicIds, keeper: undefined, handleRetainedDone: () => {} },
