@@ -290,6 +290,12 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     if (this.#store === undefined || this.#commitTimer !== undefined) return;
     const changes = commits.take();
     this.#router.handleStore(this.isClosed ? "refusing" : commits.state);
+    if (commits.state === "refusing" && this.#fault === undefined) {
+      this.#fault = "The store does not keep up";
+      this.log.error(
+        `${this.#fault}; until it does, whoever asks for what would have to be kept is refused`,
+      );
+    }
     if (changes === undefined) return;
     this.#committing = this.#store.commit(changes).then(
       () => this.#handleCommitted(commits, changes.length),
@@ -300,11 +306,11 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   #handleCommitted(commits: Commits, changes: number): void {
     this.#counts.commits++;
     this.#counts.changes += changes;
-    if (this.#fault !== undefined) {
+    const kept = commits.handleCommitted();
+    if (this.#fault !== undefined && commits.state !== "refusing") {
       this.log.info("The store can be written again");
       this.#fault = undefined;
     }
-    const kept = commits.handleCommitted();
     if (kept.length > 0) this.now(); // that of what is sent
     for (const { peer, bytes } of kept) this.send(peer, bytes);
     this.#commitNext(commits);
@@ -326,15 +332,16 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     const held = commits.handleFailed();
     // Also while it closes, when what was held is not even refused any more.
     this.#router.handleStore("refusing");
-    this.perform((now) => {
-      for (const { peer, bytes, isPromise } of held) {
-        if (!isPromise) this.send(peer, bytes);
-        else {
-          this.#counts.takenBack++;
-          this.#router.handleUncommitted(now, peer, bytes);
-        }
+    if (this.isClosed) return;
+    this.now(); // that of what is sent
+    for (const { peer, bytes, isPromise } of held) {
+      if (!isPromise) this.send(peer, bytes);
+      else {
+        // One by one: what follows a refusal to the same peer leaves behind it.
+        this.#counts.takenBack++;
+        this.perform((now) => this.#router.handleUncommitted(now, peer, bytes));
       }
-    });
+    }
   }
 
   /** Says something in the multicast group, if there is one. */

@@ -99,7 +99,7 @@ export const BROKER_PROGRAM: Program = {
       value: "N",
       usual: "1000",
       help:
-        "data kept for each classic topic; 0 for none: a subscribe waits for the next",
+        "data kept for each classic topic; 0 for none: a subscribe waits for the next, and what a file has is forgotten",
     },
     {
       name: "predefined",
