@@ -229,7 +229,9 @@ export class ClassicBroker {
    * @returns whether there was anything to refuse
    */
   handleUncommitted(now: Millis, peer: Peer, bytes: Uint8Array): boolean {
-    if (bytes !== ACCEPTED) return false;
+    const isAccepted = bytes.length === ACCEPTED.length &&
+      ACCEPTED.every((octet, i) => octet === bytes[i]);
+    if (!isAccepted) return false;
     this.#refuse(now, peer, "failed", bytes.length);
     return true;
   }

@@ -17,6 +17,7 @@
  */
 
 import type { Peer } from "./message.ts";
+import { copyOf } from "./octets.ts";
 import type { StoreChange } from "./records.ts";
 
 /** A datagram that waited for a commit. */
@@ -139,7 +140,9 @@ export class Commits {
     }
     this.#heldOctets += OVERHEAD + bytes.length;
     this.#peers.set(peer.key, count + 1);
-    this.#held.push({ peer, bytes, isPromise, after: this.#told });
+    // It may have to wait for long, and is a part of more.
+    const held = { peer, bytes: copyOf(bytes), isPromise, after: this.#told };
+    this.#held.push(held);
     return true;
   }
 

@@ -15,7 +15,7 @@ import { decodeUtf8Loosely, utf8Length } from "./utf8.ts";
 
 /** How much is kept. */
 export interface HistoryLimits {
-  /** Data kept for each topic; 1 or more. */
+  /** Data kept for each topic; 0 or more. */
   readonly history: number;
   /** Topics that have a history; 1 or more. */
   readonly maxTopics: number;

@@ -393,7 +393,8 @@ export interface EncodeOptions {
 }
 
 /**
- * Writes a datagram.
+ * Writes a datagram. What it gives may be a part of an array that others are parts
+ * of too: to hand its array to another thread, copy it first.
  *
  * @throws {LocalProtocolError} when a number is out of its range, a name is
  * empty that must not be, or it does not fit a datagram

@@ -5,8 +5,9 @@
  * To make an array of its own costs more than all else that is done for a short
  * datagram. So short ones are cut from a larger array, no octet of which is ever
  * given out twice. Who keeps one keeps the larger array with it: so what may stay
- * is copied into one that is small. What a caller gets has an array to itself, as
- * there is no telling what becomes of it.
+ * is copied into one that is small. And whoever transfers the array of one to
+ * another thread takes it from all: what an application is handed in a message has
+ * an array to itself.
  *
  * @module
  */
@@ -18,10 +19,10 @@ const SLAB = 16 * 1024;
 const MAX_CUT = 1024;
 
 /**
- * The same for what may stay: one that stays alone has three times as much as in
- * an array of its own, which takes some 300 octets beside its own.
+ * The same for what may stay: one that stays alone has less than twice as much as
+ * in an array of its own, which takes some 300 octets beside its own.
  */
-const SMALL_SLAB = 1024;
+const SMALL_SLAB = 512;
 const MAX_SMALL_CUT = 128;
 
 let slab = new ArrayBuffer(SLAB);

@@ -4,8 +4,6 @@
  * @module
  */
 
-import { allocate } from "./octets.ts";
-
 const loose = new TextDecoder("utf-8", { ignoreBOM: true });
 const strict = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
 const encoder = new TextEncoder();
@@ -40,7 +38,7 @@ const SHORT = 64;
 /** Writes a text; half a surrogate pair becomes U+FFFD. */
 export function encodeUtf8(text: string): Uint8Array {
   if (text.length > SHORT) return encoder.encode(text);
-  const bytes = allocate(text.length);
+  const bytes = new Uint8Array(text.length);
   for (let i = 0; i < text.length; i++) {
     const unit = text.charCodeAt(i);
     if (unit >= 0x80) return encoder.encode(text);
