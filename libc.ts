@@ -26,7 +26,7 @@ const CALLS = {
     parameters: ["i32", "i32", "i32", "buffer", "u32"],
     result: "i32",
   },
-  dup: { parameters: ["i32"], result: "i32" },
+  fcntl: { parameters: ["i32", "i32", "i32"], result: "i32" },
   close: { parameters: ["i32"], result: "i32" },
   poll: { parameters: ["buffer", "usize", "i32"], result: "i32" },
   __errno_location: { parameters: [], result: "pointer" },
@@ -77,13 +77,15 @@ export interface Libc {
     count: bigint,
     timeoutMs: number,
   ): number;
-  /** Another descriptor of the same socket. */
+  /** Another descriptor of the same socket, which no other program inherits. */
   dup(fd: number): number;
   /** Gives a descriptor back. */
   close(fd: number): number;
   /** Why the last call of this thread failed, by its name in the system. */
   errno(): string;
 }
+
+const F_DUPFD_CLOEXEC = 1030;
 
 /** Neither `recvmmsg` nor `sendmmsg` waits. */
 export const MSG_DONTWAIT = 0x40;
@@ -153,9 +155,15 @@ export function openLibc(): Libc {
     throw new BatchesError("FFI is not granted (--allow-ffi)");
   }
   try {
-    const { __errno_location, ...calls } =
+    const { __errno_location, fcntl, ...calls } =
       Deno.dlopen("libc.so.6", CALLS).symbols;
-    opened = { ...calls, errno: () => errorAt(__errno_location()) };
+    opened = {
+      ...calls,
+      // `dup` alone would give it to whatever is started: the port would be taken
+      // for as long as that runs.
+      dup: (fd) => fcntl(fd, F_DUPFD_CLOEXEC, 0),
+      errno: () => errorAt(__errno_location()),
+    };
   } catch (cause) {
     throw new BatchesError("the system's library libc.so.6 cannot be opened", {
       cause,

@@ -6,6 +6,7 @@ import { Log } from "../log.ts";
 import { type Peer, peerOf } from "../message.ts";
 import { SenderPool } from "../sender.ts";
 import { PeerTable, SOCKADDR_WORDS } from "../sockaddr.ts";
+import { unsoughtPort } from "./support/ports.ts";
 import {
   MAX_UNSENT,
   type Transport,
@@ -515,6 +516,30 @@ Deno.test({
     assertEquals(await arrived, [0, 1, 2]);
     await here.flush();
     assertEquals(here.stats().senders!.refused, {});
+  },
+});
+
+Deno.test({
+  name:
+    `What a program starts does not keep the port of a socket that has threads${skipped}`,
+  ignore,
+  async fn() {
+    const senders = new SenderPool(1, { from: 0 });
+    const port = unsoughtPort();
+    const here = await DoorbellTransport.bind({ port, senders });
+    here.send(here.address, number(0)); // they begin
+    await here.flush();
+    await senders.whenReady();
+    const cat = new Deno.Command("cat", { stdin: "piped", stdout: "null" });
+    const child = cat.spawn();
+    try {
+      await here[Symbol.asyncDispose]();
+      await using again = await UdpTransport.bind({ port });
+      assertEquals(again.address.port, port);
+    } finally {
+      await child.stdin.close();
+      await child.status;
+    }
   },
 });
 
