@@ -5,7 +5,7 @@
  * messages or of how far one is.
  *
  * A topic that is noted comes no second time for the same subscription, whatever
- * becomes of its message: a newer one has been published to the subscriber anyway.
+ * becomes of its message: a newer one was published to the subscriber like any other.
  *
  * @module
  */
