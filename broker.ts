@@ -1,5 +1,5 @@
 /**
- * The broker: a router (`router.ts`) at work on a UDP socket, and the program
+ * The broker: a router (`broker/router.ts`) at work on a UDP socket, and the program
  * that runs one.
  *
  * ```sh
@@ -9,52 +9,60 @@
  * @module
  */
 
-import type { Millis } from "./clock.ts";
-import { adviceOn, BROKER_PROGRAM, brokerOptionsFrom } from "./broker_flags.ts";
+import type { Millis } from "./base/clock.ts";
+import {
+  adviceOn,
+  BROKER_PROGRAM,
+  brokerOptionsFrom,
+} from "./cli/broker_flags.ts";
 import {
   type BrokerOptions,
   type BrokerStats,
   IOS,
   MAX_WORKERS,
 } from "./broker_options.ts";
-import { bindSocket, DoorbellTransport } from "./doorbell.ts";
-import { Commits } from "./commits.ts";
-import { type Flags, run, VERSION } from "./cli.ts";
-import { describeEvent } from "./event_text.ts";
-import type { RouterEvent } from "./events.ts";
-import { Journal } from "./journal.ts";
-import { Log } from "./log.ts";
-import type { Effect } from "./machine.ts";
+import { bindSocket, DoorbellTransport } from "./transport/batched.ts";
+import { Commits } from "./store/commits.ts";
+import { type Flags, run, VERSION } from "./cli/program.ts";
+import { describeEvent } from "./broker/event_text.ts";
+import type { RouterEvent } from "./broker/events.ts";
+import { Journal } from "./journal/journal.ts";
+import { Log } from "./base/log.ts";
+import type { Effect } from "./base/machine.ts";
 import {
   DEFAULT_PORT,
   isLoopback,
   LocalProtocolError,
   type Peer,
-} from "./message.ts";
-import { isFramed } from "./mqttsn.ts";
-import { groupFrom, Multicast } from "./multicast.ts";
-import type { NetSim } from "./netsim.ts";
-import { describeDatagram } from "./packet_text.ts";
-import { isOneFile, isRecorderWorker, Recorder } from "./recorder.ts";
-import type { StoreChange } from "./records.ts";
-import { Router } from "./router.ts";
+} from "./wire/message.ts";
+import { isFramed } from "./wire/mqttsn.ts";
+import { groupFrom, Multicast } from "./transport/multicast.ts";
+import type { NetSim } from "./netsim/netsim.ts";
+import { describeDatagram } from "./wire/describe.ts";
+import { isOneFile, isRecorderWorker, Recorder } from "./journal/recorder.ts";
+import type { StoreChange } from "./broker/records.ts";
+import { Router } from "./broker/router.ts";
 import {
   canSendersBegin,
   isSenderWorker,
   SenderPool,
   usefulSenders,
-} from "./sender.ts";
-import { StoreError } from "./store_error.ts";
-import { isStoreWorker, openStore, type StorePort } from "./store_worker.ts";
-import type { TapeOptions } from "./tape.ts";
+} from "./transport/sender_threads.ts";
+import { StoreError } from "./store/error.ts";
+import { isStoreWorker, openStore, type StorePort } from "./store/worker.ts";
+import type { TapeOptions } from "./journal/buffer.ts";
 import {
   type Interruption,
   messageOf,
   REAL_CLOCK,
   Template,
 } from "./template.ts";
-import { EXIT, print, Progress } from "./terminal.ts";
-import { type BindOptions, type Transport, UdpTransport } from "./transport.ts";
+import { EXIT, print, Progress } from "./cli/terminal.ts";
+import {
+  type BindOptions,
+  type Transport,
+  UdpTransport,
+} from "./transport/transport.ts";
 
 /** What a broker is made of besides its core, where it has it. */
 interface Parts {
@@ -456,8 +464,8 @@ async function openNet(
 ): Promise<NetSim | undefined> {
   if (options.net === undefined && options.faults === undefined) return;
   const [{ NetSim }, { describeFault }] = await Promise.all([
-    import("./netsim.ts"),
-    import("./faults.ts"),
+    import("./netsim/netsim.ts"),
+    import("./netsim/faults.ts"),
   ]);
   return new NetSim({
     ...options,
@@ -543,7 +551,7 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
   progress[Symbol.dispose]();
   print(`Broker started at ${broker.address.key}\n`);
   if (broker.network !== undefined) {
-    const { obeyKeyboard } = await import("./net_console.ts");
+    const { obeyKeyboard } = await import("./cli/net_console.ts");
     obeyKeyboard(broker.network, interruption.signal);
   }
   await Promise.race([interruption.wait(), broker.closed]);
@@ -558,7 +566,7 @@ function endedBy({ cause }: Interruption, log: Log): number {
 
 /** Prints what a file holds. */
 async function inspect(db: string): Promise<number> {
-  const { describeStore, inspectStore } = await import("./store_summary.ts");
+  const { describeStore, inspectStore } = await import("./store/inspect.ts");
   try {
     print(`${describeStore(inspectStore(db))}\n`);
     return EXIT.done;

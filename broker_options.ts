@@ -5,15 +5,15 @@
  * @module
  */
 
-import type { Io } from "./doorbell.ts";
-import type { NetOptions, NetStats } from "./netsim.ts";
-import type { RouterOptions } from "./options.ts";
-import type { RecorderStats } from "./recorder.ts";
-import type { Durability } from "./store_file.ts";
-import type { RouterStats } from "./system.ts";
-import type { TapeOptions } from "./tape.ts";
+import type { Io } from "./transport/batched.ts";
+import type { NetOptions, NetStats } from "./netsim/netsim.ts";
+import type { RouterOptions } from "./broker/options.ts";
+import type { RecorderStats } from "./journal/recorder.ts";
+import type { Durability } from "./store/file.ts";
+import type { RouterStats } from "./broker/sys_topics.ts";
+import type { TapeOptions } from "./journal/buffer.ts";
 import type { TemplateOptions } from "./template.ts";
-import type { Transport, TransportStats } from "./transport.ts";
+import type { Transport, TransportStats } from "./transport/transport.ts";
 
 /** Where a broker listens, what it logs, and its limits. */
 export interface BrokerOptions

@@ -1,27 +1,34 @@
 /**
- * A client of the classic protocol: a device (`classic_device.ts`) at work on a
+ * A client of the classic protocol: a device (`client/classic_device.ts`) at work on a
  * transport, and its requests as promises. Knows one broker.
  *
  * @module
  */
 
-import { CLASSIC_REPLY, type ClassicRefusal } from "./classic.ts";
-import type { Millis } from "./clock.ts";
-import { ClassicDevice, type ClassicDeviceEvent } from "./classic_device.ts";
+import { CLASSIC_REPLY, type ClassicRefusal } from "./wire/classic.ts";
+import type { Millis } from "./base/clock.ts";
+import {
+  ClassicDevice,
+  type ClassicDeviceEvent,
+} from "./client/classic_device.ts";
 import {
   DEFAULT_PORT,
   NoAnswerError,
   type Peer,
   RemoteProtocolError,
-} from "./message.ts";
+} from "./wire/message.ts";
 import { openNet } from "./client_options.ts";
-import type { NetOptions, NetSim } from "./netsim.ts";
+import type { NetOptions, NetSim } from "./netsim/netsim.ts";
 import {
   type RequestOptions,
   Template,
   type TemplateOptions,
 } from "./template.ts";
-import { findBroker, type Transport, UdpTransport } from "./transport.ts";
+import {
+  findBroker,
+  type Transport,
+  UdpTransport,
+} from "./transport/transport.ts";
 
 /** Where the broker is, and how long to wait for it. */
 export interface ClassicClientOptions extends TemplateOptions, NetOptions {

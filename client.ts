@@ -1,12 +1,12 @@
 /**
- * A client of MQTT-SN 1.2: a device (`device.ts`) at work on a socket, and its
+ * A client of MQTT-SN 1.2: a device (`client/device.ts`) at work on a socket, and its
  * commands as promises. Knows one gateway at a time, and hands each message that
  * comes to the subscriptions that it is for.
  *
  * @module
  */
 
-import { type Millis, seededRandom } from "./clock.ts";
+import { type Millis, seededRandom } from "./base/clock.ts";
 import {
   type ClientOptions,
   type ClientStats,
@@ -18,10 +18,10 @@ import {
   searchOptionsFrom,
   type SubscribeOptions,
 } from "./client_options.ts";
-import { type DeviceTopic, requireFilter } from "./commands.ts";
-import { Device } from "./device.ts";
-import type { DeviceEvent, DeviceState } from "./device_event.ts";
-import { Inbox } from "./inbox.ts";
+import { type DeviceTopic, requireFilter } from "./client/commands.ts";
+import { Device } from "./client/device.ts";
+import type { DeviceEvent, DeviceState } from "./client/events.ts";
+import { Inbox } from "./client/inbox.ts";
 import {
   DEFAULT_PORT,
   type DeliveryQos,
@@ -29,19 +29,19 @@ import {
   NoAnswerError,
   type Peer,
   RemoteProtocolError,
-} from "./message.ts";
-import { groupFrom, Multicast } from "./multicast.ts";
-import type { NetSim } from "./netsim.ts";
-import { type Qos, RETURN_CODE } from "./packet.ts";
-import { describeDatagram } from "./packet_text.ts";
-import { Subscription } from "./subscription.ts";
+} from "./wire/message.ts";
+import { groupFrom, Multicast } from "./transport/multicast.ts";
+import type { NetSim } from "./netsim/netsim.ts";
+import { type Qos, RETURN_CODE } from "./wire/packets.ts";
+import { describeDatagram } from "./wire/describe.ts";
+import { Subscription } from "./client/subscription.ts";
 import { messageOf, type RequestOptions, Template } from "./template.ts";
 import {
   findBroker,
   MAX_UNSENT,
   type Transport,
   UdpTransport,
-} from "./transport.ts";
+} from "./transport/transport.ts";
 
 const REASONS: ReadonlyMap<number, string> = new Map([
   [RETURN_CODE.congestion, "it is congested"],

@@ -5,16 +5,21 @@
  * @module
  */
 
-import type { Millis } from "./clock.ts";
-import type { DeviceOptions } from "./device.ts";
-import type { DeviceState } from "./device_event.ts";
-import type { Journal } from "./journal.ts";
-import type { DeliveryQos } from "./message.ts";
-import type { NetOptions, NetSim, NetSimOptions, NetStats } from "./netsim.ts";
-import type { Qos } from "./packet.ts";
+import type { Millis } from "./base/clock.ts";
+import type { DeviceOptions } from "./client/device.ts";
+import type { DeviceState } from "./client/events.ts";
+import type { Journal } from "./journal/journal.ts";
+import type { DeliveryQos } from "./wire/message.ts";
+import type {
+  NetOptions,
+  NetSim,
+  NetSimOptions,
+  NetStats,
+} from "./netsim/netsim.ts";
+import type { Qos } from "./wire/packets.ts";
 import type { RequestOptions, TemplateOptions } from "./template.ts";
-import type { Transport, TransportStats } from "./transport.ts";
-import { encodeUtf8 } from "./utf8.ts";
+import type { Transport, TransportStats } from "./transport/transport.ts";
+import { encodeUtf8 } from "./base/utf8.ts";
 
 /** A client's last will. */
 export interface ClientWill {
@@ -193,8 +198,8 @@ export async function openNet(
   if (options.net === undefined && options.faults === undefined) return;
   const { journal } = options;
   const [{ NetSim }, { describeFault }] = await Promise.all([
-    import("./netsim.ts"),
-    import("./faults.ts"),
+    import("./netsim/netsim.ts"),
+    import("./netsim/faults.ts"),
   ]);
   return new NetSim({
     ...options,

@@ -39,14 +39,14 @@ export {
   RemoteProtocolError,
   type TopicFilter,
   type TopicName,
-} from "./message.ts";
+} from "./wire/message.ts";
 export {
   type Clock,
   ManualClock,
   type Millis,
   type Random,
   seededRandom,
-} from "./clock.ts";
+} from "./base/clock.ts";
 export {
   type BroadcastEffect,
   type Effect,
@@ -55,7 +55,7 @@ export {
   type PersistEffect,
   type SendEffect,
   type TraceEffect,
-} from "./machine.ts";
+} from "./base/machine.ts";
 export {
   type Advertise,
   type Bare,
@@ -84,7 +84,7 @@ export {
   type WillMsgPacket,
   type WillTopic,
   type WillTopicPacket,
-} from "./packet.ts";
+} from "./wire/packets.ts";
 export {
   CLASSIC_REPLY,
   type ClassicInvalid,
@@ -100,31 +100,31 @@ export {
   encodeSubscribe,
   parseClassicTopic,
   refusalOf,
-} from "./classic.ts";
-export { isRecorderWorker, type RecorderStats } from "./recorder.ts";
+} from "./wire/classic.ts";
+export { isRecorderWorker, type RecorderStats } from "./journal/recorder.ts";
 export {
   parseRecording,
   type RecordedDatagram,
   type Recording,
   RecordingError,
   type RecordingHeader,
-} from "./recording.ts";
-export type { Answer, Answers, Difference } from "./replica.ts";
+} from "./journal/recording.ts";
+export type { Answer, Answers, Difference } from "./journal/replay_match.ts";
 export {
   type ClientReport,
   describeReplay,
   replay,
   type ReplayOptions,
   type ReplayReport,
-} from "./replay.ts";
-export type { Reel, TapeOptions, Way } from "./tape.ts";
+} from "./journal/replay.ts";
+export type { Reel, TapeOptions, Way } from "./journal/buffer.ts";
 export {
   type Count,
   type DatagramQuery,
   type EntryType,
   type FieldsOf,
   type JournalEntry,
-} from "./expectation.ts";
+} from "./journal/query.ts";
 export {
   type Expectation,
   ExpectationError,
@@ -133,10 +133,10 @@ export {
   type NotedQuery,
   type ReceivedQuery,
   type SentQuery,
-} from "./journal.ts";
-export { Conversation, type ConversationOptions } from "./conversation.ts";
-export { OTHER_TYPES, type Reading, type ReadingType } from "./reading.ts";
-export type { TableOptions } from "./journal_text.ts";
+} from "./journal/journal.ts";
+export { Conversation, type ConversationOptions } from "./wire/conversation.ts";
+export { OTHER_TYPES, type Reading, type ReadingType } from "./wire/reading.ts";
+export type { TableOptions } from "./journal/table.ts";
 export {
   type DecodeOptions,
   decodePacket,
@@ -145,7 +145,7 @@ export {
   isFramed,
   shortTopicId,
   shortTopicName,
-} from "./mqttsn.ts";
+} from "./wire/mqttsn.ts";
 export {
   hasWildcard,
   matchesFilter,
@@ -154,8 +154,8 @@ export {
   parsePredefined,
   parseTopicFilter,
   parseTopicName,
-} from "./topics.ts";
-export { describeDatagram, describePacket } from "./packet_text.ts";
+} from "./wire/topics.ts";
+export { describeDatagram, describePacket } from "./wire/describe.ts";
 export {
   type Chance,
   type Chosen,
@@ -169,24 +169,29 @@ export {
   type PathSpec,
   type Rate,
   type Reorder,
-} from "./net_spec.ts";
-export { NET_PRESETS, type NetPreset } from "./net_presets.ts";
-export { type NetTextOptions, parseNetSpec } from "./net_text.ts";
-export { printNetSpec } from "./net_print.ts";
-export { type Deliver, Netem, noPathCounts, type PathCounts } from "./netem.ts";
-export type { ClientState, End } from "./bystander.ts";
+} from "./netsim/spec.ts";
+export { NET_PRESETS, type NetPreset } from "./netsim/net_presets.ts";
+export { type NetTextOptions, parseNetSpec } from "./netsim/spec_text.ts";
+export { printNetSpec } from "./netsim/net_print.ts";
+export {
+  type Deliver,
+  Netem,
+  noPathCounts,
+  type PathCounts,
+} from "./netsim/netem.ts";
+export type { ClientState, End } from "./wire/bystander.ts";
 export {
   type DraftType,
   type FieldValue,
   type PacketDraft,
-} from "./fault_packets.ts";
+} from "./netsim/fault_packets.ts";
 export type {
   FaultAct,
   FaultMatch,
   FaultRule,
   FaultTurn,
-} from "./fault_rules.ts";
-export { parseFaults } from "./fault_text.ts";
+} from "./netsim/fault_rules.ts";
+export { parseFaults } from "./netsim/fault_text.ts";
 export {
   describeFault,
   type FaultEvent,
@@ -194,7 +199,7 @@ export {
   type FaultsOptions,
   type Late,
   type Verdict,
-} from "./faults.ts";
+} from "./netsim/faults.ts";
 export type {
   BegunEnd,
   BegunRecord,
@@ -217,17 +222,17 @@ export type {
   TopicIdEnd,
   TopicIdRecord,
   WillRecord,
-} from "./records.ts";
-export type { StoreState } from "./persistence.ts";
-export type { ForgetReason } from "./history.ts";
-export type { LossReason } from "./outbox.ts";
+} from "./broker/records.ts";
+export type { StoreState } from "./broker/persistence.ts";
+export type { ForgetReason } from "./broker/classic_history.ts";
+export type { LossReason } from "./broker/outbox.ts";
 export {
   SESSION_STATES,
   type SessionEvent,
   type SessionState,
   TRANSITIONS,
-} from "./session.ts";
-export type { ClientCounts, ConnectionStats } from "./connections.ts";
+} from "./broker/session.ts";
+export type { ClientCounts, ConnectionStats } from "./broker/connections.ts";
 export {
   type ConnectEvent,
   type DeliverEvent,
@@ -250,24 +255,24 @@ export {
   type SubscribeEvent,
   type UnsubscribeEvent,
   type WillEvent,
-} from "./events.ts";
-export type { ClassicStats } from "./classic_broker.ts";
-export type { SubscriptionStats } from "./subscriptions.ts";
-export type { PublicationStats } from "./publications.ts";
-export type { DeliveryStats } from "./delivery.ts";
-export type { GatewayStats } from "./gateway.ts";
-export type { MqttSnStats, RouterStats } from "./system.ts";
-export type { RouterOptions } from "./options.ts";
-export { Router } from "./router.ts";
-export type { DeviceTopic, DeviceWill } from "./commands.ts";
+} from "./broker/events.ts";
+export type { ClassicStats } from "./broker/classic.ts";
+export type { SubscriptionStats } from "./broker/subscriptions.ts";
+export type { PublicationStats } from "./broker/publications.ts";
+export type { DeliveryStats } from "./broker/delivery.ts";
+export type { GatewayStats } from "./broker/gateway.ts";
+export type { MqttSnStats, RouterStats } from "./broker/sys_topics.ts";
+export type { RouterOptions } from "./broker/options.ts";
+export { Router } from "./broker/router.ts";
+export type { DeviceTopic, DeviceWill } from "./client/commands.ts";
 export {
   type DeviceEvent,
   type DeviceState,
   ReceivedMessage,
   type ReceivedMessageProps,
-} from "./device_event.ts";
-export type { KnownGateway, SearchOptions } from "./gateways.ts";
-export { Device, type DeviceOptions } from "./device.ts";
+} from "./client/events.ts";
+export type { KnownGateway, SearchOptions } from "./client/gateway_search.ts";
+export { Device, type DeviceOptions } from "./client/device.ts";
 export {
   type AnswerEvent,
   ClassicDevice,
@@ -275,14 +280,14 @@ export {
   type RefusedEvent,
   type SilenceEvent,
   type StrayEvent,
-} from "./classic_device.ts";
+} from "./client/classic_device.ts";
 export {
   type Access,
   type NetCounts,
   type NetWay,
   VirtualNet,
   type VirtualNetOptions,
-} from "./virtual_net.ts";
+} from "./netsim/virtual_net.ts";
 export {
   DEFAULT_FLEET,
   type FleetOptions,
@@ -293,16 +298,16 @@ export {
   parseTime,
   type QosMix,
   TopicTree,
-} from "./fleet_options.ts";
-export { type AirCounts, Fleet, type FleetSample } from "./fleet.ts";
-export { type CurvePoint, Histogram } from "./histogram.ts";
+} from "./fleet/options.ts";
+export { type AirCounts, Fleet, type FleetSample } from "./fleet/fleet.ts";
+export { type CurvePoint, Histogram } from "./fleet/histogram.ts";
 export {
   Account,
   type Entry,
   FleetBooks,
   type Flow,
   FLOWS,
-} from "./fleet_books.ts";
+} from "./fleet/ledger.ts";
 export {
   describeReport,
   type FleetReport,
@@ -310,8 +315,8 @@ export {
   type LatencyReport,
   reportOf,
   type RunCost,
-} from "./fleet_report.ts";
-export { pageOf } from "./fleet_page.ts";
+} from "./fleet/report.ts";
+export { pageOf } from "./fleet/page.ts";
 export {
   type BindOptions,
   type DatagramHandler,
@@ -323,21 +328,21 @@ export {
   type TransportCounts,
   type TransportStats,
   UdpTransport,
-} from "./transport.ts";
-export type { Io } from "./doorbell.ts";
+} from "./transport/transport.ts";
+export type { Io } from "./transport/batched.ts";
 export {
   Log,
   LOG_LEVELS,
   type LogLevel,
   type LogOptions,
   printable,
-} from "./log.ts";
+} from "./base/log.ts";
 export {
   type NetOptions,
   NetSim,
   type NetSimOptions,
   type NetStats,
-} from "./netsim.ts";
+} from "./netsim/netsim.ts";
 export {
   Interruption,
   messageOf,
@@ -346,7 +351,7 @@ export {
   Template,
   type TemplateOptions,
 } from "./template.ts";
-export { Subscription, type SubscriptionOwner } from "./subscription.ts";
+export { Subscription, type SubscriptionOwner } from "./client/subscription.ts";
 export type {
   ClientOptions,
   ClientStats,
@@ -354,7 +359,7 @@ export type {
   PublishOptions,
   SubscribeOptions,
 } from "./client_options.ts";
-export { groupFrom, Multicast } from "./multicast.ts";
+export { groupFrom, Multicast } from "./transport/multicast.ts";
 export { Client, type ClientSetup, RefusedError } from "./client.ts";
 export {
   ClassicClient,
@@ -367,7 +372,7 @@ export type {
   CommitStats,
 } from "./broker_options.ts";
 export { Broker } from "./broker.ts";
-export { StoreError, type StoreErrorKind } from "./store_error.ts";
-export type { Durability } from "./store_file.ts";
+export { StoreError, type StoreErrorKind } from "./store/error.ts";
+export type { Durability } from "./store/file.ts";
 export { type PublishAllOptions, Publisher } from "./publisher.ts";
 export { Subscriber, type SubscriberOptions } from "./subscriber.ts";

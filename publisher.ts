@@ -8,7 +8,7 @@
  * @module
  */
 
-import { type Flags, type Program, run, UsageError } from "./cli.ts";
+import { type Flags, type Program, run, UsageError } from "./cli/program.ts";
 import { Client, RefusedError } from "./client.ts";
 import {
   BROKER_FLAGS,
@@ -20,12 +20,12 @@ import {
   startHint,
   topicFrom,
   topicIdFrom,
-} from "./client_flags.ts";
+} from "./cli/client_flags.ts";
 import type { ClientOptions, PublishOptions } from "./client_options.ts";
-import type { DeviceTopic } from "./commands.ts";
-import { printable } from "./log.ts";
-import { LocalProtocolError, NoAnswerError } from "./message.ts";
-import type { Qos } from "./packet.ts";
+import type { DeviceTopic } from "./client/commands.ts";
+import { printable } from "./base/log.ts";
+import { LocalProtocolError, NoAnswerError } from "./wire/message.ts";
+import type { Qos } from "./wire/packets.ts";
 import {
   type Interruption,
   messageOf,
@@ -47,8 +47,8 @@ import {
   readFile,
   styles,
   tellWhile,
-} from "./terminal.ts";
-import { parseTopicName } from "./topics.ts";
+} from "./cli/terminal.ts";
+import { parseTopicName } from "./wire/topics.ts";
 
 /** What {@linkcode Publisher.publishAll} can be given. */
 export interface PublishAllOptions extends PublishOptions {
@@ -204,7 +204,7 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
     const own = ["topic-id", "null-message", "qos", "retain"];
     requireClassic(flags, [...own, ...IDENTITY_FLAGS.map(({ name }) => name)]);
     // Only here: a program loads no protocol but the one that it speaks.
-    const { publishClassic } = await import("./classic_publisher.ts");
+    const { publishClassic } = await import("./cli/classic_publisher.ts");
     return await publishClassic(flags, interruption);
   }
   const { signal } = interruption;

@@ -8,7 +8,7 @@
  * @module
  */
 
-import { type Flags, type Program, run, UsageError } from "./cli.ts";
+import { type Flags, type Program, run, UsageError } from "./cli/program.ts";
 import { Client } from "./client.ts";
 import {
   BROKER_FLAGS,
@@ -20,14 +20,14 @@ import {
   startHint,
   topicFrom,
   topicIdFrom,
-} from "./client_flags.ts";
+} from "./cli/client_flags.ts";
 import type { ClientOptions, ClientStats } from "./client_options.ts";
-import type { DeviceTopic } from "./commands.ts";
-import type { DeviceState, ReceivedMessage } from "./device_event.ts";
-import { type Format, parseFormat } from "./format.ts";
-import { printable } from "./log.ts";
-import { type DeliveryQos, NoAnswerError } from "./message.ts";
-import type { Subscription } from "./subscription.ts";
+import type { DeviceTopic } from "./client/commands.ts";
+import type { DeviceState, ReceivedMessage } from "./client/events.ts";
+import { type Format, parseFormat } from "./cli/message_format.ts";
+import { printable } from "./base/log.ts";
+import { type DeliveryQos, NoAnswerError } from "./wire/message.ts";
+import type { Subscription } from "./client/subscription.ts";
 import type { Interruption, RequestOptions } from "./template.ts";
 import {
   ask,
@@ -43,9 +43,9 @@ import {
   styles,
   swallowKeys,
   tellWhile,
-} from "./terminal.ts";
-import { parseTopicFilter } from "./topics.ts";
-import { decodeUtf8 } from "./utf8.ts";
+} from "./cli/terminal.ts";
+import { parseTopicFilter } from "./wire/topics.ts";
+import { decodeUtf8 } from "./base/utf8.ts";
 
 /** What a subscriber subscribes to. */
 export interface SubscriberOptions extends ClientOptions {
@@ -229,7 +229,7 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
     const identity = IDENTITY_FLAGS.map(({ name }) => name);
     requireClassic(flags, [...CLASSIC_ALONE, ...identity]);
     // Only here: a program loads no protocol but the one that it speaks.
-    const { subscribeClassic } = await import("./classic_subscriber.ts");
+    const { subscribeClassic } = await import("./cli/classic_subscriber.ts");
     return await subscribeClassic(flags, interruption);
   }
   const topics = [

@@ -6,11 +6,11 @@
  * @module
  */
 
-import type { Clock, Millis } from "./clock.ts";
-import { Log } from "./log.ts";
-import type { Effect, Machine } from "./machine.ts";
-import type { Peer } from "./message.ts";
-import type { Transport } from "./transport.ts";
+import type { Clock, Millis } from "./base/clock.ts";
+import { Log } from "./base/log.ts";
+import type { Effect, Machine } from "./base/machine.ts";
+import type { Peer } from "./wire/message.ts";
+import type { Transport } from "./transport/transport.ts";
 
 /** What a program can be given instead of the usual. */
 export interface TemplateOptions {

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { MSG_TYPE } from "../packet.ts";
+import { MSG_TYPE } from "../wire/packets.ts";
 import type { ManyClients } from "./many_clients.ts";
 
 /** A request without an answer is sent again after this, in milliseconds. */

@@ -11,7 +11,7 @@
  */
 
 import { cpuUsage } from "node:process";
-import { MSG_TYPE } from "../packet.ts";
+import { MSG_TYPE } from "../wire/packets.ts";
 import { askAll, connectOf, registerOf, subscribeOf } from "./asking.ts";
 import { OCTETS, WARM_UP_MS } from "./load_job.ts";
 import { ManyClients } from "./many_clients.ts";

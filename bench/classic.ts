@@ -12,9 +12,9 @@
  * @module
  */
 
-import { type Flags, type Program, run, UsageError } from "../cli.ts";
+import { type Flags, type Program, run, UsageError } from "../cli/program.ts";
 import type { Interruption } from "../template.ts";
-import { EXIT, print, printError } from "../terminal.ts";
+import { EXIT, print, printError } from "../cli/terminal.ts";
 import {
   type LoadFigures,
   type LoadJob,

@@ -14,11 +14,11 @@ import {
   encodePublish,
   encodeSubscribe,
   parseClassicTopic,
-} from "../classic.ts";
-import { Histories } from "../history.ts";
-import { encodeUtf8 } from "../utf8.ts";
-import { MalformedPacketError, type Peer, peerOf } from "../message.ts";
-import { Router } from "../router.ts";
+} from "../wire/classic.ts";
+import { Histories } from "../broker/classic_history.ts";
+import { encodeUtf8 } from "../base/utf8.ts";
+import { MalformedPacketError, type Peer, peerOf } from "../wire/message.ts";
+import { Router } from "../broker/router.ts";
 
 const TOPICS = 100;
 const HISTORY = 1_000;

@@ -12,9 +12,9 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { type Flags, type Program, run } from "../cli.ts";
+import { type Flags, type Program, run } from "../cli/program.ts";
 import { Client } from "../client.ts";
-import { EXIT, pause, print } from "../terminal.ts";
+import { EXIT, pause, print } from "../cli/terminal.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 

@@ -11,8 +11,8 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { type Flags, type Program, run } from "../cli.ts";
-import { EXIT, print } from "../terminal.ts";
+import { type Flags, type Program, run } from "../cli/program.ts";
+import { EXIT, print } from "../cli/terminal.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));
 

@@ -11,7 +11,7 @@
 
 import { cpuUsage } from "node:process";
 import { Broker } from "../broker.ts";
-import type { Durability } from "../store_file.ts";
+import type { Durability } from "../store/file.ts";
 
 const [db, durability] = Deno.args;
 await using broker = await Broker.listen({

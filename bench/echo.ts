@@ -7,7 +7,7 @@
  * @module
  */
 
-import { CLASSIC_REPLY, encodeReply } from "../classic.ts";
+import { CLASSIC_REPLY, encodeReply } from "../wire/classic.ts";
 
 const ACCEPTED = encodeReply(CLASSIC_REPLY.accepted);
 

@@ -6,11 +6,11 @@
  * @module
  */
 
-import { peerOf } from "../message.ts";
-import { decodePacket, encodePacket } from "../mqttsn.ts";
-import type { MqttSnPacket } from "../packet.ts";
-import { pause } from "../terminal.ts";
-import { UdpTransport } from "../transport.ts";
+import { peerOf } from "../wire/message.ts";
+import { decodePacket, encodePacket } from "../wire/mqttsn.ts";
+import type { MqttSnPacket } from "../wire/packets.ts";
+import { pause } from "../cli/terminal.ts";
+import { UdpTransport } from "../transport/transport.ts";
 import type { Capacity, CapacityJob } from "./capacity_load.ts";
 import {
   batched,

@@ -14,13 +14,13 @@
 
 import { cpuUsage } from "node:process";
 import { parseArgs } from "@std/cli/parse-args";
-import { seededRandom } from "../clock.ts";
-import { Device } from "../device.ts";
-import { Fleet } from "../fleet.ts";
-import { DEFAULT_FLEET, type FleetOptions } from "../fleet_options.ts";
-import { peerOf } from "../message.ts";
-import type { NetSpec } from "../net_spec.ts";
-import { parseNetSpec } from "../net_text.ts";
+import { seededRandom } from "../base/clock.ts";
+import { Device } from "../client/device.ts";
+import { Fleet } from "../fleet/fleet.ts";
+import { DEFAULT_FLEET, type FleetOptions } from "../fleet/options.ts";
+import { peerOf } from "../wire/message.ts";
+import type { NetSpec } from "../netsim/spec.ts";
+import { parseNetSpec } from "../netsim/spec_text.ts";
 
 const { rounds } = parseArgs(Deno.args, {
   string: ["rounds"],

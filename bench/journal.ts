@@ -10,8 +10,8 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { type Flags, type Program, run } from "../cli.ts";
-import { EXIT, print, printError } from "../terminal.ts";
+import { type Flags, type Program, run } from "../cli/program.ts";
+import { EXIT, print, printError } from "../cli/terminal.ts";
 import type { LoadFigures, LoadJob } from "./load.ts";
 
 const ROOT = fileURLToPath(new URL("..", import.meta.url));

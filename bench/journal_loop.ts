@@ -10,10 +10,10 @@
  */
 
 import { Broker } from "../broker.ts";
-import { encodePublish } from "../classic.ts";
-import { peerOf } from "../message.ts";
-import { encodePacket } from "../mqttsn.ts";
-import type { DatagramHandler, Transport } from "../transport.ts";
+import { encodePublish } from "../wire/classic.ts";
+import { peerOf } from "../wire/message.ts";
+import { encodePacket } from "../wire/mqttsn.ts";
+import type { DatagramHandler, Transport } from "../transport/transport.ts";
 
 /** A transport that sends to nobody, and receives what it is told to. */
 class Loop implements Transport {

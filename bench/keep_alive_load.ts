@@ -9,7 +9,7 @@
  * @module
  */
 
-import { MSG_TYPE } from "../packet.ts";
+import { MSG_TYPE } from "../wire/packets.ts";
 import { askAll, connectOf } from "./asking.ts";
 import { ManyClients } from "./many_clients.ts";
 import { cpuMsOf, residentOf } from "./processes.ts";

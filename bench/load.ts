@@ -12,7 +12,7 @@
  */
 
 import { cpuUsage } from "node:process";
-import { CLASSIC_REPLY, encodePublish, encodeReply } from "../classic.ts";
+import { CLASSIC_REPLY, encodePublish, encodeReply } from "../wire/classic.ts";
 
 /** What to send, to whom, and for how long. */
 export interface LoadJob {

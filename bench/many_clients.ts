@@ -35,7 +35,7 @@ import {
   MSG_DONTWAIT,
   openLibc,
   raiseReceiveBuffer,
-} from "../libc.ts";
+} from "../transport/libc.ts";
 
 const MMSGHDR = 64;
 const IOVEC = 16;

@@ -11,10 +11,10 @@
  * @module
  */
 
-import { peerOf } from "../message.ts";
-import { encodePacket } from "../mqttsn.ts";
-import type { MqttSnPacket } from "../packet.ts";
-import { Router } from "../router.ts";
+import { peerOf } from "../wire/message.ts";
+import { encodePacket } from "../wire/mqttsn.ts";
+import type { MqttSnPacket } from "../wire/packets.ts";
+import { Router } from "../broker/router.ts";
 
 const CLIENTS = 200_000;
 const SESSIONS = 20_000;

@@ -11,10 +11,10 @@
  * @module
  */
 
-import { type Peer, peerOf } from "../message.ts";
-import { decodePacket, encodePacket } from "../mqttsn.ts";
-import type { MqttSnPacket, Publish, Register } from "../packet.ts";
-import { Router } from "../router.ts";
+import { type Peer, peerOf } from "../wire/message.ts";
+import { decodePacket, encodePacket } from "../wire/mqttsn.ts";
+import type { MqttSnPacket, Publish, Register } from "../wire/packets.ts";
+import { Router } from "../broker/router.ts";
 
 const PUBLISH: Publish = {
   type: "PUBLISH",

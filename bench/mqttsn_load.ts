@@ -17,7 +17,7 @@
  */
 
 import { cpuUsage } from "node:process";
-import { MSG_TYPE } from "../packet.ts";
+import { MSG_TYPE } from "../wire/packets.ts";
 import { askAll, connectOf, registerOf, subscribeOf } from "./asking.ts";
 import { FlowCheck, Histogram } from "./figures.ts";
 import { type Figures, type Load, percentilesOf } from "./load_job.ts";

@@ -9,14 +9,14 @@
  * @module
  */
 
-import { seededRandom } from "../clock.ts";
-import { parseFaults } from "../fault_text.ts";
-import { Faults } from "../faults.ts";
-import { peerOf } from "../message.ts";
-import { parseNetSpec } from "../net_text.ts";
-import { Netem } from "../netem.ts";
-import { NetSim, type NetSimOptions } from "../netsim.ts";
-import type { Transport } from "../transport.ts";
+import { seededRandom } from "../base/clock.ts";
+import { parseFaults } from "../netsim/fault_text.ts";
+import { Faults } from "../netsim/faults.ts";
+import { peerOf } from "../wire/message.ts";
+import { parseNetSpec } from "../netsim/spec_text.ts";
+import { Netem } from "../netsim/netem.ts";
+import { NetSim, type NetSimOptions } from "../netsim/netsim.ts";
+import type { Transport } from "../transport/transport.ts";
 
 const PEER = peerOf("127.0.0.1", 1);
 const DATAGRAM = Uint8Array.of(7, 0x0c, 0, 0, 1, 0, 0);

@@ -8,10 +8,10 @@
  * @module
  */
 
-import { DoorbellTransport } from "../doorbell.ts";
-import type { Peer } from "../message.ts";
-import { print } from "../terminal.ts";
-import { UdpTransport } from "../transport.ts";
+import { DoorbellTransport } from "../transport/batched.ts";
+import type { Peer } from "../wire/message.ts";
+import { print } from "../cli/terminal.ts";
+import { UdpTransport } from "../transport/transport.ts";
 
 const transport = Deno.args[0] === "batched"
   ? await DoorbellTransport.bind()

@@ -12,11 +12,11 @@
  */
 
 import { fileURLToPath } from "node:url";
-import { type Flags, type Program, run } from "../cli.ts";
-import { decodePacket, encodePacket } from "../mqttsn.ts";
-import type { StoreChange } from "../records.ts";
-import { Store } from "../store.ts";
-import { EXIT, print } from "../terminal.ts";
+import { type Flags, type Program, run } from "../cli/program.ts";
+import { decodePacket, encodePacket } from "../wire/mqttsn.ts";
+import type { StoreChange } from "../broker/records.ts";
+import { Store } from "../store/store.ts";
+import { EXIT, print } from "../cli/terminal.ts";
 
 const BROKER = fileURLToPath(new URL("../broker.ts", import.meta.url));
 

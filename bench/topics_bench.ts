@@ -14,12 +14,12 @@
  * @module
  */
 
-import { seededRandom } from "../clock.ts";
-import { Message, type TopicName } from "../message.ts";
-import { RetainedMessages } from "../retained.ts";
-import { parseTopicFilter, parseTopicName } from "../topics.ts";
-import { SubscriptionTrie } from "../trie.ts";
-import { decodeUtf8, encodeUtf8 } from "../utf8.ts";
+import { seededRandom } from "../base/clock.ts";
+import { Message, type TopicName } from "../wire/message.ts";
+import { RetainedMessages } from "../broker/retained.ts";
+import { parseTopicFilter, parseTopicName } from "../wire/topics.ts";
+import { SubscriptionTrie } from "../wire/topic_trie.ts";
+import { decodeUtf8, encodeUtf8 } from "../base/utf8.ts";
 
 const MATCHES = 1_000;
 /** As many names as are drawn from: more than a processor's cache holds. */

@@ -46,7 +46,11 @@ export const PROGRAMS: readonly Program[] = [
       "--allow-read",
       "--allow-write",
     ],
-    include: ["store_worker.ts", "sender.ts", "recorder.ts"],
+    include: [
+      "store/worker.ts",
+      "transport/sender_threads.ts",
+      "journal/recorder.ts",
+    ],
   },
   {
     name: "publisher",

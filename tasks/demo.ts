@@ -9,7 +9,7 @@
  */
 
 import { styleText } from "node:util";
-import { ROOT } from "./rooms.ts";
+import { ROOT } from "./house.ts";
 
 type Colour = "cyan" | "green" | "magenta" | "yellow";
 

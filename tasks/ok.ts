@@ -7,17 +7,22 @@
  * @module
  */
 
-import { readRooms, ROOT } from "./rooms.ts";
+import { pureFiles, readHouse, ROOT } from "./house.ts";
 
-const rooms = await readRooms();
-const pure = rooms.filter(({ isPure }) => isPure).map(({ file }) => file);
+const house = await readHouse();
 
 const STEPS: readonly (readonly [name: string, args: readonly string[]])[] = [
   ["format", ["fmt", "--check", "--quiet"]],
   ["lint", ["lint", "--quiet"]],
   ["types", ["check", "--quiet", "."]],
-  ["purity", ["check", "--quiet", "--config", "tasks/pure.json", ...pure]],
-  ["docs", ["doc", "--lint", "--quiet", ...rooms.map(({ file }) => file)]],
+  ["purity", [
+    "check",
+    "--quiet",
+    "--config",
+    "tasks/pure.json",
+    ...pureFiles(house),
+  ]],
+  ["docs", ["doc", "--lint", "--quiet", ...house.keys()]],
   ["public docs", ["doc", "--lint", "--quiet", "mod.ts"]],
   ["tests", ["test", "-A", "--parallel", "--doc", "--quiet"]],
 ];

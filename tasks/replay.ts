@@ -5,14 +5,20 @@
  * @module
  */
 
-import { type Flags, type Program, run, UsageError } from "../cli.ts";
-import { printable } from "../log.ts";
-import { DEFAULT_PORT } from "../message.ts";
-import { parseRecording, RecordingError } from "../recording.ts";
-import { describeReplay, replay } from "../replay.ts";
+import { type Flags, type Program, run, UsageError } from "../cli/program.ts";
+import { printable } from "../base/log.ts";
+import { DEFAULT_PORT } from "../wire/message.ts";
+import { parseRecording, RecordingError } from "../journal/recording.ts";
+import { describeReplay, replay } from "../journal/replay.ts";
 import type { Interruption } from "../template.ts";
-import { EXIT, print, printError, Progress, readFile } from "../terminal.ts";
-import { findBroker } from "../transport.ts";
+import {
+  EXIT,
+  print,
+  printError,
+  Progress,
+  readFile,
+} from "../cli/terminal.ts";
+import { findBroker } from "../transport/transport.ts";
 
 const PROGRAM: Program = {
   name: "replay",

@@ -13,8 +13,8 @@
  * @module
  */
 
-import { type Flags, type Program, run } from "../cli.ts";
-import { EXIT, pause, print, Progress } from "../terminal.ts";
+import { type Flags, type Program, run } from "../cli/program.ts";
+import { EXIT, pause, print, Progress } from "../cli/terminal.ts";
 import type { Interruption } from "../template.ts";
 import { CrowdStory } from "../tests/support/crowd_story.ts";
 import { DurabilityStory } from "../tests/support/durability_story.ts";

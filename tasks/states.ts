@@ -6,7 +6,11 @@
  * @module
  */
 
-import { SESSION_STATES, type SessionEvent, TRANSITIONS } from "../session.ts";
+import {
+  SESSION_STATES,
+  type SessionEvent,
+  TRANSITIONS,
+} from "../broker/session.ts";
 
 /** The states as a diagram, in Mermaid's language. */
 export function stateDiagram(): string {

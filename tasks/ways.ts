@@ -8,22 +8,22 @@
  * @module
  */
 
-import { ROOT } from "./rooms.ts";
+import { ROOT } from "./house.ts";
 
 const PRELOAD = "tests/support/sockets.ts";
 
 /** Those of the broker in which it has a socket, but for what tells ways apart itself. */
 const TESTS = [
-  "broker_db",
   "broker",
+  "broker_db",
+  "broker_sockets",
   "classic_client",
   "client",
-  "foreign",
-  "interop",
-  "multicast",
-  "real_clients",
-  "regressions",
-  "sockets",
+  "peers/foreign",
+  "peers/real_clients",
+  "protocol/interop",
+  "protocol/regressions",
+  "transport/multicast",
 ].map((name) => `tests/${name}_test.ts`);
 
 const WAYS: readonly (readonly [io: string, workers: number])[] = [

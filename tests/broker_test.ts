@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Broker } from "../broker.ts";
 import { ClassicClient } from "../classic_client.ts";
-import { seededRandom } from "../clock.ts";
-import { Log } from "../log.ts";
-import { MAX_DATAGRAM } from "../message.ts";
-import { MemoryNetwork, UdpTransport } from "../transport.ts";
+import { seededRandom } from "../base/clock.ts";
+import { Log } from "../base/log.ts";
+import { MAX_DATAGRAM } from "../wire/message.ts";
+import { MemoryNetwork, UdpTransport } from "../transport/transport.ts";
 import { unsoughtPort } from "./support/ports.ts";
 
 Deno.test("Broker.listen() serves publishers and subscribers over UDP", async () => {

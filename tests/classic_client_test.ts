@@ -6,14 +6,14 @@ import {
   assertRejects,
 } from "@std/assert";
 import { Broker } from "../broker.ts";
-import { encodeReply } from "../classic.ts";
+import { encodeReply } from "../wire/classic.ts";
 import {
   ClassicClient,
   type ClassicClientOptions,
   ClassicRefusedError,
 } from "../classic_client.ts";
-import { LocalProtocolError, NoAnswerError } from "../message.ts";
-import { MemoryNetwork } from "../transport.ts";
+import { LocalProtocolError, NoAnswerError } from "../wire/message.ts";
+import { MemoryNetwork } from "../transport/transport.ts";
 
 /** A broker and what its clients need to reach it, all in memory. */
 async function setUp() {

@@ -9,19 +9,23 @@ import { Broker } from "../broker.ts";
 import type { BrokerOptions } from "../broker_options.ts";
 import { Client, RefusedError } from "../client.ts";
 import type { ClientOptions } from "../client_options.ts";
-import type { DeviceState, ReceivedMessage } from "../device_event.ts";
-import { Log } from "../log.ts";
+import type { DeviceState, ReceivedMessage } from "../client/events.ts";
+import { Log } from "../base/log.ts";
 import {
   LocalProtocolError,
   NoAnswerError,
   type Peer,
   peerOf,
-} from "../message.ts";
-import { decodePacket, encodePacket } from "../mqttsn.ts";
-import type { MqttSnPacket, MsgType, Qos } from "../packet.ts";
-import type { Subscription } from "../subscription.ts";
+} from "../wire/message.ts";
+import { decodePacket, encodePacket } from "../wire/mqttsn.ts";
+import type { MqttSnPacket, MsgType, Qos } from "../wire/packets.ts";
+import type { Subscription } from "../client/subscription.ts";
 import type { RequestOptions } from "../template.ts";
-import { MAX_UNSENT, MemoryNetwork, UdpTransport } from "../transport.ts";
+import {
+  MAX_UNSENT,
+  MemoryNetwork,
+  UdpTransport,
+} from "../transport/transport.ts";
 import { unsoughtPort } from "./support/ports.ts";
 import "./support/sockets.ts";
 

@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertFalse, assertRejects } from "@std/assert";
-import { type Clock, ManualClock, type Millis } from "../clock.ts";
-import { Log } from "../log.ts";
-import { type Effect, EffectQueue, type Machine } from "../machine.ts";
-import type { Peer } from "../message.ts";
+import { type Clock, ManualClock, type Millis } from "../base/clock.ts";
+import { Log } from "../base/log.ts";
+import { type Effect, EffectQueue, type Machine } from "../base/machine.ts";
+import type { Peer } from "../wire/message.ts";
 import { Interruption, messageOf, Template } from "../template.ts";
-import { MemoryNetwork, type Transport } from "../transport.ts";
+import { MemoryNetwork, type Transport } from "../transport/transport.ts";
 
 // Off unless asked for.
 Deno.test.sanitizer({ ops: true, resources: true });

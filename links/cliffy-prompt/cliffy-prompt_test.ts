@@ -1,7 +1,7 @@
 /**
  * Tests of what the stand-in for `@cliffy/prompt` promises beyond the original:
  * how it leaves the terminal, and that nothing of it stays behind. What both
- * promise is in `tests/links_test.ts`.
+ * promise is in `tests/project/links_test.ts`.
  *
  * @module
  */

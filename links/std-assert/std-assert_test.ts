@@ -1,6 +1,6 @@
 /**
  * Tests of what the stand-in for `@std/assert` promises beyond the original.
- * What both promise is in `tests/links_test.ts`.
+ * What both promise is in `tests/project/links_test.ts`.
  *
  * @module
  */

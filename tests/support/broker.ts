@@ -7,7 +7,7 @@
 import { Broker } from "../../broker.ts";
 import type { BrokerOptions } from "../../broker_options.ts";
 import { ClassicClient } from "../../classic_client.ts";
-import { Log } from "../../log.ts";
+import { Log } from "../../base/log.ts";
 import { Transcript } from "./transcript.ts";
 
 /** How long a history may take, in milliseconds, before it counts as missing. */

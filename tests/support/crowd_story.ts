@@ -7,12 +7,12 @@
  * @module
  */
 
-import { type Millis, type Random, seededRandom } from "../../clock.ts";
-import { Device } from "../../device.ts";
-import { type Effect, EffectQueue, type Machine } from "../../machine.ts";
-import { type Peer, peerOf } from "../../message.ts";
-import { isFramed } from "../../mqttsn.ts";
-import { Router } from "../../router.ts";
+import { type Millis, type Random, seededRandom } from "../../base/clock.ts";
+import { Device } from "../../client/device.ts";
+import { type Effect, EffectQueue, type Machine } from "../../base/machine.ts";
+import { type Peer, peerOf } from "../../wire/message.ts";
+import { isFramed } from "../../wire/mqttsn.ts";
+import { Router } from "../../broker/router.ts";
 import { BadNet } from "./net.ts";
 import { Scales } from "./scales.ts";
 import { fail, type Story } from "./stories.ts";

@@ -6,13 +6,13 @@
  */
 
 import { assertEquals } from "@std/assert";
-import type { Millis } from "../../clock.ts";
-import { Device, type DeviceOptions } from "../../device.ts";
-import type { DeviceEvent, ReceivedMessage } from "../../device_event.ts";
-import { type Peer, peerOf } from "../../message.ts";
-import { encodePacket } from "../../mqttsn.ts";
-import type { MqttSnPacket } from "../../packet.ts";
-import { describeDatagram } from "../../packet_text.ts";
+import type { Millis } from "../../base/clock.ts";
+import { Device, type DeviceOptions } from "../../client/device.ts";
+import type { DeviceEvent, ReceivedMessage } from "../../client/events.ts";
+import { type Peer, peerOf } from "../../wire/message.ts";
+import { encodePacket } from "../../wire/mqttsn.ts";
+import type { MqttSnPacket } from "../../wire/packets.ts";
+import { describeDatagram } from "../../wire/describe.ts";
 import { GOODBYE, octets, PONG, puback, regack } from "./gateway.ts";
 
 /** The gateway that a bench's device knows. */

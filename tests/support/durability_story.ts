@@ -6,10 +6,10 @@
  * @module
  */
 
-import { type Millis, type Random, seededRandom } from "../../clock.ts";
-import type { DeviceTopic } from "../../commands.ts";
-import type { DeliveryQos } from "../../message.ts";
-import type { Qos } from "../../packet.ts";
+import { type Millis, type Random, seededRandom } from "../../base/clock.ts";
+import type { DeviceTopic } from "../../client/commands.ts";
+import type { DeliveryQos } from "../../wire/message.ts";
+import type { Qos } from "../../wire/packets.ts";
 import type { Crash } from "./durable_router.ts";
 import {
   BROKER,

@@ -9,14 +9,14 @@
  * @module
  */
 
-import { earliest, type Millis } from "../../clock.ts";
-import { Commits } from "../../commits.ts";
-import type { RouterEvent } from "../../events.ts";
-import { type Effect, EffectQueue, type Machine } from "../../machine.ts";
-import type { Peer } from "../../message.ts";
-import type { RouterOptions } from "../../options.ts";
-import type { StoreChange, StoreRecord } from "../../records.ts";
-import { Router } from "../../router.ts";
+import { earliest, type Millis } from "../../base/clock.ts";
+import { Commits } from "../../store/commits.ts";
+import type { RouterEvent } from "../../broker/events.ts";
+import { type Effect, EffectQueue, type Machine } from "../../base/machine.ts";
+import type { Peer } from "../../wire/message.ts";
+import type { RouterOptions } from "../../broker/options.ts";
+import type { StoreChange, StoreRecord } from "../../broker/records.ts";
+import { Router } from "../../broker/router.ts";
 import { MemoryStore } from "./memory_store.ts";
 
 /** What a router with a store tells besides. */

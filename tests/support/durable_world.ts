@@ -12,20 +12,20 @@
  * @module
  */
 
-import { ClassicDevice } from "../../classic_device.ts";
-import { type Millis, type Random, seededRandom } from "../../clock.ts";
-import type { DeviceTopic } from "../../commands.ts";
-import { Device, type DeviceOptions } from "../../device.ts";
-import type { DeviceEvent, ReceivedMessage } from "../../device_event.ts";
-import { type DeliveryQos, type Peer, peerOf } from "../../message.ts";
-import { decodePacket, shortTopicName } from "../../mqttsn.ts";
+import { ClassicDevice } from "../../client/classic_device.ts";
+import { type Millis, type Random, seededRandom } from "../../base/clock.ts";
+import type { DeviceTopic } from "../../client/commands.ts";
+import { Device, type DeviceOptions } from "../../client/device.ts";
+import type { DeviceEvent, ReceivedMessage } from "../../client/events.ts";
+import { type DeliveryQos, type Peer, peerOf } from "../../wire/message.ts";
+import { decodePacket, shortTopicName } from "../../wire/mqttsn.ts";
 import type {
   MqttSnPacket,
   Publish,
   Qos,
   TopicReference,
-} from "../../packet.ts";
-import type { RouterOptions } from "../../options.ts";
+} from "../../wire/packets.ts";
+import type { RouterOptions } from "../../broker/options.ts";
 import {
   type DurableEvent,
   type DurableOptions,

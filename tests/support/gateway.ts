@@ -5,15 +5,20 @@
  * @module
  */
 
-import { ManualClock, type Millis } from "../../clock.ts";
-import type { RouterEvent } from "../../events.ts";
-import type { Peer } from "../../message.ts";
-import { decodePacket, encodePacket, shortTopicId } from "../../mqttsn.ts";
-import type { Connect, MqttSnPacket, Publish, Qos } from "../../packet.ts";
-import type { RouterOptions } from "../../options.ts";
-import type { StoreChange } from "../../records.ts";
-import { Router } from "../../router.ts";
-import { UdpTransport } from "../../transport.ts";
+import { ManualClock, type Millis } from "../../base/clock.ts";
+import type { RouterEvent } from "../../broker/events.ts";
+import type { Peer } from "../../wire/message.ts";
+import { decodePacket, encodePacket, shortTopicId } from "../../wire/mqttsn.ts";
+import type {
+  Connect,
+  MqttSnPacket,
+  Publish,
+  Qos,
+} from "../../wire/packets.ts";
+import type { RouterOptions } from "../../broker/options.ts";
+import type { StoreChange } from "../../broker/records.ts";
+import { Router } from "../../broker/router.ts";
+import { UdpTransport } from "../../transport/transport.ts";
 import { MemoryStore } from "./memory_store.ts";
 
 /** What was sent: to which peer, and the packet. */

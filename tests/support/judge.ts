@@ -14,11 +14,11 @@
  * @module
  */
 
-import type { Millis } from "../../clock.ts";
-import { nodePeerOf } from "../../forwarder.ts";
-import { MalformedPacketError, type Peer } from "../../message.ts";
-import { decodePacket } from "../../mqttsn.ts";
-import type { MqttSnPacket } from "../../packet.ts";
+import type { Millis } from "../../base/clock.ts";
+import { nodePeerOf } from "../../wire/forwarder.ts";
+import { MalformedPacketError, type Peer } from "../../wire/message.ts";
+import { decodePacket } from "../../wire/mqttsn.ts";
+import type { MqttSnPacket } from "../../wire/packets.ts";
 import { DeviceRecord, type Patience } from "./judge_device.ts";
 import { GatewayRecord } from "./judge_gateway.ts";
 

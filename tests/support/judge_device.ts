@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Millis } from "../../clock.ts";
+import type { Millis } from "../../base/clock.ts";
 import {
   type Connect,
   type Disconnect,
@@ -17,8 +17,8 @@ import {
   RETURN_CODE,
   type TopicAck,
   type TopicReference,
-} from "../../packet.ts";
-import { parseTopicFilter, parseTopicName } from "../../topics.ts";
+} from "../../wire/packets.ts";
+import { parseTopicFilter, parseTopicName } from "../../wire/topics.ts";
 import { isSame, Ledger, topicOf } from "./ledger.ts";
 
 /** How long a client waits for an answer, and how often it asks. */

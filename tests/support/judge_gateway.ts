@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Millis } from "../../clock.ts";
+import type { Millis } from "../../base/clock.ts";
 import {
   type Connect,
   type MqttSnPacket,
@@ -17,9 +17,9 @@ import {
   RETURN_CODE,
   type Suback,
   type TopicAck,
-} from "../../packet.ts";
-import { LATE_MS } from "../../received.ts";
-import { parseTopicName } from "../../topics.ts";
+} from "../../wire/packets.ts";
+import { LATE_MS } from "../../wire/duplicates.ts";
+import { parseTopicName } from "../../wire/topics.ts";
 import { isReserved, isSame, Ledger } from "./ledger.ts";
 
 /** An address, and who speaks from there. */

@@ -5,13 +5,13 @@
  * @module
  */
 
-import { EffectQueue } from "../../machine.ts";
-import type { Peer } from "../../message.ts";
-import { decodePacket, encodePacket } from "../../mqttsn.ts";
-import type { MqttSnPacket } from "../../packet.ts";
-import { Persistence, SessionKeeper } from "../../persistence.ts";
-import type { StoreChange } from "../../records.ts";
-import { Session } from "../../session.ts";
+import { EffectQueue } from "../../base/machine.ts";
+import type { Peer } from "../../wire/message.ts";
+import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
+import type { MqttSnPacket } from "../../wire/packets.ts";
+import { Persistence, SessionKeeper } from "../../broker/persistence.ts";
+import type { StoreChange } from "../../broker/records.ts";
+import { Session } from "../../broker/session.ts";
 import type { GatewayBench } from "./gateway.ts";
 
 /** A datagram that a router sent. */

@@ -5,7 +5,7 @@
  * @module
  */
 
-import type { MqttSnPacket, Publish } from "../../packet.ts";
+import type { MqttSnPacket, Publish } from "../../wire/packets.ts";
 
 /** What has been asked and not answered, each as often as it has come. */
 export class Ledger {

@@ -1,11 +1,11 @@
 /**
- * A store that is a table in memory: what `store.ts` does with SQL, in as few
+ * A store that is a table in memory: what `store/store.ts` does with SQL, in as few
  * words as can be. What was committed outlives a router; all else is lost.
  *
  * @module
  */
 
-import type { StoreChange, StoreRecord } from "../../records.ts";
+import type { StoreChange, StoreRecord } from "../../broker/records.ts";
 
 /** Order in which a store gives its records back. */
 const ORDER: readonly StoreRecord["type"][] = [

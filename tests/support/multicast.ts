@@ -4,8 +4,8 @@
  * @module
  */
 
-import { peerOf } from "../../message.ts";
-import { UdpTransport } from "../../transport.ts";
+import { peerOf } from "../../wire/message.ts";
+import { UdpTransport } from "../../transport/transport.ts";
 
 /** A group that is nobody's. */
 export const GROUP = "225.1.1.1";

@@ -1,15 +1,18 @@
 /**
- * The bad network of the stories: machines in virtual time (`virtual_net.ts`)
- * on one way that all share (`netem.ts`), whose datagrams are late, lost or
+ * The bad network of the stories: machines in virtual time (`netsim/virtual_net.ts`)
+ * on one way that all share (`netsim/netem.ts`), whose datagrams are late, lost or
  * doubled. Each datagram is overwritten once its receiver has had it.
  *
  * @module
  */
 
-import { type Millis, seededRandom } from "../../clock.ts";
-import type { PathSpec } from "../../net_spec.ts";
-import { Netem } from "../../netem.ts";
-import { VirtualNet, type VirtualNetOptions } from "../../virtual_net.ts";
+import { type Millis, seededRandom } from "../../base/clock.ts";
+import type { PathSpec } from "../../netsim/spec.ts";
+import { Netem } from "../../netsim/netem.ts";
+import {
+  VirtualNet,
+  type VirtualNetOptions,
+} from "../../netsim/virtual_net.ts";
 
 /** How bad a network is, each direction alike. */
 export interface NetOptions

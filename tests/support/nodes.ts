@@ -6,19 +6,19 @@
  * @module
  */
 
-import { earliest, type Millis } from "../../clock.ts";
-import { type NodePeer, nodePeerOf, wrapFor } from "../../forwarder.ts";
+import { earliest, type Millis } from "../../base/clock.ts";
+import { type NodePeer, nodePeerOf, wrapFor } from "../../wire/forwarder.ts";
 import {
   type Effect,
   EffectQueue,
   type Machine,
   type SendEffect,
-} from "../../machine.ts";
-import type { Peer } from "../../message.ts";
-import { decodePacket, encodePacket } from "../../mqttsn.ts";
-import { RETURN_CODE } from "../../packet.ts";
-import type { Device } from "../../device.ts";
-import type { DeviceEvent } from "../../device_event.ts";
+} from "../../base/machine.ts";
+import type { Peer } from "../../wire/message.ts";
+import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
+import { RETURN_CODE } from "../../wire/packets.ts";
+import type { Device } from "../../client/device.ts";
+import type { DeviceEvent } from "../../client/events.ts";
 
 interface Node {
   readonly peer: NodePeer;

@@ -14,17 +14,17 @@
  * @module
  */
 
-import { type Millis, type Random, seededRandom } from "../../clock.ts";
-import type { DeviceTopic } from "../../commands.ts";
-import { Device, type DeviceOptions } from "../../device.ts";
-import type { DeviceEvent, ReceivedMessage } from "../../device_event.ts";
-import type { RouterEvent } from "../../events.ts";
-import { type DeliveryQos, type Peer, peerOf } from "../../message.ts";
-import { encodePacket } from "../../mqttsn.ts";
-import type { RouterOptions } from "../../options.ts";
-import type { Qos } from "../../packet.ts";
-import { Router } from "../../router.ts";
-import type { RouterStats } from "../../system.ts";
+import { type Millis, type Random, seededRandom } from "../../base/clock.ts";
+import type { DeviceTopic } from "../../client/commands.ts";
+import { Device, type DeviceOptions } from "../../client/device.ts";
+import type { DeviceEvent, ReceivedMessage } from "../../client/events.ts";
+import type { RouterEvent } from "../../broker/events.ts";
+import { type DeliveryQos, type Peer, peerOf } from "../../wire/message.ts";
+import { encodePacket } from "../../wire/mqttsn.ts";
+import type { RouterOptions } from "../../broker/options.ts";
+import type { Qos } from "../../wire/packets.ts";
+import { Router } from "../../broker/router.ts";
+import type { RouterStats } from "../../broker/sys_topics.ts";
 import { Judge } from "./judge.ts";
 import { BadNet } from "./net.ts";
 import { Forgetful, ForwarderBox } from "./nodes.ts";

@@ -6,10 +6,10 @@
  * @module
  */
 
-import { type Peer, peerOf } from "../../message.ts";
-import { decodePacket, encodePacket } from "../../mqttsn.ts";
-import type { MqttSnPacket } from "../../packet.ts";
-import { UdpTransport } from "../../transport.ts";
+import { type Peer, peerOf } from "../../wire/message.ts";
+import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
+import type { MqttSnPacket } from "../../wire/packets.ts";
+import { UdpTransport } from "../../transport/transport.ts";
 
 /** How long an answer may take, in milliseconds, before it counts as missing. */
 const PATIENCE_MS = 20_000;

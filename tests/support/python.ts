@@ -23,7 +23,7 @@ export function startScript(
 ): Running {
   // Names are written in UTF-8 whatever the system's code page is.
   const env = { PYTHONUTF8: "1" };
-  return new Running(PYTHON!, [`tests/${script}`, ...args], { env });
+  return new Running(PYTHON!, [`tests/support/${script}`, ...args], { env });
 }
 
 /** Whether Python has the modules of that name here. */

@@ -4,13 +4,13 @@
  * @module
  */
 
-import type { ClassicStats } from "../../classic_broker.ts";
-import { ManualClock, type Millis } from "../../clock.ts";
-import { type Peer, peerOf } from "../../message.ts";
-import type { RouterEvent } from "../../events.ts";
-import type { RouterOptions } from "../../options.ts";
-import { Router } from "../../router.ts";
-import type { RouterStats } from "../../system.ts";
+import type { ClassicStats } from "../../broker/classic.ts";
+import { ManualClock, type Millis } from "../../base/clock.ts";
+import { type Peer, peerOf } from "../../wire/message.ts";
+import type { RouterEvent } from "../../broker/events.ts";
+import type { RouterOptions } from "../../broker/options.ts";
+import { Router } from "../../broker/router.ts";
+import type { RouterStats } from "../../broker/sys_topics.ts";
 
 /** Peers on this machine. */
 export const ANN = peerOf("127.0.0.1", 1001);

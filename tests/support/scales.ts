@@ -7,10 +7,10 @@
  * @module
  */
 
-import type { Millis } from "../../clock.ts";
-import type { RouterEvent } from "../../events.ts";
-import type { Peer } from "../../message.ts";
-import { isFramed } from "../../mqttsn.ts";
+import type { Millis } from "../../base/clock.ts";
+import type { RouterEvent } from "../../broker/events.ts";
+import type { Peer } from "../../wire/message.ts";
+import { isFramed } from "../../wire/mqttsn.ts";
 import { fail } from "./stories.ts";
 
 /** What came from each address and what went there. */

@@ -12,11 +12,11 @@
 
 import { Broker } from "../../broker.ts";
 import type { BrokerOptions } from "../../broker_options.ts";
-import { bindSocket, type Io } from "../../doorbell.ts";
-import { BatchesError, openLibc } from "../../libc.ts";
-import { DEFAULT_PORT } from "../../message.ts";
-import { SenderPool } from "../../sender.ts";
-import { UdpTransport } from "../../transport.ts";
+import { bindSocket, type Io } from "../../transport/batched.ts";
+import { BatchesError, openLibc } from "../../transport/libc.ts";
+import { DEFAULT_PORT } from "../../wire/message.ts";
+import { SenderPool } from "../../transport/sender_threads.ts";
+import { UdpTransport } from "../../transport/transport.ts";
 
 // Once, and before any test: none is to be blamed for what is never closed.
 try {

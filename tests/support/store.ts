@@ -6,8 +6,8 @@
  */
 
 import { join } from "node:path";
-import type { Random } from "../../clock.ts";
-import type { StoreChange, StoreRecord } from "../../records.ts";
+import type { Random } from "../../base/clock.ts";
+import type { StoreChange, StoreRecord } from "../../broker/records.ts";
 
 /** A directory that is gone with its files when it is disposed of. */
 export class Directory implements Disposable {

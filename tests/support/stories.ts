@@ -7,7 +7,7 @@
 
 import { AssertionError } from "@std/assert";
 import { parseArgs } from "@std/cli/parse-args";
-import type { Device } from "../../device.ts";
+import type { Device } from "../../client/device.ts";
 
 /** A story: everything in it depends on its seed alone. */
 export interface Story {

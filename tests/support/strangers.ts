@@ -6,10 +6,10 @@
  * @module
  */
 
-import type { Random } from "../../clock.ts";
-import { encodePacket } from "../../mqttsn.ts";
-import type { Router } from "../../router.ts";
-import { VECTORS } from "../vectors.ts";
+import type { Random } from "../../base/clock.ts";
+import { encodePacket } from "../../wire/mqttsn.ts";
+import type { Router } from "../../broker/router.ts";
+import { VECTORS } from "./vectors.ts";
 import { fail } from "./stories.ts";
 
 /** Small, so that each is reached again and again. */

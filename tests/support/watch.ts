@@ -4,8 +4,8 @@
  * @module
  */
 
-import type { StoreChange } from "../../records.ts";
-import type { StoreOptions } from "../../store_file.ts";
+import type { StoreChange } from "../../broker/records.ts";
+import type { StoreOptions } from "../../store/file.ts";
 
 /** What a store's worker is told. */
 interface Post {

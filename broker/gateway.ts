@@ -1,0 +1,512 @@
+/**
+ * The broker's MQTT-SN side: reads each message, and hands it to whoever it
+ * concerns (MQTT-SN 1.2 §6). Who is connected is `broker/connections.ts`; what clients
+ * tell of topics `broker/subscriptions.ts`, what they publish `broker/publications.ts`, what
+ * they are sent `broker/delivery.ts` and `broker/outbox.ts`. Knows itself what becomes of
+ * messages from strangers, through forwarders, and of those who search for a
+ * gateway.
+ *
+ * @module
+ */
+
+import { Allowances } from "./rate_limit.ts";
+import { earliest, type Millis } from "../base/clock.ts";
+import {
+  type ConnectionOptions,
+  Connections,
+  type ConnectionStats,
+} from "./connections.ts";
+import { Delivery, type DeliveryStats } from "./delivery.ts";
+import { Discovery, type DiscoveryOptions } from "./advertise.ts";
+import type { Exchange } from "./exchange.ts";
+import { isNodePeer, nodePeerOf } from "../wire/forwarder.ts";
+import { MalformedPacketError, type Peer, peerOf } from "../wire/message.ts";
+import { decodePacket, encodePacket } from "../wire/mqttsn.ts";
+import { type Outlet, zeros } from "./outlet.ts";
+import {
+  type MqttSnPacket,
+  MSG_TYPE,
+  type MsgType,
+  RETURN_CODE,
+  type SearchGw,
+} from "../wire/packets.ts";
+import type { Persistence } from "./persistence.ts";
+import {
+  type PublicationHost,
+  type PublicationOptions,
+  Publications,
+  type PublicationStats,
+} from "./publications.ts";
+import type { SessionRecord } from "./records.ts";
+import type { Session, Will } from "./session.ts";
+import {
+  type SubscriptionHost,
+  type SubscriptionOptions,
+  Subscriptions,
+  type SubscriptionStats,
+} from "./subscriptions.ts";
+
+/** How the gateway works. */
+export interface GatewayOptions
+  extends
+    ConnectionOptions,
+    SubscriptionOptions,
+    PublicationOptions,
+    DiscoveryOptions {
+  /** The longest message that is sent, in octets, its wrapping included. */
+  readonly maxPacket: number;
+  /** Whether octets behind a message are ignored. */
+  readonly ignoreTail: boolean;
+}
+
+/** What the gateway asks of the broker's core. */
+export interface GatewayHost extends PublicationHost, SubscriptionHost {}
+
+/** What the gateway counted, and what its tables hold now. */
+export interface GatewayStats
+  extends
+    ConnectionStats,
+    Omit<SubscriptionStats, "resubscribed">,
+    Omit<PublicationStats, "republished">,
+    DeliveryStats {
+  /** MQTT-SN messages received, by type. */
+  readonly receivedByType: Readonly<Record<MsgType, number>>;
+}
+
+/** DISCONNECTs to peers that are not connected, for one source at once. */
+const DISCONNECT_BURST = 100;
+
+/** And a second, after that: two brokers could tell each other for ever. */
+const DISCONNECT_RATE = 100;
+
+/** Broadcasts because somebody searches, at once: one search is many datagrams. */
+const BROADCAST_BURST = 10;
+
+/** And a second, after that. */
+const BROADCAST_RATE = 1;
+
+/** Whose allowance broadcasts are on: everybody's together. */
+const EVERYBODY = peerOf("0.0.0.0", 0);
+
+/** The MQTT-SN side of a broker. */
+export class Gateway {
+  readonly #outlet: Outlet;
+  readonly #connections: Connections;
+  readonly #subscriptions: Subscriptions;
+  readonly #publications: Publications;
+  readonly #delivery: Delivery;
+  readonly #discovery: Discovery;
+  readonly #persistence: Persistence;
+  readonly #disconnects: Allowances;
+  readonly #broadcasts = new Allowances({
+    allowance: BROADCAST_BURST,
+    allowanceRate: BROADCAST_RATE,
+    maxSources: 1,
+  });
+  readonly #isStrict: boolean;
+  readonly #framing: { readonly lenient: boolean };
+  readonly #received = zeros<MsgType>(MSG_TYPE);
+
+  /**
+   * Starts with nobody connected.
+   *
+   * @param options how it works
+   * @param outlet the way out
+   * @param exchange where messages meet subscriptions
+   * @param host the broker's core
+   * @param persistence where sessions are kept
+   */
+  constructor(
+    options: GatewayOptions,
+    outlet: Outlet,
+    exchange: Exchange,
+    host: GatewayHost,
+    persistence: Persistence,
+  ) {
+    this.#outlet = outlet;
+    this.#persistence = persistence;
+    this.#isStrict = options.strict;
+    this.#framing = { lenient: options.ignoreTail };
+    this.#disconnects = new Allowances({
+      allowance: DISCONNECT_BURST,
+      allowanceRate: DISCONNECT_RATE,
+      maxSources: options.maxSources,
+      chargesLoopback: true,
+    });
+    this.#discovery = new Discovery(options);
+    this.#subscriptions = new Subscriptions(options, outlet, exchange, host);
+    this.#publications = new Publications(
+      options,
+      outlet,
+      exchange,
+      host,
+      persistence,
+    );
+    this.#delivery = new Delivery(options.maxPacket, outlet, exchange);
+    this.#connections = new Connections(
+      options,
+      outlet,
+      exchange,
+      this.#delivery,
+      this.#publications,
+      persistence,
+    );
+  }
+
+  /** Whether a peer is being asked for its will. */
+  isPrompting(peer: Peer): boolean {
+    return this.#connections.isPrompting(peer);
+  }
+
+  /** When something is due next, `undefined` for never. */
+  nextTimeout(): Millis | undefined {
+    const discovery = this.#discovery.nextTimeout();
+    return this.#persistence.state === "loading"
+      ? discovery
+      : earliest(discovery, this.#connections.nextTimeout());
+  }
+
+  /** Does what is due by `now`. */
+  handleTimeout(now: Millis): void {
+    if (this.#persistence.state !== "loading") {
+      this.#connections.handleTimeout(now);
+    }
+    const advertise = this.#discovery.handleTimeout(now);
+    if (advertise !== undefined) this.#outlet.broadcast(advertise, 0);
+  }
+
+  /** Takes one datagram, or what a forwarder had wrapped into one. */
+  handleDatagram(now: Millis, peer: Peer, bytes: Uint8Array): void {
+    let packet: MqttSnPacket;
+    try {
+      packet = decodePacket(bytes, this.#framing);
+    } catch (error) {
+      if (!(error instanceof MalformedPacketError)) throw error;
+      return this.#outlet.drop(peer, "malformed", error.message);
+    }
+    this.#received[packet.type]++;
+    if (this.#persistence.state === "loading") {
+      return this.#handleWhileLoading(now, peer, packet, bytes.length);
+    }
+    // Whatever it is: its sender is alive.
+    const session = this.#connections.hear(now, peer, packet.type);
+    if (session === undefined) this.#handleStranger(now, peer, packet);
+    else this.#handleClient(now, peer, session, packet);
+  }
+
+  /** What was counted so far: a snapshot, it does not change afterwards. */
+  stats(): GatewayStats {
+    const connections = this.#connections.stats();
+    const { resubscribed, ...subscriptions } = this.#subscriptions.stats();
+    const { republished, ...publications } = this.#publications.stats();
+    return {
+      ...connections,
+      ...subscriptions,
+      ...publications,
+      ...this.#delivery.stats(),
+      repeated: connections.repeated + resubscribed + republished,
+      receivedByType: { ...this.#received },
+    };
+  }
+
+  /** Takes a session that was kept; see {@linkcode Connections.restore}. */
+  restore(
+    now: Millis,
+    record: SessionRecord,
+    will: Will | undefined,
+  ): Session | undefined {
+    return this.#connections.restore(now, record, will);
+  }
+
+  /** Goes on with those who were connected, as all has been restored. */
+  handleRestored(now: Millis): void {
+    this.#connections.handleRestored(now);
+  }
+
+  /**
+   * Takes back what was to be sent and promises what cannot be kept: most
+   * acknowledgements become refusals, all else is not sent. What was acknowledged
+   * has happened here nevertheless. So PUBREC is no refusal but nothing: at QoS 2
+   * the same must not come again as another, as what is refused may. And a client
+   * that is refused is not connected.
+   */
+  handleUncommitted(now: Millis, peer: Peer, bytes: Uint8Array): void {
+    const packet = decodePacket(bytes);
+    switch (packet.type) {
+      case "ENCAPSULATED": {
+        const node = isNodePeer(peer) ? peer : nodePeerOf(peer, packet);
+        return this.handleUncommitted(now, node, packet.message);
+      }
+      case "CONNACK":
+      case "REGACK":
+      case "PUBACK":
+      case "SUBACK":
+      case "WILLTOPICRESP":
+      case "WILLMSGRESP": {
+        if (packet.type === "CONNACK") this.#connections.withdraw(now, peer);
+        const returnCode = this.#outlet.refuse(peer, "store");
+        return this.#outlet.sendPacket(peer, { ...packet, returnCode });
+      }
+    }
+    this.#outlet.drop(peer, "store");
+  }
+
+  /** A message that comes before it is known who is connected. */
+  #handleWhileLoading(
+    now: Millis,
+    peer: Peer,
+    packet: MqttSnPacket,
+    asked: number,
+  ): void {
+    switch (packet.type) {
+      case "ENCAPSULATED":
+      case "SEARCHGW":
+      case "ADVERTISE":
+        return this.#handleAnybody(now, peer, packet, undefined);
+    }
+    const answer = refusalOf(packet);
+    // What is sent again may have been taken before, and is not refused then; at
+    // QoS 2 nor is what the network has doubled. Nobody is known, and so nobody is
+    // sent more octets than came from there.
+    if (packet.type === "PUBLISH" && (packet.dup || packet.qos === 2)) {
+      return this.#outlet.drop(peer, "loading");
+    }
+    if (answer === undefined || encodePacket(answer).length > asked) {
+      return this.#outlet.drop(peer, "loading");
+    }
+    this.#outlet.refuse(peer, "loading");
+    this.#outlet.sendPacket(peer, answer);
+  }
+
+  /**
+   * Refuses what a client asks for if that would have to be kept and cannot be;
+   * what cannot be refused is left for it to ask again.
+   *
+   * @returns whether it was
+   */
+  #isRefusedByStore(
+    peer: Peer,
+    { keeper }: Session,
+    packet: MqttSnPacket,
+  ): boolean {
+    if (this.#persistence.mayPromise) return false;
+    switch (packet.type) {
+      case "DISCONNECT":
+        if ((packet.duration ?? 0) === 0) return false;
+        break; // who sleeps is kept
+      case "REGISTER":
+      case "SUBSCRIBE":
+      case "UNSUBSCRIBE":
+      case "PUBREL":
+      case "WILLTOPICUPD":
+      case "WILLMSGUPD":
+        if (keeper === undefined) return false;
+        break;
+      default:
+        return false; // CONNECT and PUBLISH depend on more
+    }
+    const answer = refusalOf(packet);
+    if (answer === undefined) this.#outlet.drop(peer, "store");
+    else {
+      this.#outlet.refuse(peer, "store");
+      this.#outlet.sendPacket(peer, answer);
+    }
+    return true;
+  }
+
+  /** A message of a client that is connected. */
+  #handleClient(
+    now: Millis,
+    peer: Peer,
+    session: Session,
+    packet: MqttSnPacket,
+  ): void {
+    if (this.#isRefusedByStore(peer, session, packet)) return;
+    switch (packet.type) {
+      case "PUBLISH":
+        if (packet.qos === -1) break; // as from anyone
+        if (packet.qos > 0 && this.#isStrictlyWrong(peer, packet)) return;
+        return this.#publications.publish(now, peer, session, packet);
+      case "PUBREL":
+        return this.#publications.release(now, peer, session, packet.msgId);
+      case "PUBACK":
+      case "REGACK":
+      case "PUBREC":
+      case "PUBCOMP":
+        return this.#handleAck(now, peer, session, packet);
+      case "REGISTER":
+        return this.#subscriptions.register(peer, session, packet);
+      case "SUBSCRIBE":
+        if (this.#isStrictlyWrong(peer, packet)) return;
+        return this.#subscriptions.subscribe(now, peer, session, packet);
+      case "UNSUBSCRIBE":
+        return this.#subscriptions.unsubscribe(peer, session, packet);
+      case "WILLTOPICUPD":
+        return this.#publications.updateWillTopic(peer, session, packet);
+      case "WILLMSGUPD":
+        return this.#publications.updateWillMsg(peer, session, packet);
+      case "DISCONNECT": {
+        const { duration } = packet;
+        return this.#connections.handleDisconnect(now, session, duration);
+      }
+      case "PINGRESP":
+        return this.#outlet.drop(peer, "lateAck"); // nothing was asked
+    }
+    this.#handleAnybody(now, peer, packet, session);
+  }
+
+  /** A message of a peer that is not connected. */
+  #handleStranger(now: Millis, peer: Peer, packet: MqttSnPacket): void {
+    switch (packet.type) {
+      case "PUBLISH":
+        if (packet.qos === -1) break; // §6.8
+        return this.#tellStranger(now, peer);
+      case "PUBACK":
+      case "REGACK":
+      case "PUBREC":
+      case "PUBCOMP":
+      case "PINGRESP":
+        return this.#outlet.drop(peer, "unknownPeer");
+      case "DISCONNECT":
+        this.#connections.endPrompt(peer);
+        return this.#tellStranger(now, peer);
+      case "REGISTER":
+      case "SUBSCRIBE":
+      case "UNSUBSCRIBE":
+      case "PUBREL":
+      case "WILLTOPICUPD":
+      case "WILLMSGUPD":
+        return this.#tellStranger(now, peer);
+    }
+    this.#handleAnybody(now, peer, packet, undefined);
+  }
+
+  /** A message for which it matters little whether its sender is connected. */
+  #handleAnybody(
+    now: Millis,
+    peer: Peer,
+    packet: MqttSnPacket,
+    session: Session | undefined,
+  ): void {
+    switch (packet.type) {
+      case "PUBLISH":
+        return this.#publications.publishUnconnected(now, peer, packet);
+      case "CONNECT":
+        return this.#connections.handleConnect(now, peer, packet);
+      case "WILLTOPIC":
+        if (this.#connections.handleWillTopic(now, peer, packet)) return;
+        break;
+      case "WILLMSG":
+        if (this.#connections.handleWillMsg(now, peer, packet)) return;
+        break;
+      case "PINGREQ":
+        if (this.#connections.handlePingreq(now, peer, packet)) return;
+        return this.#tellStranger(now, peer);
+      case "ENCAPSULATED": {
+        // §5.5. Wrapped twice it would not have been read.
+        const node = nodePeerOf(peer, packet);
+        return this.handleDatagram(now, node, packet.message);
+      }
+      case "SEARCHGW":
+        return this.#handleSearch(now, peer, packet);
+      case "ADVERTISE":
+        return this.#discovery.handleAdvertise(now, packet);
+      case "GWINFO":
+        return; // what other gateways there are is for clients to know
+      default: {
+        const detail = `Only a gateway sends ${packet.type}`;
+        return this.#outlet.drop(peer, "direction", detail);
+      }
+    }
+    // A part of a will that nobody asked for.
+    if (session === undefined) return this.#tellStranger(now, peer);
+    this.#outlet.drop(peer, "unexpected");
+  }
+
+  #handleAck(
+    now: Millis,
+    peer: Peer,
+    session: Session,
+    packet: Extract<
+      MqttSnPacket,
+      { type: "PUBACK" | "REGACK" | "PUBREC" | "PUBCOMP" }
+    >,
+  ): void {
+    const { outbox } = session;
+    let isAwaited: boolean;
+    switch (packet.type) {
+      case "PUBACK":
+        isAwaited = outbox.handlePuback(now, packet);
+        break;
+      case "REGACK":
+        isAwaited = outbox.handleRegack(now, packet);
+        break;
+      case "PUBREC":
+        isAwaited = outbox.handlePubrec(now, packet.msgId);
+        break;
+      case "PUBCOMP":
+        isAwaited = outbox.handlePubcomp(now, packet.msgId);
+        break;
+      default:
+        isAwaited = packet satisfies never;
+    }
+    if (!isAwaited) return this.#outlet.drop(peer, "lateAck");
+    this.#connections.settle(now, session);
+  }
+
+  /** §5.4.21: whoever is not connected is told so, within bounds. */
+  #tellStranger(now: Millis, peer: Peer): void {
+    if (!this.#disconnects.spend(now, peer, 1)) {
+      return this.#outlet.drop(peer, "quiet");
+    }
+    this.#outlet.sendPacket(peer, { type: "DISCONNECT", duration: undefined });
+  }
+
+  /** §6.1: to whoever asked, and to all who listen for gateways. */
+  #handleSearch(now: Millis, peer: Peer, { radius }: SearchGw): void {
+    const { gwInfo } = this.#discovery;
+    this.#outlet.sendPacket(peer, gwInfo);
+    if (isNodePeer(peer)) return;
+    if (this.#broadcasts.spend(now, EVERYBODY, 1)) {
+      this.#outlet.broadcast(gwInfo, radius);
+    }
+  }
+
+  /** A msgId of 0 where one is needed: overlooked unless rules are strict. */
+  #isStrictlyWrong(
+    peer: Peer,
+    { type, msgId }: { readonly type: MsgType; readonly msgId: number },
+  ): boolean {
+    if (!this.#isStrict || msgId !== 0) return false;
+    this.#outlet.drop(peer, "strict", `A msgId of 0 in ${type}`);
+    return true;
+  }
+}
+
+/** What tells congestion to who sent a message, `undefined` where nothing does. */
+function refusalOf(packet: MqttSnPacket): MqttSnPacket | undefined {
+  const returnCode = RETURN_CODE.congestion;
+  switch (packet.type) {
+    case "CONNECT":
+      return { type: "CONNACK", returnCode };
+    case "REGISTER": {
+      const { msgId } = packet;
+      return { type: "REGACK", topicId: 0, msgId, returnCode };
+    }
+    case "PUBLISH": {
+      const { topicId, msgId, qos } = packet;
+      if (qos <= 0) return undefined;
+      return { type: "PUBACK", topicId, msgId, returnCode };
+    }
+    case "SUBSCRIBE": {
+      const { msgId } = packet;
+      return { type: "SUBACK", qos: 0, topicId: 0, msgId, returnCode };
+    }
+    case "WILLTOPICUPD":
+      return { type: "WILLTOPICRESP", returnCode };
+    case "WILLMSGUPD":
+      return { type: "WILLMSGRESP", returnCode };
+    default:
+      return undefined;
+  }
+}

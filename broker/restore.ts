@@ -1,0 +1,224 @@
+/**
+ * How a broker's core becomes what it was: the records that were kept, one by
+ * one, each to where it belongs. Knows which record is whose, and reads each as
+ * what came from outside; nothing of when that happens or where they come from.
+ *
+ * @module
+ */
+
+import { parseClassicTopic } from "../wire/classic.ts";
+import type { ClassicBroker } from "./classic.ts";
+import type { Millis } from "../base/clock.ts";
+import type { Exchange } from "./exchange.ts";
+import type { Gateway } from "./gateway.ts";
+import {
+  type DeliveryQos,
+  MAX_DATAGRAM,
+  Message,
+  type TopicFilter,
+  type TopicName,
+} from "../wire/message.ts";
+import type {
+  BegunRecord,
+  PeerRecord,
+  QueuedRecord,
+  SessionRecord,
+  StoreRecord,
+  SubscriptionRecord,
+  TopicIdRecord,
+  WillRecord,
+} from "./records.ts";
+import type { Session, Will } from "./session.ts";
+import { MAX_TOPIC_ID } from "./topic_ids.ts";
+import { isSystem, parseTopicFilter, parseTopicName } from "../wire/topics.ts";
+import { utf8Length } from "../base/utf8.ts";
+
+/**
+ * MsgIds that a start skips: more than may be on their way to a client as the
+ * process ends, and so that many starts go by before one comes again.
+ */
+const MSG_IDS_A_START = 4_099;
+
+/** Octets of a node's id behind a forwarder (§5.5), at most. */
+const MAX_NODE_ID = 252;
+
+/** A subscription whose retained messages have not all been delivered. */
+interface Pending {
+  readonly filter: TopicFilter;
+  readonly granted: DeliveryQos;
+  /** The topics of those that are not to be begun again. */
+  readonly begun: TopicName[];
+}
+
+/** What is being restored. */
+export class Restoring {
+  readonly #gateway: Gateway;
+  readonly #exchange: Exchange;
+  readonly #classic: ClassicBroker;
+  /** By their numbers, and those whose retained messages are to be sent still. */
+  readonly #sessions = new Map<number, Session>();
+  readonly #pending = new Map<Session, Map<string, Pending>>();
+  /** The last message's topic: a queue's are often of one, and share its name. */
+  #topicName: TopicName | undefined;
+
+  /**
+   * Starts with nothing.
+   *
+   * @param gateway gets the sessions
+   * @param exchange gets subscriptions and retained messages
+   * @param classic gets the histories
+   */
+  constructor(gateway: Gateway, exchange: Exchange, classic: ClassicBroker) {
+    this.#gateway = gateway;
+    this.#exchange = exchange;
+    this.#classic = classic;
+  }
+
+  /**
+   * Takes a record; a session's own comes before its parts.
+   *
+   * @returns whether it made sense
+   */
+  take(now: Millis, record: StoreRecord): boolean {
+    switch (record.type) {
+      case "session":
+        return this.#takeSession(now, record);
+      case "subscription":
+        return this.#takeSubscription(record);
+      case "begun":
+        return this.#takeBegun(record);
+      case "topicId":
+        return this.#takeTopicId(record);
+      case "received": {
+        const session = this.#sessions.get(record.session);
+        if (session === undefined || !isBelow(0x10000, record.msgId)) {
+          return false;
+        }
+        session.restoreReceived(now, record);
+        return true;
+      }
+      case "queued":
+        return this.#takeQueued(now, record);
+      case "retained": {
+        const { payload, qos } = record;
+        const topicName = parseTopicName(record.topicName);
+        if (topicName === undefined || isSystem(topicName)) return false;
+        if (payload.length === 0 || !isBelow(3, qos)) return false;
+        this.#exchange.restore(new Message(topicName, payload, qos, true));
+        return true;
+      }
+      case "datum": {
+        const topicName = parseClassicTopic(record.topicName);
+        if (topicName === undefined || topicName !== record.topicName) {
+          return false;
+        }
+        if (utf8Length(record.text) > MAX_DATAGRAM) return false;
+        this.#classic.restore(topicName, record.text, record.seq);
+        return true;
+      }
+      default:
+        return record satisfies never;
+    }
+  }
+
+  /**
+   * Ends: all records have been taken.
+   *
+   * @param now the present moment
+   * @param starts how often a broker has started on this store
+   */
+  end(now: Millis, starts: number): void {
+    const lastMsgId = starts * MSG_IDS_A_START % 0xffff;
+    for (const session of this.#sessions.values()) {
+      session.outbox.restoreMsgId(lastMsgId);
+    }
+    for (const [session, subscriptions] of this.#pending) {
+      for (const { filter, granted, begun } of subscriptions.values()) {
+        const retained = this.#exchange.retainedFor(filter);
+        session.deliverRetained(now, filter, retained, granted, begun);
+      }
+    }
+  }
+
+  #takeSession(now: Millis, record: SessionRecord): boolean {
+    const { session: number, state, peer } = record;
+    const isConnected = state === "active" || state === "asleep";
+    if (isConnected !== (peer !== undefined)) return false;
+    if (this.#sessions.has(number) || !isBelow(Infinity, number)) return false;
+    if (peer !== undefined && !isReachable(peer)) return false;
+    if (record.will !== undefined && !isBelow(3, record.will.qos)) return false;
+    const will = record.will === undefined ? undefined : willOf(record.will);
+    const session = this.#gateway.restore(now, record, will);
+    if (session === undefined) return false;
+    this.#sessions.set(number, session);
+    return true;
+  }
+
+  #takeTopicId(record: TopicIdRecord): boolean {
+    const { topicId, aliasId } = record;
+    const session = this.#sessions.get(record.session);
+    const topicName = parseTopicName(record.topicName);
+    if (session === undefined || topicName === undefined) return false;
+    if (!isBelow(MAX_TOPIC_ID + 1, topicId) || !isBelow(0x10000, aliasId)) {
+      return false;
+    }
+    return session.topicIds.restore(topicName, record);
+  }
+
+  #takeSubscription(record: SubscriptionRecord): boolean {
+    const { session: number, topicFilter, qos, isPending } = record;
+    const session = this.#sessions.get(number);
+    const filter = parseTopicFilter(topicFilter);
+    if (session === undefined || filter === undefined) return false;
+    if (!isBelow(3, qos) || session.subscriptions.has(filter)) return false;
+    session.restoreSubscription(filter, { qos });
+    this.#exchange.subscribe(filter, session, qos);
+    if (!isPending) return true;
+    const pending = this.#pending.get(session) ?? new Map<string, Pending>();
+    this.#pending.set(session, pending);
+    pending.set(topicFilter, { filter, granted: qos, begun: [] });
+    return true;
+  }
+
+  #takeBegun(record: BegunRecord): boolean {
+    const session = this.#sessions.get(record.session);
+    const topicName = parseTopicName(record.topicName);
+    if (session === undefined || topicName === undefined) return false;
+    const pending = this.#pending.get(session)?.get(record.topicFilter);
+    if (pending === undefined) return false;
+    pending.begun.push(topicName);
+    return true;
+  }
+
+  #takeQueued(now: Millis, record: QueuedRecord): boolean {
+    const { session: number, payload, qos, retain, msgId } = record;
+    const session = this.#sessions.get(number);
+    const topicName = record.topicName === this.#topicName
+      ? this.#topicName
+      : parseTopicName(record.topicName);
+    if (session === undefined || topicName === undefined) return false;
+    if (!isBelow(3, qos) || !isBelow(0x10000, msgId)) return false;
+    this.#topicName = topicName;
+    const message = new Message(topicName, payload, qos, retain);
+    session.outbox.restore(now, message, record);
+    return true;
+  }
+}
+
+/** A will that was kept; one whose topic makes no sense is never published. */
+function willOf({ topicName, qos, retain, payload }: WillRecord): Will {
+  const name = topicName === undefined ? undefined : parseTopicName(topicName);
+  return { topicName: name, qos, retain, payload };
+}
+
+/** Whether a number is a whole one, 0 or more, and less than another. */
+function isBelow(limit: number, number: number): boolean {
+  return Number.isSafeInteger(number) && number >= 0 && number < limit;
+}
+
+/** Whether anything can be sent to where a client was. */
+function isReachable({ hostname, port, wirelessNodeId }: PeerRecord): boolean {
+  const { length } = wirelessNodeId ?? [0];
+  return hostname !== "" && isBelow(0x10000, port) &&
+    length > 0 && length <= MAX_NODE_ID;
+}

@@ -1,0 +1,547 @@
+/**
+ * One client as the gateway knows it: its state, what supervises it, its will,
+ * its subscriptions, and the QoS 2 messages it has begun to send. Knows the
+ * states of MQTT-SN 1.2 §6.14 and the moments at which they end; nothing of
+ * other clients, and of datagrams only who sends them.
+ *
+ * Theory of operation. A session begins with the first CONNECT of a client id.
+ * What happens to it is one of the events below, and `TRANSITIONS` says, for
+ * each state, where an event leads; an event that a state does not list does not
+ * happen to it. Two kinds of deadline exist: the silence that is allowed, and the
+ * retry of what is under way (`broker/outbox.ts`). The first depends on the state: while
+ * a client is active it is the keep alive, while it is asleep the duration of the
+ * sleep, each with tolerance; an awake client is supervised by the retries
+ * alone, a disconnected or lost one by nothing.
+ *
+ * @module
+ */
+
+import { Budget } from "./memory_budget.ts";
+import type { Millis } from "../base/clock.ts";
+import type { Timed } from "../base/deadlines.ts";
+import type { Subscriber } from "./exchange.ts";
+import type {
+  DeliveryQos,
+  Message,
+  Peer,
+  TopicFilter,
+  TopicName,
+} from "../wire/message.ts";
+import { isNodePeer } from "../wire/forwarder.ts";
+import { Outbox, type OutboxHost, type OutboxLimits } from "./outbox.ts";
+import type { Kept, SessionKeeper } from "./persistence.ts";
+import { Received } from "../wire/duplicates.ts";
+import type { PeerRecord, ReceivedRecord, SessionRecord } from "./records.ts";
+import { type TopicIdLimits, TopicIds } from "./topic_ids.ts";
+import { hasWildcard } from "../wire/topics.ts";
+
+/** The states of a client (§6.14, figure 5). */
+export const SESSION_STATES = [
+  "disconnected",
+  "active",
+  "asleep",
+  "awake",
+  "lost",
+] as const;
+
+/** A client's state. */
+export type SessionState = (typeof SESSION_STATES)[number];
+
+/** What happens to a client. */
+export type SessionEvent =
+  /** It connects, or connects again, and is accepted. */
+  | "CONNECT"
+  /** It disconnects. */
+  | "DISCONNECT"
+  /** It disconnects for a duration: it sleeps, or sleeps on. */
+  | "DISCONNECT with Duration"
+  /** It wakes to fetch what was buffered. */
+  | "PINGREQ"
+  /** What was buffered has been delivered, and PINGRESP sent. */
+  | "delivered"
+  /** Nothing was heard of it for longer than is allowed. */
+  | "silence"
+  /** It left a message unanswered through all retries. */
+  | "retries exhausted"
+  /** Another client has taken its address. */
+  | "displaced";
+
+/** Where an event leads from each state; what is not listed does not happen. */
+export const TRANSITIONS: Readonly<
+  Record<SessionState, Partial<Readonly<Record<SessionEvent, SessionState>>>>
+> = {
+  disconnected: {
+    "CONNECT": "active",
+  },
+  active: {
+    "CONNECT": "active",
+    "DISCONNECT": "disconnected",
+    "DISCONNECT with Duration": "asleep",
+    "silence": "lost",
+    "retries exhausted": "lost",
+    "displaced": "lost",
+  },
+  asleep: {
+    "CONNECT": "active",
+    "PINGREQ": "awake",
+    "DISCONNECT": "disconnected",
+    "DISCONNECT with Duration": "asleep",
+    "silence": "lost",
+    "displaced": "lost",
+  },
+  awake: {
+    "CONNECT": "active",
+    "delivered": "asleep",
+    "retries exhausted": "asleep",
+    "DISCONNECT": "disconnected",
+    "DISCONNECT with Duration": "asleep",
+    "displaced": "lost",
+  },
+  lost: {
+    "CONNECT": "active",
+  },
+};
+
+/** A client's last will. */
+export interface Will {
+  /** Where to; a will without a topic is never published (§6.4). */
+  readonly topicName: TopicName | undefined;
+  /** At which QoS. */
+  readonly qos: DeliveryQos;
+  /** Whether it is retained. */
+  readonly retain: boolean;
+  /** What. */
+  readonly payload: Uint8Array;
+}
+
+/** How a client subscribed to something. */
+export interface Grant {
+  /** The QoS granted. */
+  readonly qos: DeliveryQos;
+}
+
+/** The limits of a session. */
+export interface SessionLimits extends OutboxLimits, TopicIdLimits {
+  /** Memory for one client's topic ids, filters and will, in octets, estimated. */
+  readonly maxNameOctets: number;
+}
+
+/** Looks after a session's deadlines. */
+export interface Scheduler {
+  /** Sees to it that a session is looked at when something of it is due. */
+  schedule(session: Session): void;
+}
+
+/** What a CONNECT asked for, to know it again when it comes twice. */
+export interface ConnectRecord {
+  /** Who it was for. */
+  readonly clientId: string;
+  /** Whether a will was announced. */
+  readonly will: boolean;
+  /** Whether the session was to be new. */
+  readonly cleanSession: boolean;
+  /** Keep alive, in seconds. */
+  readonly duration: number;
+  /** When it was accepted, or the client was told so again. */
+  readonly at: Millis;
+  /** How often the client was told so, and may have heard of it. */
+  readonly told: number;
+  /** What silence it was allowed before, if it was asleep and only woke. */
+  readonly sleptMs: Millis | undefined;
+}
+
+/** What a SUBSCRIBE asked for, to know it again when it comes twice. */
+export interface SubscribeRecord {
+  /** Its msgId. */
+  readonly msgId: number;
+  /** Its filter. */
+  readonly filter: TopicFilter;
+  /** When it was accepted. */
+  readonly at: Millis;
+}
+
+/** One client. `Gateway` has one for each client id. */
+export class Session implements Subscriber, Timed, Kept {
+  /** Who it is. */
+  readonly clientId: string;
+  /** What is on its way to it. */
+  readonly outbox: Outbox<Session>;
+  /** Where it is reached; `undefined` while it is disconnected or lost. */
+  peer: Peer | undefined;
+  /** Whether nothing of it is kept when its connection ends. */
+  isClean = true;
+  /** The CONNECT that was accepted last. */
+  connect: ConnectRecord | undefined;
+  /** The last SUBSCRIBE, to know it again when it comes twice. */
+  lastSubscribe: SubscribeRecord | undefined;
+  /** PUBLISHes that it may send now, if there is a limit. */
+  rateLeft = 0;
+  /** When `rateLeft` was counted. */
+  rateAt: Millis = -Infinity;
+  /** Whether anything else was heard of it since its CONNECT. */
+  hasSpoken = false;
+  /** When it was last sent its messages again as it asked for them. */
+  remindedAt: Millis = -Infinity;
+  /** When its connection ended, while it has none. */
+  leftAt: Millis = 0;
+  /** When it was heard of last. */
+  heardAt: Millis = 0;
+  /** See {@linkcode Kept}. */
+  keeper: SessionKeeper | undefined;
+  /** See {@linkcode Timed}. */
+  dueAt: Millis = Infinity;
+  /** See {@linkcode Timed}. */
+  dueIndex: number = -1;
+  /** See {@linkcode Subscriber}. */
+  matchedBy = 0;
+  /** See {@linkcode Subscriber}. */
+  matchedQos: DeliveryQos = 0;
+
+  readonly #limits: SessionLimits;
+  readonly #scheduler: Scheduler;
+  #state: SessionState = "disconnected";
+  /** The silence that is allowed, 0 for any. */
+  #allowedMs: Millis = 0;
+  // Most clients never need one of these: each is made when it is needed.
+  #names: Budget | undefined;
+  #topicIds: TopicIds | undefined;
+  #subscriptions: Map<TopicFilter, Grant> | undefined;
+  #received: Received | undefined;
+  #will: Will | undefined;
+
+  /**
+   * Begins a session: disconnected, with nothing.
+   *
+   * @param clientId who it is
+   * @param limits how much it may hold
+   * @param sender sends messages to it
+   * @param scheduler looks after its deadlines
+   */
+  constructor(
+    clientId: string,
+    limits: SessionLimits,
+    sender: OutboxHost<Session>,
+    scheduler: Scheduler,
+  ) {
+    this.clientId = clientId;
+    this.#limits = limits;
+    this.#scheduler = scheduler;
+    this.outbox = new Outbox(limits, this, sender);
+  }
+
+  /** Its state. */
+  get state(): SessionState {
+    return this.#state;
+  }
+
+  /** Whether it is active, asleep or awake: its address is known. */
+  get isConnected(): boolean {
+    return this.#state !== "disconnected" && this.#state !== "lost";
+  }
+
+  /** Its topic ids. */
+  get topicIds(): TopicIds {
+    const { maxTopicIds } = this.#limits;
+    return this.#topicIds ??= new TopicIds({
+      maxTopicIds,
+      nameBudget: this.#share,
+    }, this);
+  }
+
+  /** Memory for its topic ids, filters and will, in octets, estimated. */
+  get nameOctets(): number {
+    return this.#names?.used ?? 0;
+  }
+
+  /** Its share of the memory for names. */
+  get #share(): Budget {
+    const { maxNameOctets, nameBudget } = this.#limits;
+    return this.#names ??= new Budget(maxNameOctets, nameBudget);
+  }
+
+  /** Takes it that the client has forgotten its topic ids. */
+  forgetTopicIds(): void {
+    this.#topicIds?.forgetKnown();
+  }
+
+  /** What it subscribed to. */
+  get subscriptions(): ReadonlyMap<TopicFilter, Grant> {
+    return this.#subscriptions ?? NO_SUBSCRIPTIONS;
+  }
+
+  /** QoS 2 messages that it has sent and not yet released. */
+  get unreleased(): number {
+    return this.#received?.unreleased ?? 0;
+  }
+
+  /** Its QoS 2 messages. */
+  get received(): Received {
+    return this.#received ??= new Received(this);
+  }
+
+  /** Whether it is to outlive the process: also who sleeps is promised that. */
+  get isToBeKept(): boolean {
+    return !this.isClean || this.#state === "asleep" || this.#state === "awake";
+  }
+
+  /** The earliest moment at which something is due. */
+  get nextTimeout(): Millis {
+    const silenceAt = this.isSupervised
+      ? this.heardAt + this.#allowedMs
+      : Infinity;
+    const { retryAt = Infinity, expiresAt } = this.outbox;
+    return Math.min(silenceAt, retryAt, expiresAt);
+  }
+
+  /** Whether its silence is limited in its present state. */
+  get isSupervised(): boolean {
+    return this.#allowedMs > 0 &&
+      (this.#state === "active" || this.#state === "asleep");
+  }
+
+  /** Whether it was silent for longer than is allowed. */
+  isSilent(now: Millis): boolean {
+    return this.isSupervised && now >= this.heardAt + this.#allowedMs;
+  }
+
+  /**
+   * Lets an event happen.
+   *
+   * @returns whether it can happen in the present state; nothing changes if not
+   */
+  apply(event: SessionEvent): boolean {
+    const next = TRANSITIONS[this.#state][event];
+    if (next === undefined) return false;
+    this.#state = next;
+    return true;
+  }
+
+  /** For how long it may be silent, in milliseconds; 0 for as long as it likes. */
+  get allowedMs(): Millis {
+    return this.#allowedMs;
+  }
+
+  /** Supervises it from now on: silence for longer than this is too much. */
+  supervise(now: Millis, allowedMs: Millis): void {
+    this.heardAt = now;
+    this.#allowedMs = allowedMs;
+  }
+
+  /** Its will. */
+  get will(): Will | undefined {
+    return this.#will;
+  }
+
+  /**
+   * Gives it a will, or none.
+   *
+   * @returns whether there was room for it; nothing changes if not
+   */
+  setWill(will: Will | undefined): boolean {
+    const last = costOfWill(this.#will);
+    const cost = costOfWill(will);
+    if (cost > last && !this.#share.allows(cost - last)) return false;
+    this.#share.give(last);
+    this.#share.charge(cost);
+    this.#will = will;
+    return true;
+  }
+
+  /** Keeps it from now on, with all that it has. */
+  keep(keeper: SessionKeeper): void {
+    this.keeper = keeper;
+    this.tell();
+    for (const filter of this.subscriptions.keys()) this.#tellOf(filter);
+    this.#topicIds?.keep(keeper);
+    this.#received?.keep(keeper);
+    this.outbox.keep(keeper);
+  }
+
+  /** Tells what it is, but for its parts, if it is kept. */
+  tell(): void {
+    const { keeper, connect, clientId, isClean, peer, leftAt } = this;
+    if (keeper === undefined) return;
+    keeper.put({
+      clientId,
+      isClean,
+      state: this.#state === "awake" ? "asleep" : this.#state,
+      peer: peer === undefined ? undefined : recordOf(peer),
+      allowedMs: this.#allowedMs,
+      duration: connect?.duration ?? 0,
+      announcedWill: connect?.will ?? false,
+      leftAt,
+      will: this.#will,
+    });
+  }
+
+  /** Keeps it no longer, nor any of its parts. */
+  unkeep(): void {
+    this.keeper?.end();
+    this.keeper = undefined;
+  }
+
+  /**
+   * Takes what was kept of it, whatever the limits; its parts are restored one by
+   * one. A client that was connected is taken to be, and to have been heard now.
+   */
+  restore(
+    now: Millis,
+    record: SessionRecord,
+    keeper: SessionKeeper,
+    will: Will | undefined,
+  ): void {
+    const { clientId, isClean, state, allowedMs, leftAt } = record;
+    const { announcedWill, duration } = record;
+    this.keeper = keeper;
+    this.isClean = isClean;
+    this.#state = state;
+    // By a clock that was ahead it would not have left yet, and stay for as long.
+    this.leftAt = Math.min(leftAt, now);
+    this.connect = {
+      clientId,
+      will: announcedWill,
+      cleanSession: isClean,
+      duration,
+      at: -Infinity,
+      told: Infinity,
+      sleptMs: undefined,
+    };
+    this.hasSpoken = true;
+    this.supervise(now, allowedMs);
+    this.#share.charge(costOfWill(will));
+    this.#will = will;
+  }
+
+  /** Takes what was kept of a message that the client has sent. */
+  restoreReceived(now: Millis, record: ReceivedRecord): void {
+    // No copy is awaited for longer than T_retry.
+    this.received.restore(record, now + this.#limits.retryMs);
+  }
+
+  /** Takes a subscription that was kept, whatever the limits. */
+  restoreSubscription(filter: TopicFilter, grant: Grant): void {
+    this.#share.charge(costOfFilter(filter));
+    (this.#subscriptions ??= new Map()).set(filter, grant);
+  }
+
+  /** Tells of a subscription, if it is kept. */
+  #tellOf(filter: TopicFilter): void {
+    const grant = this.#subscriptions?.get(filter);
+    if (grant === undefined) return;
+    this.keeper?.putSubscription({
+      topicFilter: filter,
+      qos: grant.qos,
+      isPending: this.outbox.isDelivering(filter),
+    });
+  }
+
+  /** Takes it that what is retained for a subscription has been delivered. */
+  handleRetainedDone(filter: TopicFilter): void {
+    this.#tellOf(filter);
+  }
+
+  /**
+   * Notes a subscription, or another grant for one.
+   *
+   * @returns whether there was room for it
+   */
+  addSubscription(filter: TopicFilter, grant: Grant): boolean {
+    const subscriptions = this.#subscriptions ??= new Map();
+    const isNew = !subscriptions.has(filter);
+    if (isNew && !this.#share.take(costOfFilter(filter))) {
+      return false;
+    }
+    subscriptions.set(filter, grant);
+    return true;
+  }
+
+  /** Forgets a subscription; false when there was none. */
+  deleteSubscription(filter: TopicFilter): boolean {
+    if (!(this.#subscriptions?.delete(filter) ?? false)) return false;
+    this.#share.give(costOfFilter(filter));
+    this.keeper?.endSubscription(filter);
+    return true;
+  }
+
+  /** Whether nothing would be missed if it were forgotten. */
+  get isBlank(): boolean {
+    return this.outbox.size === 0 && this.#will === undefined &&
+      this.subscriptions.size === 0 && (this.#topicIds?.size ?? 0) === 0 &&
+      (this.#received?.isEmpty ?? true);
+  }
+
+  /** Forgets everything but who it is and where. */
+  clear(): void {
+    this.outbox.clear();
+    this.#topicIds?.clear();
+    for (const filter of this.subscriptions.keys()) {
+      this.#share.give(costOfFilter(filter));
+    }
+    this.#subscriptions = undefined;
+    this.#received = undefined;
+    this.setWill(undefined);
+    this.lastSubscribe = undefined;
+  }
+
+  /** See {@linkcode Subscriber}. */
+  hasRoomFor(message: Message, others: number): boolean {
+    return this.outbox.hasRoomFor(message, others);
+  }
+
+  /**
+   * Takes what is retained for a subscription that was noted, as it has room.
+   *
+   * @param begun the topics of those that are not to be begun again, if it is one
+   * that was kept
+   */
+  deliverRetained(
+    now: Millis,
+    filter: TopicFilter,
+    messages: Iterator<Message>,
+    granted: DeliveryQos,
+    begun?: Iterable<TopicName>,
+  ): void {
+    this.outbox.addRetained(now, filter, messages, granted, begun);
+    if (this.outbox.isDelivering(filter)) this.#tellOf(filter);
+    if (this.outbox.isWaiting) this.#scheduler.schedule(this);
+  }
+
+  /** See {@linkcode Subscriber}. */
+  deliver(
+    now: Millis,
+    message: Message,
+    qos: DeliveryQos,
+    retain: boolean,
+  ): void {
+    // MQTT keeps QoS 1 and 2 for who is away; a sleeper is promised all (§6.14).
+    if (qos === 0 && !this.isConnected) return;
+    this.outbox.add(now, message, qos, retain);
+    const { isWaiting, expiresAt } = this.outbox;
+    if (isWaiting || expiresAt < this.dueAt) this.#scheduler.schedule(this);
+  }
+}
+
+/** Where a client is, to be kept. */
+function recordOf(peer: Peer): PeerRecord {
+  const { hostname, port } = peer;
+  const wirelessNodeId = isNodePeer(peer) ? peer.wirelessNodeId : undefined;
+  return { hostname, port, wirelessNodeId };
+}
+
+const NO_SUBSCRIPTIONS: ReadonlyMap<TopicFilter, Grant> = new Map();
+
+/** What the engine needs around a level of a filter, in octets, roughly. */
+const LEVEL_OVERHEAD = 200;
+
+/** What a subscription costs, in octets, roughly. */
+function costOfFilter(filter: TopicFilter): number {
+  const levels = hasWildcard(filter) ? filter.split("/").length : 1;
+  return filter.length * 2 + (levels + 1) * LEVEL_OVERHEAD;
+}
+
+/** What a will costs, in octets, roughly. */
+export function costOfWill(will: Will | undefined): number {
+  if (will === undefined) return 0;
+  const { topicName = "", payload } = will;
+  return topicName.length * 2 + payload.length + LEVEL_OVERHEAD;
+}

@@ -1,0 +1,304 @@
+/**
+ * What clients tell of topics: REGISTER, SUBSCRIBE and UNSUBSCRIBE
+ * (MQTT-SN 1.2 §6.5, §6.7, §6.9). Knows what each is answered with and what it
+ * changes; nothing of what is published.
+ *
+ * @module
+ */
+
+import type { Millis } from "../base/clock.ts";
+import type { Refusal } from "./events.ts";
+import type { Exchange } from "./exchange.ts";
+import type {
+  DeliveryQos,
+  Peer,
+  TopicFilter,
+  TopicName,
+} from "../wire/message.ts";
+import { shortTopicName } from "../wire/mqttsn.ts";
+import type { Outlet } from "./outlet.ts";
+import {
+  type Register,
+  RETURN_CODE,
+  type Subscribe,
+  type TopicReference,
+  type Unsubscribe,
+} from "../wire/packets.ts";
+import type { Session } from "./session.ts";
+import {
+  hasWildcard,
+  isSystem,
+  matchesFilter,
+  parseTopicFilter,
+  parseTopicName,
+} from "../wire/topics.ts";
+
+/** How topics are treated. */
+export interface SubscriptionOptions {
+  /** Topics that have an id for everybody. */
+  readonly predefined: ReadonlyMap<number, TopicName>;
+  /** Subscriptions of one client; 1 or more. */
+  readonly maxSubscriptions: number;
+  /** Whether REGISTER of a pre-defined topic gives its pre-defined id. */
+  readonly registerPredefined: boolean;
+  /** Whether rules that are usually overlooked are held. */
+  readonly strict: boolean;
+  /** How long the same SUBSCRIBE may be a copy, in milliseconds. */
+  readonly retryMs: Millis;
+}
+
+/** What subscriptions ask of the broker's core. */
+export interface SubscriptionHost {
+  /** Brings `$SYS` up to date for somebody who subscribes to it. */
+  refreshSystem(now: Millis): void;
+}
+
+/** What was counted of subscriptions. */
+export interface SubscriptionStats {
+  /** REGISTERs accepted. */
+  readonly registered: number;
+  /** SUBSCRIBEs accepted. */
+  readonly subscribed: number;
+  /** SUBSCRIBEs that came twice and were answered again, nothing else. */
+  readonly resubscribed: number;
+}
+
+/** What clients of one gateway tell of topics. */
+export class Subscriptions {
+  readonly #options: SubscriptionOptions;
+  readonly #outlet: Outlet;
+  readonly #exchange: Exchange;
+  readonly #host: SubscriptionHost;
+  readonly #predefinedIds = new Map<TopicName, number>();
+  readonly #counts = { registered: 0, subscribed: 0, resubscribed: 0 };
+
+  /**
+   * Starts with no subscription.
+   *
+   * @param options how topics are treated
+   * @param outlet the way out
+   * @param exchange where subscriptions are kept
+   * @param host the broker's core
+   */
+  constructor(
+    options: SubscriptionOptions,
+    outlet: Outlet,
+    exchange: Exchange,
+    host: SubscriptionHost,
+  ) {
+    this.#options = options;
+    this.#outlet = outlet;
+    this.#exchange = exchange;
+    this.#host = host;
+    for (const [topicId, topicName] of options.predefined) {
+      if (this.#predefinedIds.has(topicName)) continue;
+      this.#predefinedIds.set(topicName, topicId);
+    }
+  }
+
+  /** Takes a REGISTER (§6.5). */
+  register(peer: Peer, session: Session, packet: Register): void {
+    const { msgId } = packet;
+    const topicName = parseTopicName(packet.topicName);
+    const topicId = topicName === undefined
+      ? "topicName"
+      : this.#assign(session, topicName);
+    const isRefused = typeof topicId === "string";
+    if (!isRefused) {
+      this.#counts.registered++;
+      const { topicName } = packet;
+      this.#outlet.trace({ type: "register", peer, topicName, topicId });
+    }
+    this.#outlet.sendPacket(peer, {
+      type: "REGACK",
+      topicId: isRefused ? 0 : topicId,
+      msgId,
+      returnCode: isRefused
+        ? this.#outlet.refuse(peer, topicId)
+        : RETURN_CODE.accepted,
+    });
+  }
+
+  /** The id of a topic that a client is to count on, or why there is none. */
+  #assign(session: Session, topicName: TopicName): number | Refusal {
+    const wanted = this.#options.registerPredefined
+      ? this.#predefinedIds.get(topicName)
+      : undefined;
+    const entry = session.topicIds.assign(topicName, wanted);
+    if (entry === undefined) return "topicIds";
+    session.topicIds.register(entry);
+    return entry.topicId;
+  }
+
+  /** Takes a SUBSCRIBE (§6.9). */
+  subscribe(
+    now: Millis,
+    peer: Peer,
+    session: Session,
+    packet: Subscribe,
+  ): void {
+    const { qos, msgId, topic } = packet;
+    const target = qos === -1 ? "qos" : this.#filterOf(topic);
+    if (typeof target === "string") {
+      return this.#refuseSubscribe(peer, packet, target);
+    }
+    const { filter, predefinedId } = target;
+    const granted = qos === -1 ? 0 : qos;
+    const topicId = this.#enter(session, topic, filter, predefinedId);
+    if (typeof topicId === "string") {
+      return this.#refuseSubscribe(peer, packet, topicId);
+    }
+    const isAgain = this.#isCopy(now, session, msgId, filter, granted);
+    if (!isAgain && !this.#add(peer, session, filter, granted)) {
+      return this.#refuseSubscribe(peer, packet, "memory");
+    }
+    session.lastSubscribe = { msgId, filter, at: now };
+    this.#outlet.sendPacket(peer, {
+      type: "SUBACK",
+      qos: granted,
+      topicId,
+      msgId,
+      returnCode: RETURN_CODE.accepted,
+    });
+    if (isAgain) return;
+    if (isSystem(filter)) this.#host.refreshSystem(now);
+    const retained = this.#exchange.retainedFor(filter);
+    session.deliverRetained(now, filter, retained, granted);
+  }
+
+  /** The same again: its answer was lost, and what is retained was sent. */
+  #isCopy(
+    now: Millis,
+    session: Session,
+    msgId: number,
+    filter: TopicFilter,
+    granted: DeliveryQos,
+  ): boolean {
+    const { lastSubscribe: last, subscriptions } = session;
+    const isAgain = last?.msgId === msgId && last.filter === filter &&
+      now - last.at < this.#options.retryMs &&
+      subscriptions.get(filter)?.qos === granted;
+    if (isAgain) this.#counts.resubscribed++;
+    return isAgain;
+  }
+
+  #add(
+    peer: Peer,
+    session: Session,
+    filter: TopicFilter,
+    qos: DeliveryQos,
+  ): boolean {
+    if (!session.addSubscription(filter, { qos })) return false;
+    this.#exchange.subscribe(filter, session, qos);
+    this.#counts.subscribed++;
+    this.#outlet.trace({ type: "subscribe", peer, topicName: filter });
+    return true;
+  }
+
+  /**
+   * Gives a client what it needs to know of a topic that it subscribes to.
+   *
+   * @returns the topic id for SUBACK, or why there is no room
+   */
+  #enter(
+    session: Session,
+    { topicIdType }: TopicReference,
+    filter: TopicFilter,
+    predefinedId: number,
+  ): number | Refusal {
+    const { subscriptions, topicIds } = session;
+    const { maxSubscriptions } = this.#options;
+    if (!subscriptions.has(filter) && subscriptions.size >= maxSubscriptions) {
+      return "subscriptions";
+    }
+    if (hasWildcard(filter)) {
+      // §6.9: filters have no ids; the topics that match are registered later,
+      // also those that the client refused before.
+      topicIds.forgive((topicName) => matchesFilter(filter, topicName));
+      return 0;
+    }
+    const topicName = filter as string as TopicName; // as it has no wildcard
+    if (topicIdType === "normal") {
+      const entry = topicIds.assign(topicName);
+      if (entry === undefined) return "topicIds";
+      topicIds.subscribe(entry);
+      return entry.topicId;
+    }
+    const isShort = topicIdType === "short";
+    const alias = {
+      topicIdType: isShort ? "short" as const : "predefined" as const,
+      topicId: predefinedId,
+    };
+    if (!topicIds.setAlias(topicName, alias)) return "topicIds";
+    return isShort ? 0 : predefinedId;
+  }
+
+  #refuseSubscribe(peer: Peer, packet: Subscribe, reason: Refusal): void {
+    const { msgId, qos, topic } = packet;
+    this.#outlet.sendPacket(peer, {
+      type: "SUBACK",
+      qos: qos === -1 ? 0 : qos,
+      topicId: topic.topicIdType === "predefined" ? topic.topicId : 0,
+      msgId,
+      returnCode: this.#outlet.refuse(peer, reason),
+    });
+  }
+
+  /** Takes an UNSUBSCRIBE (§6.9): there is no way to refuse it. */
+  unsubscribe(peer: Peer, session: Session, packet: Unsubscribe): void {
+    const { msgId, topic } = packet;
+    const target = this.#filterOf(topic);
+    if (typeof target !== "string") {
+      this.#remove(peer, session, target.filter);
+      session.lastSubscribe = undefined;
+    }
+    this.#outlet.sendPacket(peer, { type: "UNSUBACK", msgId });
+  }
+
+  #remove(peer: Peer, session: Session, filter: TopicFilter): void {
+    if (!session.deleteSubscription(filter)) return;
+    session.outbox.dropRetained(filter);
+    this.#exchange.unsubscribe(filter, session);
+    this.#outlet.trace({ type: "unsubscribe", peer, topicName: filter });
+    if (!hasWildcard(filter)) {
+      session.topicIds.unsubscribe(filter as string as TopicName);
+    }
+  }
+
+  /** What SUBSCRIBE and UNSUBSCRIBE are about, or why that cannot be. */
+  #filterOf(
+    topic: TopicReference,
+  ): { filter: TopicFilter; predefinedId: number } | Refusal {
+    switch (topic.topicIdType) {
+      case "normal": {
+        const filter = parseTopicFilter(topic.topicName);
+        return filter === undefined ? "topicName" : { filter, predefinedId: 0 };
+      }
+      case "predefined": {
+        const { topicId } = topic;
+        const name = this.#options.predefined.get(topicId);
+        return name === undefined
+          ? "topicId"
+          : { filter: name as string as TopicFilter, predefinedId: topicId };
+      }
+      case "short": {
+        const { topicId } = topic;
+        const filter = parseTopicFilter(shortTopicName(topicId) ?? "");
+        // §6.7: short names hold no wildcards; some clients send "/#" so.
+        return filter === undefined ||
+            (this.#options.strict && hasWildcard(filter))
+          ? "topicName"
+          : { filter, predefinedId: topicId };
+      }
+      case "reserved":
+        return "topicIdType";
+      default:
+        return topic satisfies never;
+    }
+  }
+
+  /** What was counted so far: a snapshot, it does not change afterwards. */
+  stats(): SubscriptionStats {
+    return { ...this.#counts };
+  }
+}

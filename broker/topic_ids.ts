@@ -1,0 +1,393 @@
+/**
+ * One client's topic ids: the numbers that stand for topics' names between it
+ * and the gateway (MQTT-SN 1.2 §6.5). Knows names and numbers, and what the
+ * client has been told; nothing of messages or datagrams.
+ *
+ * Each client has a table of its own (§7.3): the same name may have another id
+ * with another client. A name keeps its id for as long as the session lasts,
+ * also while the client sleeps. What the client knows can be less: after it has
+ * connected anew it may have forgotten everything, and an id is told to it again
+ * before it is used.
+ *
+ * As long as they are few they stand in a list, in the order in which they came:
+ * most clients have one or two, and a broker has many clients.
+ *
+ * @module
+ */
+
+import type { Budget } from "./memory_budget.ts";
+import type { TopicName } from "../wire/message.ts";
+import { type Kept, NOT_KEPT, type SessionKeeper } from "./persistence.ts";
+import type { TopicIdRecord } from "./records.ts";
+
+/** The highest id: 0000 and FFFF are reserved (§5.3.11). */
+export const MAX_TOPIC_ID = 0xfffe;
+
+/** What the engine needs around a name, in octets, roughly. */
+const OVERHEAD = 160;
+
+/** More topics than these are in tables. */
+const FEW = 8;
+
+/** The list of who has none. */
+const NONE: readonly TopicEntry[] = [];
+
+/** Many topics. */
+interface Tables {
+  readonly byName: Map<TopicName, TopicEntry>;
+  readonly byId: Map<number, TopicEntry>;
+}
+
+/** A topic as one client knows it. */
+export interface TopicEntry {
+  /** The topic. */
+  readonly topicName: TopicName;
+  /** Its normal id, 1 to 65534; 0 as long as it has none. */
+  topicId: number;
+  /** Whether the client has been told the normal id. */
+  isKnown: boolean;
+  /** Whether the client has refused to be told it (§6.10). */
+  isRefused: boolean;
+  /** How the client subscribed to it if not by name: no normal id is needed. */
+  alias: TopicAlias | undefined;
+  /** Whether the client has registered it: it may count on its id. */
+  isRegistered: boolean;
+  /** Whether the client has subscribed to it by its name: so may it then. */
+  isSubscribed: boolean;
+}
+
+/** A name for a topic that needs no registration (§6.7). */
+export interface TopicAlias {
+  /** Which kind. */
+  readonly topicIdType: "predefined" | "short";
+  /** The pre-defined id, or the short name's two octets. */
+  readonly topicId: number;
+}
+
+/**
+ * The table of one client.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Budget } from "./memory_budget.ts";
+ * import { TopicIds } from "./topic_ids.ts";
+ * import { parseTopicName } from "../wire/topics.ts";
+ *
+ * const topicIds = new TopicIds({
+ *   maxTopicIds: 10,
+ *   nameBudget: new Budget(1e6),
+ * });
+ * const lamp = parseTopicName("lamp")!;
+ * assertEquals(topicIds.assign(lamp)?.topicId, 1);
+ * assertEquals(topicIds.assign(lamp)?.topicId, 1);
+ * assertEquals(topicIds.at(1)?.topicName, lamp);
+ * ```
+ */
+export class TopicIds {
+  readonly #limits: TopicIdLimits;
+  readonly #owner: Kept;
+  #few: readonly TopicEntry[] = NONE;
+  /** Instead of the list, if they are many. */
+  #many: Tables | undefined;
+  /** Counts up, so that an id is given to another name as late as can be. */
+  #lastId = 0;
+  #hasRefused = false;
+  /** Whether all were looked at in vain: it is a long way for each message. */
+  #hasNoneToGo = false;
+
+  /**
+   * Starts with no topic.
+   *
+   * @param limits how many, and of whose memory
+   * @param owner whose they are
+   */
+  constructor(limits: TopicIdLimits, owner: Kept = NOT_KEPT) {
+    this.#limits = limits;
+    this.#owner = owner;
+  }
+
+  /** How many topics have an entry. */
+  get size(): number {
+    return this.#many?.byName.size ?? this.#few.length;
+  }
+
+  /** The topic that a normal id stands for, `undefined` for none. */
+  at(topicId: number): TopicEntry | undefined {
+    if (this.#many !== undefined) return this.#many.byId.get(topicId);
+    if (topicId === 0) return undefined; // that of all that have none
+    for (const entry of this.#few) if (entry.topicId === topicId) return entry;
+    return undefined;
+  }
+
+  /** A topic's entry, `undefined` when it has none. */
+  get(topicName: TopicName): TopicEntry | undefined {
+    if (this.#many !== undefined) return this.#many.byName.get(topicName);
+    for (const entry of this.#few) {
+      if (entry.topicName === topicName) return entry;
+    }
+    return undefined;
+  }
+
+  get #entries(): Iterable<TopicEntry> {
+    return this.#many?.byName.values() ?? this.#few;
+  }
+
+  #insert(entry: TopicEntry): void {
+    const entries = this.#few.concat(entry); // with no room for more
+    if (this.#many === undefined && entries.length <= FEW) {
+      this.#few = entries;
+      return;
+    }
+    const many = this.#many ??= { byName: new Map(), byId: new Map() };
+    for (const one of entries) {
+      many.byName.set(one.topicName, one);
+      if (one.topicId !== 0) many.byId.set(one.topicId, one);
+    }
+    this.#few = NONE;
+  }
+
+  /**
+   * A topic's entry with a normal id, the one that it has if it has one.
+   *
+   * @param wanted the id to take if it is free, else the next
+   * @returns the entry, or `undefined` when the table is full of topics that the
+   * client counts on
+   */
+  assign(topicName: TopicName, wanted?: number): TopicEntry | undefined {
+    const known = this.get(topicName);
+    if (known !== undefined && known.topicId !== 0) return known;
+    const entry = known ?? this.#add(topicName);
+    if (entry === undefined) return undefined;
+    const topicId = this.#freeId(wanted);
+    entry.topicId = topicId;
+    this.#many?.byId.set(topicId, entry);
+    this.#tell(entry);
+    return entry;
+  }
+
+  /** Notes that the client has asked for a topic's id: it counts on it. */
+  register(entry: TopicEntry): void {
+    entry.isKnown = true;
+    entry.isRefused = false;
+    if (entry.isRegistered) return;
+    entry.isRegistered = true;
+    this.#tell(entry);
+  }
+
+  /** Notes that the client has subscribed to a topic by its name. */
+  subscribe(entry: TopicEntry): void {
+    entry.isKnown = true;
+    entry.isRefused = false;
+    if (entry.isSubscribed) return;
+    entry.isSubscribed = true;
+    this.#tell(entry);
+  }
+
+  /**
+   * Notes by which alias the client knows a topic.
+   *
+   * @returns whether there was room for it
+   */
+  setAlias(topicName: TopicName, alias: TopicAlias): boolean {
+    const entry = this.get(topicName) ?? this.#add(topicName);
+    if (entry === undefined) return false;
+    entry.alias = alias;
+    entry.isRefused = false;
+    this.#tell(entry);
+    return true;
+  }
+
+  /**
+   * Takes what was kept of a topic, whatever the limits. What the client has
+   * been told may be less: it is told again.
+   *
+   * @returns whether it has its name and its id alone
+   */
+  restore(
+    topicName: TopicName,
+    { topicId, aliasType, aliasId, isRegistered, isSubscribed }: TopicIdRecord,
+  ): boolean {
+    const isKnown = this.get(topicName) !== undefined ||
+      this.at(topicId) !== undefined;
+    if (isKnown) return false;
+    const alias = aliasType === undefined
+      ? undefined
+      : { topicIdType: aliasType, topicId: aliasId };
+    const entry: TopicEntry = {
+      topicName,
+      topicId,
+      isKnown: false,
+      isRefused: false,
+      alias,
+      isRegistered,
+      isSubscribed,
+    };
+    this.#limits.nameBudget.charge(costOf(topicName));
+    this.#insert(entry);
+    this.#lastId = Math.max(this.#lastId, topicId);
+    return true;
+  }
+
+  /** Tells all that is to be kept. */
+  keep(keeper: SessionKeeper): void {
+    for (const entry of this.#entries) keeper.putTopicId(rowOf(entry));
+  }
+
+  /** Notes that the client has unsubscribed from a topic. */
+  unsubscribe(topicName: TopicName): void {
+    const entry = this.get(topicName);
+    if (entry === undefined) return;
+    entry.alias = undefined;
+    entry.isSubscribed = false;
+    this.#hasNoneToGo = false;
+    this.#tell(entry);
+  }
+
+  /** Takes it that the client does not know a topic, by whatever it was named. */
+  unlearn(entry: TopicEntry): void {
+    entry.isKnown = false;
+    this.#hasNoneToGo = false;
+    if (entry.alias === undefined) return;
+    entry.alias = undefined; // one that is unknown cannot be registered
+    this.#tell(entry);
+  }
+
+  /**
+   * Takes it that the client does not know what an id stands for: a pre-defined
+   * one if there is one, as the client does not say which it means.
+   *
+   * @returns whether there was such an id
+   */
+  forget(topicId: number): boolean {
+    let hadAlias = false;
+    for (const entry of this.#entries) {
+      const { alias } = entry;
+      if (alias?.topicIdType !== "predefined" || alias.topicId !== topicId) {
+        continue;
+      }
+      entry.alias = undefined;
+      this.#hasNoneToGo = false;
+      hadAlias = true;
+      this.#tell(entry);
+    }
+    const entry = this.at(topicId);
+    if (hadAlias || entry === undefined) return hadAlias;
+    entry.isKnown = false;
+    return true;
+  }
+
+  /** Takes it that the client has forgotten every id, and what it refused. */
+  forgetKnown(): void {
+    for (const entry of this.#entries) {
+      entry.isKnown = false;
+      entry.isRefused = false;
+    }
+    this.#hasRefused = false;
+  }
+
+  /** Notes that the client does not want a topic. */
+  refuse(entry: TopicEntry): void {
+    entry.isRefused = true;
+    this.#hasRefused = true;
+  }
+
+  /** Takes refusals back: the client wants what a filter matches after all. */
+  forgive(matches: (topicName: TopicName) => boolean): void {
+    if (!this.#hasRefused) return;
+    for (const entry of this.#entries) {
+      if (entry.isRefused && matches(entry.topicName)) entry.isRefused = false;
+    }
+  }
+
+  /** Empties the table. */
+  clear(): void {
+    for (const { topicName } of this.#entries) {
+      this.#limits.nameBudget.give(costOf(topicName));
+    }
+    this.#few = NONE;
+    this.#many = undefined;
+    this.#lastId = 0;
+    this.#hasRefused = false;
+    this.#hasNoneToGo = false;
+  }
+
+  #freeId(wanted: number | undefined): number {
+    if (wanted !== undefined && this.at(wanted) === undefined) return wanted;
+    do this.#lastId = this.#lastId % MAX_TOPIC_ID + 1; while (
+      this.at(this.#lastId) !== undefined
+    );
+    return this.#lastId;
+  }
+
+  #add(topicName: TopicName): TopicEntry | undefined {
+    const cost = costOf(topicName);
+    const { maxTopicIds, nameBudget } = this.#limits;
+    while (this.size >= maxTopicIds || !nameBudget.allows(cost)) {
+      if (!this.#recycle()) return undefined;
+    }
+    nameBudget.take(cost);
+    const entry: TopicEntry = {
+      topicName,
+      topicId: 0,
+      isKnown: false,
+      isRefused: false,
+      alias: undefined,
+      isRegistered: false,
+      isSubscribed: false,
+    };
+    this.#insert(entry);
+    this.#hasNoneToGo = false;
+    return entry;
+  }
+
+  /** Lets the oldest entry go that the client does not count on. */
+  #recycle(): boolean {
+    if (this.#hasNoneToGo) return false;
+    for (const entry of this.#entries) {
+      if (
+        entry.isRegistered || entry.isSubscribed || entry.alias !== undefined
+      ) continue;
+      if (this.#many === undefined) {
+        this.#few = this.#few.filter((one) => one !== entry);
+      } else {
+        this.#many.byName.delete(entry.topicName);
+        this.#many.byId.delete(entry.topicId);
+      }
+      this.#limits.nameBudget.give(costOf(entry.topicName));
+      this.#owner.keeper?.endTopicId(entry.topicName);
+      return true;
+    }
+    this.#hasNoneToGo = true;
+    return false;
+  }
+
+  #tell(entry: TopicEntry): void {
+    this.#owner.keeper?.putTopicId(rowOf(entry));
+  }
+}
+
+function rowOf(entry: TopicEntry): Omit<TopicIdRecord, "type" | "session"> {
+  const { topicName, topicId, alias, isRegistered, isSubscribed } = entry;
+  return {
+    topicName,
+    topicId,
+    aliasType: alias?.topicIdType,
+    aliasId: alias?.topicId ?? 0,
+    isRegistered,
+    isSubscribed,
+  };
+}
+
+/** How many topics a table takes. */
+export interface TopicIdLimits {
+  /** Topics with an entry, 1 to 65534. */
+  readonly maxTopicIds: number;
+  /** The memory that names and filters of all clients share. */
+  readonly nameBudget: Budget;
+}
+
+/** What an entry costs, in octets, roughly; a character counts as one or two. */
+function costOf(topicName: TopicName): number {
+  return topicName.length * 2 + OVERHEAD;
+}

@@ -1,0 +1,872 @@
+/**
+ * The client's core for MQTT-SN 1.2: commands and datagrams in, effects out.
+ * Knows one gateway at a time, what it has asked and not been answered, and the
+ * ids of topics; never a socket, a timer, the time of day or a log. Its surface
+ * is that of every machine (`base/machine.ts`), and a command for each thing that a
+ * client can ask for.
+ *
+ * Theory of operation. Commands stand in lanes (`client/queues.ts`), each with one request
+ * outstanding. The connection's own are carried out by `client/connection.ts`, all others
+ * here, while there is a connection. A request without an answer is sent again
+ * after T_retry, N_retry times; then the gateway is taken for lost (§6.13), and
+ * the device connects anew, each time after a longer pause, and takes up what it
+ * had begun: a message of QoS 1 or 2 under its old msgId with DUP, or with PUBREL
+ * where PUBREC had come.
+ *
+ * After a connection that was lost all subscriptions are asked for again. Ids of
+ * topics are asked for anew in each connection.
+ *
+ * Each command has a number, its token, under which its end is told, once.
+ *
+ * @module
+ */
+
+import { Arrivals } from "../wire/arrivals.ts";
+import { earliest, type Millis, type Random } from "../base/clock.ts";
+import {
+  type Command,
+  type DeviceTopic,
+  type DeviceWill,
+  type PublishCommand,
+  requireFilter,
+  requireName,
+  requirePublishable,
+  requireTopic,
+  requireWill,
+  requireWritable,
+  topicIdOf,
+  topicIdTypeOf,
+} from "./commands.ts";
+import {
+  type DeviceEvent,
+  type DeviceState,
+  ReceivedMessage,
+} from "./events.ts";
+import { Flow } from "./send_window.ts";
+import {
+  Gateways,
+  type KnownGateway,
+  type SearchOptions,
+} from "./gateway_search.ts";
+import { KnownTopics } from "./topic_ids.ts";
+import { type Job, type Lane, Lanes } from "./queues.ts";
+import { Link, type Will } from "./connection.ts";
+import { type Effect, EffectQueue, type Machine } from "../base/machine.ts";
+import {
+  type DeliveryQos,
+  LocalProtocolError,
+  MalformedPacketError,
+  type Peer,
+} from "../wire/message.ts";
+import { decodePacket } from "../wire/mqttsn.ts";
+import { copyOf } from "../base/slab.ts";
+import {
+  type MqttSnPacket,
+  type Publish,
+  type Qos,
+  type Register,
+  RETURN_CODE,
+  type WillTopic,
+} from "../wire/packets.ts";
+import { Publishing } from "./publishing.ts";
+import { Subscribing } from "./subscribing.ts";
+import { parseTopicName } from "../wire/topics.ts";
+import { Uplink } from "./requests.ts";
+
+/** Who a client is, and how patient. */
+export interface DeviceOptions {
+  /** The gateway. May be missing where one is searched for. */
+  readonly gateway?: Peer;
+  /** Whether, and how, gateways are searched for. Default: not. */
+  readonly search?: SearchOptions;
+  /** Who it is, 1 to 23 characters, or more where the gateway takes them. */
+  readonly clientId: string;
+  /** Where its chances come from: its first msgId, its pauses. */
+  readonly random: Random;
+  /** Whether nothing of it is kept between connections. Default true. */
+  readonly cleanSession?: boolean;
+  /** Keep alive in seconds, 0 to 65535; 0 for none. Default 60. */
+  readonly keepAlive?: number;
+  /** What is published when it is lost. Default none. */
+  readonly will?: DeviceWill;
+  /** T_retry, in milliseconds, 1 or more. Default 10,000. */
+  readonly retryMs?: Millis;
+  /** N_retry, 0 or more. Default 4. */
+  readonly retries?: number;
+  /**
+   * By which factor each wait for an answer is longer than the last, 1 or more.
+   * Default 1.5; 1 is what the specification has.
+   */
+  readonly backoff?: number;
+  /** T_WAIT: the pause after a refusal for congestion. Default 300,000. */
+  readonly waitMs?: Millis;
+  /** The longest pause before it connects again. Default 60,000. */
+  readonly maxPauseMs?: Millis;
+  /**
+   * How long a command may take in all, connections made anew included, in
+   * milliseconds; then it ends with silence. Default: any time, except for
+   * `connect`, which ends when no gateway has answered any of its tries.
+   */
+  readonly giveUpMs?: Millis;
+  /**
+   * Messages at QoS 0 after which it waits until the gateway has answered a
+   * PINGREQ, 2 or more, so that they do not come faster than they are taken.
+   * Default: it never waits.
+   */
+  readonly window?: number;
+  /** The names of pre-defined topics. Default none. */
+  readonly predefined?: ReadonlyMap<number, string>;
+  /**
+   * Whether there is room for a message at QoS 1 or 2. One that finds none is
+   * not acknowledged, so that the gateway keeps it, and sends it again. Default:
+   * there always is.
+   */
+  readonly hasRoom?: (message: ReceivedMessage) => boolean;
+  /**
+   * Whether the octets of the datagrams that it is handed never change again, so
+   * that what it receives may be a part of them. Default false: each message has
+   * octets of its own.
+   */
+  readonly ownsDatagrams?: boolean;
+}
+
+/** No octets. */
+const NOTHING = new Uint8Array();
+
+/** No pre-defined topics. */
+const NOT_PREDEFINED: ReadonlyMap<number, string> = new Map();
+
+/** A message at QoS −1 that waits for a gateway. */
+interface Unsent {
+  readonly packet: Publish;
+  readonly token: number;
+  readonly giveUpAt: Millis;
+}
+
+/**
+ * The client's core.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { seededRandom } from "../base/clock.ts";
+ * import { Device } from "./device.ts";
+ * import { peerOf } from "../wire/message.ts";
+ * import { describeDatagram } from "../wire/describe.ts";
+ *
+ * const gateway = peerOf("127.0.0.1", 12003);
+ * const random = seededRandom(1);
+ * const device = new Device({ gateway, clientId: "lamp", random });
+ * device.connect(0);
+ *
+ * const sent: string[] = [];
+ * for (let effect; (effect = device.pollEffect());) {
+ *   if (effect.type === "send") sent.push(describeDatagram(effect.bytes));
+ * }
+ * assertEquals(sent, [
+ *   'CONNECT cleanSession protocolId=1 duration=60 clientId="lamp"',
+ * ]);
+ * ```
+ */
+export class Device implements Machine<DeviceEvent> {
+  readonly #effects = new EffectQueue<DeviceEvent>();
+  readonly #lanes: Lanes;
+  readonly #uplink: Uplink;
+  readonly #link: Link;
+  readonly #gateways: Gateways | undefined;
+  readonly #topics: KnownTopics;
+  readonly #publishing: Publishing;
+  readonly #subscribing: Subscribing;
+  /** Made when it is needed: most clients are sent nothing at QoS 2. */
+  #arrivals: Arrivals | undefined;
+  readonly #will: Will;
+  readonly #cleanSession: boolean;
+  readonly #hasRoom: ((message: ReceivedMessage) => boolean) | undefined;
+  readonly #ownsDatagrams: boolean;
+  /** At QoS −1, while there is no gateway to send them to. */
+  readonly #unsent: Unsent[] = [];
+  readonly #giveUpMs: Millis;
+  readonly #retryMs: Millis;
+  #lastToken = 0;
+  /** What is due next, as long as nothing has happened since it was asked for. */
+  #dueAt: Millis | undefined;
+  #isDueAtKnown = false;
+
+  /**
+   * Makes a device that has nothing to do yet.
+   *
+   * @param options who it is, and how patient
+   * @throws {LocalProtocolError} when CONNECT or the will cannot say so, or when
+   * there is neither a gateway nor a search for one
+   * @throws {RangeError} when a time or a number is out of range
+   */
+  constructor(options: DeviceOptions) {
+    const {
+      gateway,
+      search,
+      clientId,
+      random,
+      cleanSession = true,
+      keepAlive = 60,
+      will,
+      retryMs = 10_000,
+      retries = 4,
+      backoff = 1.5,
+      waitMs = 300_000,
+      maxPauseMs = 60_000,
+      giveUpMs,
+      window = Infinity,
+      predefined = NOT_PREDEFINED,
+      hasRoom,
+      ownsDatagrams = false,
+    } = options;
+    requireAtLeast("retryMs", retryMs, 1);
+    requireAtLeast("retries", retries, 0);
+    requireAtLeast("backoff", backoff, 1);
+    requireAtLeast("waitMs", waitMs, 0);
+    requireAtLeast("maxPauseMs", maxPauseMs, 1);
+    if (giveUpMs !== undefined) requireAtLeast("giveUpMs", giveUpMs, 1);
+    requireAtLeast("window", window, 2);
+    if (gateway === undefined && search === undefined) {
+      throw new LocalProtocolError(
+        "Cannot make a client: it has no gateway, and searches for none",
+      );
+    }
+    if (clientId === "") {
+      throw new LocalProtocolError(
+        "Cannot make a client without a client id: it has 1 to 23 characters",
+      );
+    }
+    if (will !== undefined) requireWill(will);
+    this.#will = {
+      topic: will && willTopicOf(will),
+      message: will?.payload.slice() ?? NOTHING,
+    };
+    const patience = { retryMs, retries, backoff };
+    this.#lanes = new Lanes(this.#effects, waitMs, giveUpMs);
+    // Anywhere, so that an answer to an earlier life does not fit.
+    const msgId = Math.floor(random() * 0x10000);
+    this.#uplink = new Uplink(this.#effects, { gateway, patience, msgId });
+    this.#gateways = search && new Gateways(search, random, gateway);
+    this.#topics = new KnownTopics(predefined);
+    const flow = new Flow(window);
+    this.#publishing = new Publishing({
+      effects: this.#effects,
+      lanes: this.#lanes,
+      uplink: this.#uplink,
+      topics: this.#topics,
+      flow,
+      maxRejections: Math.max(1, retries),
+    });
+    this.#subscribing = new Subscribing(
+      this.#lanes,
+      this.#uplink,
+      this.#topics,
+    );
+    this.#retryMs = retryMs;
+    this.#giveUpMs = giveUpMs ?? Infinity;
+    this.#cleanSession = cleanSession;
+    this.#hasRoom = hasRoom;
+    this.#ownsDatagrams = ownsDatagrams;
+    const minPauseMs = Math.min(retryMs, maxPauseMs);
+    this.#link = new Link({
+      clientId,
+      cleanSession,
+      keepAlive,
+      minPauseMs,
+      maxPauseMs,
+      random,
+    }, {
+      effects: this.#effects,
+      lanes: this.#lanes,
+      uplink: this.#uplink,
+      gateways: this.#gateways,
+      flow,
+      will: this.#will,
+      onConnected: (now, isForgotten) =>
+        this.#handleConnected(now, isForgotten),
+      onMoved: (now) => this.#handleMoved(now),
+    });
+    requireWritable(this.#link.connectPacket());
+  }
+
+  /** What its connection is. */
+  get state(): DeviceState {
+    return this.#link.state;
+  }
+
+  /** The gateway that it talks to, `undefined` while none is found. */
+  get gateway(): Peer | undefined {
+    return this.#uplink.gateway;
+  }
+
+  /** The gateways that have made themselves known, while it searches for them. */
+  get gateways(): readonly KnownGateway[] {
+    return this.#gateways?.known ?? [];
+  }
+
+  /** Messages that it has not handed over yet. */
+  get unpublished(): number {
+    return this.#lanes.publish.length + this.#unsent.length;
+  }
+
+  /** Requests that it has sent again, as no answer had come in time. */
+  get repeats(): number {
+    return this.#uplink.repeats;
+  }
+
+  /** Commands that have not ended, its own among them. */
+  get pending(): number {
+    return this.#lanes.pending + this.#unsent.length;
+  }
+
+  /**
+   * Connects, and stays connected: a connection that is lost is made anew.
+   *
+   * @returns the token under which its end is told
+   */
+  connect(now: Millis): number {
+    return this.#give(now, { type: "connect" });
+  }
+
+  /** Disconnects; for good, unless it is told to connect. */
+  disconnect(now: Millis): number {
+    return this.#give(now, { type: "disconnect" });
+  }
+
+  /** Leaves at once: what was given is forgotten, and its end not told. */
+  leave(now: Millis): void {
+    this.#isDueAtKnown = false;
+    this.#unsent.length = 0;
+    this.#link.leave(now);
+  }
+
+  /**
+   * Falls asleep, and wakes once in a while to fetch what was buffered. To send,
+   * it connects, and then sleeps on, until it is told to connect or disconnect.
+   *
+   * @param duration seconds between two awakenings, 1 to 65535
+   * @throws {LocalProtocolError} when it is not that
+   */
+  sleep(now: Millis, duration: number): number {
+    if (!(Number.isInteger(duration) && duration > 0 && duration <= 0xffff)) {
+      throw new LocalProtocolError(
+        `Cannot sleep for "${duration}" s: it is a whole number from 1 to 65535`,
+      );
+    }
+    return this.#give(now, { type: "sleep", duration });
+  }
+
+  /** Fetches what was buffered, and sleeps on; does nothing unless asleep. */
+  wake(now: Millis): number {
+    return this.#give(now, { type: "wake" });
+  }
+
+  /**
+   * Asks for the id of a topic's name, unless it has it.
+   *
+   * @throws {LocalProtocolError} when it may not be a topic's name
+   */
+  register(now: Millis, topicName: string): number {
+    requireName(topicName);
+    return this.#give(now, { type: "register", topicName });
+  }
+
+  /**
+   * Subscribes.
+   *
+   * @throws {LocalProtocolError} when the topic is not valid
+   */
+  subscribe(now: Millis, topic: DeviceTopic, qos: DeliveryQos): number {
+    requireFilter(topic);
+    return this.#give(now, { type: "subscribe", topic, qos });
+  }
+
+  /**
+   * Ends a subscription.
+   *
+   * @throws {LocalProtocolError} when the topic is not valid
+   */
+  unsubscribe(now: Millis, topic: DeviceTopic): number {
+    requireFilter(topic);
+    return this.#give(now, { type: "unsubscribe", topic });
+  }
+
+  /**
+   * Publishes: at QoS 1 and 2 it is done when the gateway has taken it over, at
+   * 0 and −1 when it was sent.
+   *
+   * @param payload what; copied
+   * @throws {LocalProtocolError} when the topic is not valid, or needs an id that
+   * QoS −1 has no way to ask for, or when the payload does not fit a datagram
+   */
+  publish(
+    now: Millis,
+    topic: DeviceTopic,
+    payload: Uint8Array,
+    options: { readonly qos?: Qos; readonly retain?: boolean } = {},
+  ): number {
+    const { qos = 0, retain = false } = options;
+    // Whoever publishes often does so to the same topics.
+    if (typeof topic !== "string" || this.#topics.idOf(topic) === undefined) {
+      requireTopic(topic);
+    }
+    requirePublishable(topic, payload, qos);
+    if (qos === -1 && typeof topic !== "string") {
+      return this.#publishUnconnected(now, topic, payload, retain);
+    }
+    const command: PublishCommand = {
+      type: "publish",
+      topic,
+      // What is sent at once, and not again, needs no octets of its own.
+      payload: qos > 0 ? copyOf(payload) : payload,
+      qos,
+      retain,
+      msgId: 0,
+      isReleased: false,
+      rejections: 0,
+    };
+    const token = this.#give(now, command);
+    const isWaiting = this.#lanes.publish.length > 0;
+    if (qos === 0 && isWaiting) command.payload = copyOf(payload);
+    return token;
+  }
+
+  /**
+   * Sends another will's topic, or none, which ends the will; its message stays.
+   *
+   * @throws {LocalProtocolError} when it may not be a topic's name
+   */
+  updateWillTopic(
+    now: Millis,
+    will: Omit<DeviceWill, "payload"> | undefined,
+  ): number {
+    if (will !== undefined) requireName(will.topicName);
+    return this.#give(now, {
+      type: "willTopic",
+      topic: will && willTopicOf(will),
+    });
+  }
+
+  /**
+   * Sends another will's message; its topic stays.
+   *
+   * @throws {LocalProtocolError} when it does not fit a datagram
+   */
+  updateWillMsg(now: Millis, payload: Uint8Array): number {
+    requireWritable({ type: "WILLMSGUPD", data: payload });
+    return this.#give(now, { type: "willMsg", payload: payload.slice() });
+  }
+
+  /**
+   * Gives a command up: it is taken back if it was not sent yet, else it goes on
+   * and its end is not told.
+   */
+  cancel(now: Millis, token: number): void {
+    const at = this.#unsent.findIndex((unsent) => unsent.token === token);
+    if (at >= 0) this.#unsent.splice(at, 1);
+    for (const lane of this.#lanes.all) {
+      if (lane.remove(token) || lane.current?.token !== token) continue;
+      this.#forsake(lane);
+    }
+    this.#advance(now);
+  }
+
+  /** Takes one datagram. */
+  handleDatagram(now: Millis, peer: Peer, bytes: Uint8Array): void {
+    const isGateway = peer.key === this.#uplink.gateway?.key;
+    if (!isGateway && this.#gateways === undefined) {
+      return this.#stray(peer, "from somebody else than the gateway");
+    }
+    let packet: MqttSnPacket;
+    try {
+      packet = decodePacket(bytes);
+    } catch (error) {
+      if (!(error instanceof MalformedPacketError)) throw error;
+      return this.#stray(peer, error.message);
+    }
+    if (isGateway) this.#link.hear(now);
+    if (!this.#handleDiscovery(now, peer, packet)) {
+      if (!isGateway) {
+        return this.#stray(peer, "from somebody else than the gateway");
+      }
+      this.#handle(now, peer, packet);
+    }
+    this.#advance(now);
+  }
+
+  /** Does what is due. */
+  handleTimeout(now: Millis): void {
+    this.#giveUpOverdue(now);
+    const packet = this.#gateways?.handleTimeout(now);
+    if (packet !== undefined) this.#uplink.broadcast(packet);
+    this.#link.handleTimeout(now);
+    for (const lane of this.#lanes.all) {
+      const { request } = lane;
+      if (request === undefined || now < request.retryAt) continue;
+      if (!this.#uplink.repeat(now, request)) {
+        this.#link.giveUp(now, lane, request);
+      }
+    }
+    this.#advance(now);
+  }
+
+  /** The earliest moment at which something is due, `undefined` for none. */
+  nextTimeout(): Millis | undefined {
+    if (!this.#isDueAtKnown) {
+      this.#dueAt = this.#findDueAt();
+      this.#isDueAtKnown = true;
+    }
+    return this.#dueAt;
+  }
+
+  #findDueAt(): Millis | undefined {
+    let at = earliest(this.#link.nextTimeout(), this.#lanes.giveUpAt());
+    if (this.#gateways !== undefined) {
+      at = earliest(at, this.#gateways.nextTimeout());
+    }
+    const giveUpAt = this.#unsent[0]?.giveUpAt ?? Infinity;
+    if (giveUpAt < Infinity) at = earliest(at, giveUpAt);
+    for (const lane of this.#lanes.all) {
+      const { request, holdUntil } = lane;
+      if (request !== undefined) at = earliest(at, request.retryAt);
+      else if (holdUntil > 0 && this.state === "active") {
+        const isHeld = lane.length > 0 ||
+          (lane === this.#lanes.register && this.#publishing.isUnregistered);
+        if (isHeld) at = earliest(at, holdUntil);
+      }
+    }
+    return at;
+  }
+
+  /** The next effect in order, `undefined` when there is none left. */
+  pollEffect(): Effect<DeviceEvent> | undefined {
+    return this.#effects.poll();
+  }
+
+  // Commands
+
+  #give(now: Millis, command: Command): number {
+    const token = ++this.#lastToken;
+    this.#lanes.add(now, command, token);
+    this.#advance(now);
+    return token;
+  }
+
+  /** §6.8: it takes no connection, and nobody answers. */
+  #publishUnconnected(
+    now: Millis,
+    topic: Exclude<DeviceTopic, string>,
+    payload: Uint8Array,
+    retain: boolean,
+  ): number {
+    const token = ++this.#lastToken;
+    const packet: Publish = {
+      type: "PUBLISH",
+      dup: false,
+      qos: -1,
+      retain,
+      topicIdType: topicIdTypeOf(topic),
+      topicId: topicIdOf(topic),
+      msgId: 0,
+      data: payload.slice(),
+    };
+    this.#unsent.push({ packet, token, giveUpAt: now + this.#giveUpMs });
+    this.#advance(now);
+    return token;
+  }
+
+  /** Nobody waits any more for what is under way. */
+  #forsake(lane: Lane): void {
+    const { current, request, name } = lane;
+    if (current === undefined) return;
+    const { command } = current;
+    // It may wait for a connection, or an id, as well before as after.
+    const isSent = request !== undefined ||
+      name === "subscribe" || name === "will" ||
+      (command.type === "publish" && command.msgId !== 0);
+    if (isSent) current.token = 0;
+    else lane.current = undefined;
+  }
+
+  #giveUpOverdue(now: Millis): void {
+    while (this.#unsent.length > 0 && this.#unsent[0]!.giveUpAt <= now) {
+      const { token } = this.#unsent.shift()!;
+      this.#effects.trace({ type: "silence", token });
+    }
+    let left: Job | undefined;
+    for (const { lane, job } of this.#lanes.overdue(now)) {
+      if (this.#isHeld(now, lane, job)) {
+        // What may not be asked for was refused, as it were.
+        const returnCode = RETURN_CODE.congestion;
+        this.#effects.trace({ type: "refused", token: job.token, returnCode });
+      } else this.#lanes.silence(job);
+      if (lane.current !== job) {
+        lane.remove(job.token);
+        // Whoever wants to go does not wait for ever for what came before.
+        if (job.command.type === "disconnect") left = job;
+      } else if (lane !== this.#lanes.link) this.#forsake(lane);
+      else if (!this.#link.drop(job.command)) this.#forsake(lane);
+    }
+    if (left !== undefined) this.#link.depart(now, left.order);
+  }
+
+  /** Whether T_WAIT keeps a command from being asked for. */
+  #isHeld(now: Millis, lane: Lane, job: Job): boolean {
+    if (lane.current === job && lane.request !== undefined) return false;
+    const { link, register, publish } = this.#lanes;
+    const isUnregistered = lane === publish && this.#publishing.isUnregistered;
+    return now < lane.holdUntil || now < link.holdUntil ||
+      (isUnregistered && now < register.holdUntil);
+  }
+
+  /** Begins whatever can begin. */
+  #advance(now: Millis): void {
+    this.#isDueAtKnown = false;
+    this.#link.advance(now);
+    if (this.#unsent.length > 0) this.#sendUnsent(now);
+    // Whoever looked for a gateway has found one, or does so no longer.
+    const isIdle = this.#unsent.length === 0 && this.state === "disconnected";
+    if (isIdle) this.#gateways?.rest();
+    if (this.state === "active") {
+      for (const lane of this.#lanes.others) this.#advanceLane(now, lane);
+      // What has just ended may be what the connection's lane waited for.
+      this.#link.advance(now);
+    }
+    this.#link.keepAlive(now);
+  }
+
+  #sendUnsent(now: Millis): void {
+    if (this.#uplink.gateway === undefined) {
+      const found = this.#gateways?.after(undefined);
+      if (found === undefined) return this.#gateways?.search(now);
+      this.#uplink.gateway = found;
+      this.#effects.trace({ type: "gateway", gateway: found });
+    }
+    for (const { packet, token } of this.#unsent.splice(0)) {
+      this.#uplink.send(now, packet);
+      this.#effects.trace({ type: "done", token, qos: -1 });
+    }
+  }
+
+  #advanceLane(now: Millis, lane: Lane): void {
+    while (lane.request === undefined && now >= lane.holdUntil) {
+      lane.holdUntil = 0;
+      if (lane.current === undefined) {
+        const { next } = lane;
+        if (next === undefined || next.order > this.#lanes.barrier) return;
+        lane.current = lane.shift();
+      }
+      if (!this.#begin(now, lane, lane.current!.command)) return;
+    }
+  }
+
+  /** Asks for what a command wants; false when it has to wait for another. */
+  #begin(now: Millis, lane: Lane, command: Command): boolean {
+    switch (command.type) {
+      case "register":
+      case "publish":
+        return this.#publishing.begin(now, lane, command);
+      case "subscribe":
+      case "unsubscribe":
+        this.#subscribing.begin(now, lane, command);
+        return true;
+      case "willTopic":
+        lane.request = this.#uplink.request(now, {
+          type: "WILLTOPICUPD",
+          will: command.topic,
+        });
+        return true;
+      case "willMsg":
+        lane.request = this.#uplink.request(now, {
+          type: "WILLMSGUPD",
+          data: command.payload,
+        });
+        return true;
+      default:
+        this.#lanes.finish(lane);
+        return true;
+    }
+  }
+
+  // What comes
+
+  /** §6.1: whoever speaks of gateways is heard while one is searched for. */
+  #handleDiscovery(now: Millis, peer: Peer, packet: MqttSnPacket): boolean {
+    if (this.#gateways === undefined) return false;
+    switch (packet.type) {
+      case "ADVERTISE":
+        this.#gateways.handleAdvertise(now, peer, packet);
+        return true;
+      case "GWINFO":
+        this.#gateways.handleGwInfo(now, peer, packet);
+        return true;
+      case "SEARCHGW":
+        this.#gateways.handleSearchGw(now, packet);
+        return true;
+      default:
+        return false;
+    }
+  }
+
+  #handle(now: Millis, peer: Peer, packet: MqttSnPacket): void {
+    switch (packet.type) {
+      case "PUBLISH":
+        return this.#handlePublish(now, peer, packet);
+      case "PUBACK":
+        return this.#publishing.handlePuback(now, packet);
+      case "PUBREC":
+        return this.#publishing.handlePubrec(packet.msgId);
+      case "PUBCOMP":
+        return this.#publishing.handlePubcomp(packet.msgId);
+      case "PUBREL":
+        if (!this.#link.isReachable) return;
+        this.#arrivals?.release(now, packet.msgId);
+        return this.#uplink.send(now, {
+          type: "PUBCOMP",
+          msgId: packet.msgId,
+        });
+      case "REGISTER":
+        return this.#handleRegister(now, packet);
+      case "REGACK":
+        return this.#publishing.handleRegack(now, packet);
+      case "SUBACK":
+        return this.#subscribing.handleSuback(now, packet);
+      case "UNSUBACK":
+        return this.#subscribing.handleUnsuback(packet.msgId);
+      case "CONNACK":
+        return this.#link.handleConnack(now, packet.returnCode);
+      case "WILLTOPICREQ":
+      case "WILLMSGREQ":
+        return this.#link.handlePrompt(now, packet.type);
+      case "WILLTOPICRESP":
+        return this.#handleWillResponse(
+          now,
+          "WILLTOPICUPD",
+          packet.returnCode,
+        );
+      case "WILLMSGRESP":
+        return this.#handleWillResponse(now, "WILLMSGUPD", packet.returnCode);
+      case "PINGREQ":
+        if (!this.#link.isReachable) return;
+        return this.#uplink.send(now, { type: "PINGRESP" });
+      case "PINGRESP":
+        return this.#link.handlePingresp(now);
+      case "DISCONNECT":
+        return this.#link.handleDisconnect(now);
+      case "ADVERTISE":
+      case "GWINFO":
+        return; // it has its gateway
+      default:
+        this.#stray(peer, `Only a client sends ${packet.type}`);
+    }
+  }
+
+  #handlePublish(now: Millis, peer: Peer, packet: Publish): void {
+    const { dup, qos, retain, topicId, msgId } = packet;
+    if (!this.#link.isReachable || qos === -1) {
+      return this.#stray(peer, "a PUBLISH that cannot be taken");
+    }
+    if (qos === 2 && this.#arrivals?.has(now, packet)) {
+      return this.#uplink.send(now, { type: "PUBREC", msgId });
+    }
+    const topicName = this.#topics.nameOf(packet);
+    if (topicName === undefined) {
+      // §6.10: the gateway registers it once more.
+      const returnCode = RETURN_CODE.invalidTopicId;
+      return this.#uplink.send(now, {
+        type: "PUBACK",
+        topicId,
+        msgId,
+        returnCode,
+      });
+    }
+    const payload = this.#ownsDatagrams ? packet.data : packet.data.slice();
+    const message = new ReceivedMessage(topicName, payload, {
+      qos,
+      retain,
+      dup: dup && qos === 1,
+      msgId: qos === 0 ? 0 : msgId,
+      predefined: packet.topicIdType === "predefined" ? topicId : undefined,
+    });
+    if (qos > 0 && this.#hasRoom?.(message) === false) {
+      return this.#effects.trace({ type: "held", topicName });
+    }
+    if (qos === 1) {
+      const returnCode = RETURN_CODE.accepted;
+      this.#uplink.send(now, { type: "PUBACK", topicId, msgId, returnCode });
+    } else if (qos === 2) {
+      this.#arrivals ??= new Arrivals(this.#retryMs);
+      this.#arrivals.add(packet);
+      this.#uplink.send(now, { type: "PUBREC", msgId });
+    }
+    this.#effects.trace({ type: "message", message });
+  }
+
+  /** §6.10: whatever the gateway registers is welcome. */
+  #handleRegister(now: Millis, { topicId, msgId, topicName }: Register): void {
+    if (!this.#link.isReachable) return;
+    const isValid = parseTopicName(topicName) !== undefined;
+    if (isValid) this.#topics.learn(topicName, topicId);
+    this.#uplink.send(now, {
+      type: "REGACK",
+      topicId,
+      msgId,
+      returnCode: isValid ? RETURN_CODE.accepted : RETURN_CODE.notSupported,
+    });
+  }
+
+  #handleConnected(now: Millis, isForgotten: boolean): void {
+    if (this.#cleanSession) {
+      this.#arrivals?.clear();
+      this.#publishing.beginAnew();
+    } else if (isForgotten) this.#arrivals?.doubt(now);
+    if (this.#cleanSession || isForgotten) {
+      this.#topics.clear();
+      this.#subscribing.resubscribe();
+    } else this.#topics.distrust();
+  }
+
+  /** The ids of one gateway, and its msgIds, mean nothing to another. */
+  #handleMoved(now: Millis): void {
+    this.#topics.clear();
+    this.#arrivals?.doubt(now);
+  }
+
+  #handleWillResponse(
+    now: Millis,
+    type: "WILLTOPICUPD" | "WILLMSGUPD",
+    returnCode: number,
+  ): void {
+    const { will: lane } = this.#lanes;
+    if (lane.asked(type) === undefined) return;
+    if (returnCode !== RETURN_CODE.accepted) {
+      return this.#lanes.refuse(now, lane, returnCode);
+    }
+    const { command } = lane.current!;
+    if (command.type === "willTopic") {
+      this.#will.topic = command.topic;
+      // §6.4: without a topic there is no message either.
+      if (command.topic === undefined) this.#will.message = NOTHING;
+    } else if (command.type === "willMsg") {
+      this.#will.message = command.payload;
+    }
+    this.#lanes.finish(lane);
+  }
+
+  #stray(peer: Peer, detail: string): void {
+    this.#effects.trace({ type: "stray", peer, detail });
+  }
+}
+
+function willTopicOf(will: Omit<DeviceWill, "payload">): WillTopic {
+  const { topicName, qos = 0, retain = false } = will;
+  return { topicName, qos, retain };
+}
+
+function requireAtLeast(name: string, value: number, least: number): void {
+  if (value >= least) return;
+  throw new RangeError(
+    `Cannot take "${value}" as ${name}: it is ${least} or more`,
+  );
+}

@@ -1,0 +1,72 @@
+import { assert, assertEquals, assertFalse } from "@std/assert";
+import { Begun } from "../../broker/begun.ts";
+import { Budget } from "../../broker/memory_budget.ts";
+import { parseTopicFilter, parseTopicName } from "../../wire/topics.ts";
+import { makeKeeper } from "../support/kept.ts";
+
+const FILTER = parseTopicFilter("room/+")!;
+const ONE = parseTopicName("room/1")!;
+const TWO = parseTopicName("room/2")!;
+
+const told = (topicName: string) =>
+  ({ type: "begun", session: 1, topicFilter: "room/+", topicName }) as const;
+
+const END = { type: "begunEnd", session: 1, topicFilter: "room/+" } as const;
+
+Deno.test("Begun.add() notes a topic once, and tells of it", () => {
+  const { keeper, take } = makeKeeper();
+  const budget = new Budget(1_000);
+  const begun = new Begun(FILTER, budget);
+  assertFalse(begun.has(ONE));
+  begun.add(ONE, keeper);
+  const { used } = budget;
+  begun.add(ONE, keeper);
+  assert(begun.has(ONE));
+  assertFalse(begun.has(TWO));
+  assertEquals([take(), budget.used], [[told(ONE)], used]);
+});
+
+Deno.test("Begun.add() notes and tells nothing that there is no room for", () => {
+  const { keeper, take } = makeKeeper();
+  const budget = new Budget(60);
+  const begun = new Begun(FILTER, budget);
+  begun.add(ONE, keeper);
+  begun.add(TWO, keeper);
+  assertEquals([begun.has(ONE), begun.has(TWO)], [true, false]);
+  assertEquals(take(), [told(ONE)]);
+});
+
+Deno.test("Begun.restore() knows no limit, and tells nothing", () => {
+  const { keeper, take } = makeKeeper();
+  const budget = new Budget(0);
+  const begun = new Begun(FILTER, budget);
+  for (const topicName of [ONE, TWO, ONE]) begun.restore(topicName);
+  assertEquals([begun.has(ONE), begun.has(TWO)], [true, true]);
+  begun.add(TWO, keeper);
+  assertEquals(take(), []);
+  begun.end(keeper);
+  assertEquals([take(), budget.used], [[END], 0]);
+});
+
+Deno.test("Begun.keep() tells of all topics, in the order in which they were begun", () => {
+  const { keeper, take } = makeKeeper();
+  const begun = new Begun(FILTER, new Budget(1_000));
+  begun.add(TWO, undefined);
+  begun.add(ONE, undefined);
+  begun.keep(keeper);
+  assertEquals(take(), [told(TWO), told(ONE)]);
+});
+
+Deno.test("Begun.end() forgets all, and tells of it if there were any", () => {
+  const { keeper, take } = makeKeeper();
+  const budget = new Budget(1_000);
+  const begun = new Begun(FILTER, budget);
+  begun.end(keeper);
+  assertEquals(take(), []);
+  begun.add(ONE, keeper);
+  begun.end(keeper);
+  assertEquals(take(), [told(ONE), END]);
+  assertEquals([begun.has(ONE), budget.used], [false, 0]);
+  begun.end(keeper);
+  assertEquals(take(), []);
+});

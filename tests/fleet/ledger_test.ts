@@ -1,0 +1,65 @@
+/**
+ * Tests of a fleet's books.
+ *
+ * @module
+ */
+
+import { assertEquals } from "@std/assert";
+import { FleetBooks, numberIn, numberPayload } from "../../fleet/ledger.ts";
+
+Deno.test("FleetBooks counts what is expected, what comes, and what comes twice", () => {
+  const books = new FleetBooks();
+  const reading = books.publish(1_000, "readings", 7, 1, 2);
+  const command = books.publish(1_500, "commands", 9, 2, 1);
+  assertEquals(books.expected, 3);
+  assertEquals(books.arrive(1_200, reading, 0), 200);
+  assertEquals(books.arrive(1_250, reading, 1), 250);
+  assertEquals(books.arrive(1_300, reading, 0), undefined);
+  assertEquals(books.arrive(2_000, command, 0), 500);
+  assertEquals(books.arrived, 3);
+  const { readings: [zero, one], commands: [, , two] } = books.accounts;
+  assertEquals([zero.published, one.published, two.published], [0, 1, 1]);
+  assertEquals([one.expected, one.arrived, one.duplicates], [2, 2, 1]);
+  assertEquals(one.latency.percentile(100), 250);
+  assertEquals([two.arrived, two.duplicates], [1, 0]);
+});
+
+Deno.test("FleetBooks finds a message by its payload, however many there are", () => {
+  const books = new FleetBooks();
+  const payload = new Uint8Array(9);
+  for (let count = 0; count < 70_000; count++) {
+    books.publish(
+      count,
+      count % 2 === 0 ? "readings" : "commands",
+      count,
+      0,
+      1,
+    );
+  }
+  for (const number of [0, 1, 65_535, 65_536, 69_999]) {
+    numberPayload(payload, number);
+    assertEquals(books.find(payload), {
+      number,
+      client: number,
+      flow: number % 2 === 0 ? "readings" : "commands",
+    });
+  }
+  assertEquals(books.spoiled, 0);
+  numberPayload(payload, 70_000);
+  assertEquals(books.find(payload), undefined);
+  assertEquals(books.spoiled, 1);
+});
+
+Deno.test("numberIn() knows a payload of which one bit is another", () => {
+  for (const [number, length] of [[0, 6], [123_456_789, 40]] as const) {
+    const payload = new Uint8Array(length);
+    numberPayload(payload, number);
+    assertEquals(numberIn(payload), number);
+    for (let bit = 0; bit < 8 * length; bit++) {
+      payload[bit >> 3]! ^= 1 << (bit & 7);
+      assertEquals(numberIn(payload), undefined, `bit ${bit}`);
+      payload[bit >> 3]! ^= 1 << (bit & 7);
+    }
+  }
+  assertEquals(numberIn(new Uint8Array(5)), undefined);
+});

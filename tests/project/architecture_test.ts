@@ -1,0 +1,73 @@
+/**
+ * Holds the code to the structure that `ARCHITECTURE.md` tells.
+ *
+ * @module
+ */
+
+import { assert, assertEquals, assertFalse } from "@std/assert";
+import { type Peer, peerOf } from "../../wire/message.ts";
+import { pureFiles, readHouse, ROOT } from "../../tasks/house.ts";
+import { stateDiagram } from "../../tasks/states.ts";
+import { GatewayBench } from "../support/gateway.ts";
+
+const house = await readHouse();
+const ARCHITECTURE = await Deno.readTextFile(
+  new URL("ARCHITECTURE.md", ROOT),
+);
+
+Deno.test("no file imports itself by a detour", () => {
+  // A file that is done imports nothing that leads back to it.
+  const done = new Set<string>();
+  const visit = (path: string, way: readonly string[]) => {
+    if (done.has(path)) return;
+    assertFalse(way.includes(path), [...way, path].join(" → "));
+    for (const next of house.get(path)!.imports) visit(next, [...way, path]);
+    done.add(path);
+  };
+  for (const path of house.keys()) visit(path, []);
+});
+
+Deno.test("what the pure cores reach does no input or output and reads no clock", () => {
+  const impure =
+    /\b(?:Deno|console|performance|setTimeout|setInterval|queueMicrotask|fetch|crypto|async|await|Promise)\b|Date\.now|Math\.random|new Date/;
+  for (const path of pureFiles(house)) {
+    const { code, packages } = house.get(path)!;
+    assertEquals([code.match(impure)?.[0], packages], [undefined, []], path);
+  }
+});
+
+Deno.test("every file opens with what it is about", () => {
+  for (const { path, text } of house.values()) {
+    assert(text.startsWith("/**\n") && text.includes("@module"), path);
+  }
+});
+
+Deno.test("ARCHITECTURE.md shows the states that the transition table has", () => {
+  assert(ARCHITECTURE.includes(`\`\`\`mermaid\n${stateDiagram()}\n`));
+});
+
+Deno.test("ARCHITECTURE.md tells datagram by datagram what the broker does", () => {
+  const start = ARCHITECTURE.indexOf("### A message for a sleeper");
+  const block = ARCHITECTURE.slice(start).split("```")[1]!;
+  const bench = new GatewayBench();
+  const peers: Record<string, Peer> = {
+    lamp: peerOf("127.0.0.1", 1_001),
+    ann: peerOf("127.0.0.1", 1_002),
+  };
+  const answers: string[] = [];
+  let lines = 0;
+  for (const line of block.trim().split("\n")) {
+    const [, who, way, hex] =
+      /^(lamp|ann) +([<>]) ((?:[\da-f]{2} )+)/.exec(line) ?? [];
+    if (who === undefined) continue;
+    lines++;
+    const octets = hex!.replaceAll(" ", "");
+    if (way === "<") assertEquals(answers.shift(), octets, line);
+    else {
+      assertEquals(answers, [], line);
+      bench.take(peers[who]!, octets);
+      answers.push(...bench.wire);
+    }
+  }
+  assertEquals([answers, lines], [[], 18]);
+});

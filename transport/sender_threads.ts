@@ -1,0 +1,379 @@
+/**
+ * Web Workers that send: each takes datagrams out of a ring in shared memory
+ * (`transport/shared_ring.ts`) and hands them to the broker's own socket, many in a call. Knows how
+ * the threads begin, end and fail; who is sent what by which is `transport/batched.ts`.
+ *
+ * They begin when they are first asked for, so that a broker that never has a
+ * large fan-out has no threads. One that fails is followed by another, which goes
+ * on with what is left in the ring. A datagram of which nobody knows whether it
+ * has left is not sent again: nothing is sent twice, and what somebody relies on
+ * the protocol repeats.
+ *
+ * The workers run this same module, whose name tells it what it is; so a program
+ * that is one file has to ask {@linkcode isSenderWorker} before it begins.
+ *
+ * @module
+ */
+
+import { SendBatch } from "./batches.ts";
+import { type Libc, openLibc, waitForRoom } from "./libc.ts";
+import {
+  RING_COUNTERS,
+  type RingCounter,
+  RingReader,
+  RingWriter,
+} from "./shared_ring.ts";
+import { messageOf } from "../template.ts";
+import type { SenderStats } from "./transport.ts";
+import type { Senders } from "./batched.ts";
+
+/** How the worker is called, by which it knows what it is. */
+const NAME = "mock-mqtt sender";
+
+/** Times that a sender may fail before it is done without. */
+const MAX_FAILURES = 5;
+
+/** Datagrams after which the threads are told of them, while more are written. */
+const PUBLISH_EVERY = 128;
+
+/**
+ * Datagrams in one go from which on senders are of use, unless told otherwise: to
+ * wake one takes as long as to send several.
+ */
+const SPREAD_FROM = 64;
+
+/** How long a thread waits for room in the socket, in milliseconds. */
+const ROOM_MS = 50;
+
+/** What a worker is told. */
+interface Task {
+  readonly memory: SharedArrayBuffer;
+  /** The socket. */
+  readonly descriptor: number;
+  /** Octets of the socket's addresses. */
+  readonly sockaddrLength: number;
+}
+
+/** What a worker tells. */
+type Report =
+  | { readonly type: "ready" }
+  | { readonly type: "ended" }
+  | { readonly type: "failed"; readonly reason: string };
+
+/** Is told that a sender has failed, and whether another follows. */
+export type FailureListener = (reason: string, isReplaced: boolean) => void;
+
+/**
+ * How many senders are of use.
+ *
+ * @param cores of the machine
+ * @returns one for two cores, two for four and more: one thread of protocol keeps
+ * no more than that busy
+ */
+export function usefulSenders(cores: number): number {
+  return cores < 2 ? 0 : cores < 4 ? 1 : 2;
+}
+
+/**
+ * Tells whether threads can begin without a question: the system of permissions
+ * asks at a terminal whether their module may be read, in the middle of all else.
+ */
+export function canSendersBegin(): boolean {
+  const { protocol, pathname } = new URL(import.meta.url);
+  if (protocol !== "file:") return true;
+  const path = Deno.build.os === "windows" ? pathname.slice(1) : pathname;
+  const read = { name: "read", path: decodeURIComponent(path) } as const;
+  return Deno.permissions.querySync(read).state === "granted";
+}
+
+/** Tells whether this thread is a worker of this module's. */
+export function isSenderWorker(): boolean {
+  return "name" in globalThis && globalThis.name === NAME;
+}
+
+/** What a pool can be given. */
+export interface SenderPoolOptions {
+  /** Datagrams in one go from which on the threads are used. Default 64. */
+  readonly from?: number;
+  /** Is told when a thread fails. */
+  readonly onFailure?: FailureListener;
+}
+
+/**
+ * Threads that send by one socket.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { SenderPool } from "./sender_threads.ts";
+ *
+ * await using senders = new SenderPool(2);
+ * assertEquals(senders.stats().senders, 0); // they begin when they are wanted
+ * ```
+ */
+export class SenderPool implements Senders {
+  /** Datagrams in one go from which on the threads are used. */
+  readonly from: number;
+  readonly #senders: readonly Sender[];
+  readonly #onFailure: FailureListener;
+  /** The pool's own descriptor of the socket, which others may close. */
+  #descriptor: number | undefined;
+  #closing: Promise<void> | undefined;
+  #fullRings = 0;
+  #unpublished = 0;
+
+  /**
+   * Makes a pool, whose threads begin when they are first wanted.
+   *
+   * @param size threads, 0 or more
+   */
+  constructor(size: number, options: SenderPoolOptions = {}) {
+    this.from = options.from ?? SPREAD_FROM;
+    this.#onFailure = options.onFailure ?? (() => {});
+    this.#senders = Array.from({ length: size }, () => new Sender());
+  }
+
+  /** The rings from which the threads take what they send. */
+  get rings(): readonly RingWriter[] {
+    return this.#senders.map(({ ring }) => ring);
+  }
+
+  /** Resolves when the threads, which have begun, are at work. */
+  async whenReady(): Promise<void> {
+    await Promise.all(this.#senders.map(({ ready }) => ready.promise));
+  }
+
+  /** How many threads there are, at work or not. */
+  get size(): number {
+    return this.#senders.length;
+  }
+
+  /** Whether datagrams can be given to all of them. */
+  get isReady(): boolean {
+    return this.size > 0 &&
+      this.#senders.every(({ isReady, isGone }) => isReady || isGone);
+  }
+
+  /** Whether a thread is given datagrams; one that has failed for good is not. */
+  accepts(index: number): boolean {
+    return !this.#senders[index]!.isGone;
+  }
+
+  /** Datagrams that were given to threads and have not left. */
+  get pending(): number {
+    let pending = 0;
+    for (const sender of this.#senders) pending += sender.ring.pending;
+    return pending;
+  }
+
+  /**
+   * Has the threads begin; again does nothing.
+   *
+   * @param descriptor the socket
+   * @param sockaddrLength octets of its addresses
+   */
+  begin(descriptor: number, sockaddrLength: number): void {
+    if (this.#descriptor !== undefined) return;
+    const own = openLibc().dup(descriptor);
+    if (own < 0) return; // as too many are open: perhaps the next time
+    this.#descriptor = own;
+    const task = { descriptor: this.#descriptor, sockaddrLength };
+    for (const sender of this.#senders) sender.begin(task, this.#onFailure);
+  }
+
+  /**
+   * Gives a datagram to a thread.
+   *
+   * @param index which, 0 to `size` − 1
+   * @param words where the receiver's `sockaddr` stands
+   * @param at its first word there
+   * @param bytes the datagram
+   * @returns false when its ring is full
+   */
+  write(
+    index: number,
+    words: Int32Array,
+    at: number,
+    bytes: Uint8Array,
+  ): boolean {
+    if (!this.#senders[index]!.ring.write(words, at, bytes)) {
+      this.#fullRings++;
+      this.publish();
+      return false;
+    }
+    if (++this.#unpublished >= PUBLISH_EVERY) this.publish();
+    return true;
+  }
+
+  /** Lets the threads have what was written. */
+  publish(): void {
+    if (this.#unpublished === 0) return;
+    this.#unpublished = 0;
+    for (const { ring } of this.#senders) ring.publish();
+  }
+
+  /** What was counted so far. */
+  stats(): SenderStats {
+    const refused: Record<string, number> = {};
+    for (const counter of RING_COUNTERS.slice(3)) {
+      const count = this.#counted(counter);
+      if (count > 0) refused[counter] = count;
+    }
+    return {
+      senders: this.#senders.filter(({ isReady }) => isReady).length,
+      sent: this.#counted("sent"),
+      waiting: this.pending,
+      fullRings: this.#fullRings,
+      congested: this.#counted("congested"),
+      refused,
+      failed: this.#senders.reduce((sum, { failures }) => sum + failures, 0),
+      lost: this.#counted("lost"),
+    };
+  }
+
+  #counted(counter: RingCounter): number {
+    let count = 0;
+    for (const { ring } of this.#senders) count += ring.counted(counter);
+    return count;
+  }
+
+  /** Lets the threads send what they have, and ends them. */
+  [Symbol.asyncDispose](): Promise<void> {
+    return this.#closing ??= this.#close();
+  }
+
+  async #close(): Promise<void> {
+    this.publish();
+    await Promise.all(this.#senders.map((sender) => sender.end()));
+    if (this.#descriptor !== undefined) openLibc().close(this.#descriptor);
+    this.#descriptor = -1; // nothing begins any more
+  }
+}
+
+/** What all threads of a pool are told. */
+type Socket = Pick<Task, "descriptor" | "sockaddrLength">;
+
+/** A ring and the thread that empties it. */
+class Sender {
+  readonly ring: RingWriter = new RingWriter();
+  failures = 0;
+  isReady = false;
+  /** Whether no thread empties the ring any more. */
+  isGone = false;
+  #worker: Worker | undefined;
+  #isEnding = false;
+  readonly ready = Promise.withResolvers<void>();
+  readonly #ended = Promise.withResolvers<void>();
+
+  begin(socket: Socket, onFailure: FailureListener): void {
+    const worker = new Worker(import.meta.url, { type: "module", name: NAME });
+    this.#worker = worker;
+    worker.onerror = (event) => {
+      event.preventDefault(); // else this thread would end too
+      this.#handleFailure(worker, event.message, socket, onFailure);
+    };
+    worker.onmessage = ({ data }: MessageEvent<Report>) => {
+      switch (data.type) {
+        case "ready":
+          this.isReady = true;
+          this.ready.resolve();
+          break;
+        case "failed":
+          this.#handleFailure(worker, data.reason, socket, onFailure);
+          break;
+        case "ended":
+          this.#ended.resolve();
+      }
+    };
+    const task: Task = { memory: this.ring.memory, ...socket };
+    worker.postMessage(task);
+  }
+
+  #handleFailure(
+    worker: Worker,
+    reason: string,
+    socket: Socket,
+    onFailure: FailureListener,
+  ): void {
+    if (worker !== this.#worker) return; // it was told already
+    worker.terminate();
+    this.#worker = undefined;
+    this.isReady = false;
+    const isReplaced = ++this.failures <= MAX_FAILURES && !this.#isEnding;
+    onFailure(reason, isReplaced);
+    if (isReplaced) return this.begin(socket, onFailure);
+    this.isGone = true;
+    this.ready.resolve();
+    // It may have been its last word, and nobody is to wait for what is left.
+    new RingReader(this.ring.memory).abandon();
+    this.#ended.resolve();
+  }
+
+  /** Lets the thread send what is in its ring, and ends it. */
+  async end(): Promise<void> {
+    this.#isEnding = true;
+    if (this.#worker === undefined) return;
+    this.ring.stop();
+    await this.#ended.promise;
+    this.#worker?.terminate();
+  }
+}
+
+/** Sends what is in a ring, until it is empty. */
+function empty(
+  reader: RingReader,
+  libc: Libc,
+  descriptor: number,
+  batch: SendBatch,
+): void {
+  while (reader.take((words, at, bytes) => batch.add(words, at, bytes)) > 0) {
+    reader.claim();
+    while (batch.size > 0) {
+      const count = batch.send(libc, descriptor);
+      if (count > 0) {
+        reader.count("sent", count);
+        continue;
+      }
+      const code = libc.errno();
+      if (code === "EINTR") continue;
+      if (code === "EAGAIN" || code === "ENOBUFS") {
+        reader.count("congested");
+        waitForRoom(libc, descriptor, ROOM_MS);
+        continue;
+      }
+      if (!batch.refuse()) continue;
+      const known = RING_COUNTERS.find((counter) => counter === code);
+      reader.count(known ?? "other");
+    }
+    reader.release();
+  }
+}
+
+/** The global scope of a worker. */
+interface WorkerScope {
+  onmessage: ((event: MessageEvent<Task>) => void) | null;
+  postMessage(report: Report): void;
+  close(): void;
+}
+
+function serve(scope: WorkerScope): void {
+  scope.onmessage = ({ data }) => {
+    try {
+      const libc = openLibc();
+      const batch = new SendBatch(data.sockaddrLength);
+      const reader = new RingReader(data.memory);
+      scope.postMessage({ type: "ready" });
+      for (let isLast = false; !isLast; reader.wait()) {
+        // Before it is emptied: what is published before the stop is sent.
+        isLast = reader.isStopped;
+        empty(reader, libc, data.descriptor, batch);
+      }
+      scope.postMessage({ type: "ended" });
+    } catch (error) {
+      scope.postMessage({ type: "failed", reason: messageOf(error) });
+    }
+    scope.close();
+  };
+}
+
+if (isSenderWorker()) serve(globalThis as unknown as WorkerScope);
