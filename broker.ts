@@ -10,36 +10,26 @@
  */
 
 import type { Millis } from "./base/clock.ts";
-import {
-  adviceOn,
-  BROKER_PROGRAM,
-  brokerOptionsFrom,
-} from "./cli/broker_flags.ts";
-import {
-  type BrokerOptions,
-  type BrokerStats,
-  IOS,
-  MAX_WORKERS,
-} from "./broker_options.ts";
-import { bindSocket, DoorbellTransport } from "./transport/batched.ts";
+import { bindSocket, DoorbellTransport, type Io } from "./transport/batched.ts";
 import { Commits } from "./store/commits.ts";
-import { type Flags, run, VERSION } from "./cli/program.ts";
+import { VERSION } from "./base/version.ts";
 import { describeEvent } from "./broker/event_text.ts";
 import type { RouterEvent } from "./broker/events.ts";
 import { Journal } from "./journal/journal.ts";
 import { Log } from "./base/log.ts";
 import type { Effect } from "./base/machine.ts";
-import {
-  DEFAULT_PORT,
-  isLoopback,
-  LocalProtocolError,
-  type Peer,
-} from "./wire/message.ts";
+import { LocalProtocolError, messageOf } from "./base/errors.ts";
+import { DEFAULT_PORT, isLoopback, type Peer } from "./base/peer.ts";
 import { isFramed } from "./wire/mqttsn.ts";
 import { groupFrom, Multicast } from "./transport/multicast.ts";
-import type { NetSim } from "./netsim/netsim.ts";
+import type { NetOptions, NetSim, NetStats } from "./netsim/netsim.ts";
 import { describeDatagram } from "./wire/describe.ts";
-import { isOneFile, isRecorderWorker, Recorder } from "./journal/recorder.ts";
+import {
+  isOneFile,
+  isRecorderWorker,
+  Recorder,
+  type RecorderStats,
+} from "./journal/recorder.ts";
 import type { StoreChange } from "./broker/records.ts";
 import { Router } from "./broker/router.ts";
 import {
@@ -48,21 +38,113 @@ import {
   SenderPool,
   usefulSenders,
 } from "./transport/sender_threads.ts";
-import { StoreError } from "./store/error.ts";
 import { isStoreWorker, openStore, type StorePort } from "./store/worker.ts";
-import type { TapeOptions } from "./journal/buffer.ts";
-import {
-  type Interruption,
-  messageOf,
-  REAL_CLOCK,
-  Template,
-} from "./template.ts";
-import { EXIT, print, Progress } from "./cli/terminal.ts";
+import { Template, type TemplateOptions } from "./template.ts";
+import { REAL_CLOCK } from "./base/system_clock.ts";
 import {
   type BindOptions,
   type Transport,
+  type TransportStats,
   UdpTransport,
 } from "./transport/transport.ts";
+import type { RouterOptions } from "./broker/options.ts";
+import type { Durability } from "./store/file.ts";
+import type { RouterStats } from "./broker/sys_topics.ts";
+import type { TapeOptions } from "./journal/buffer.ts";
+
+/** Where a broker listens, what it logs, and its limits. */
+export interface BrokerOptions
+  extends TemplateOptions, RouterOptions, NetOptions {
+  /** Address or name of an interface of this machine. Default `127.0.0.1`. */
+  readonly hostname?: string;
+  /** UDP port, 0 to 65535; 0 lets the system choose. Default 12003. */
+  readonly port?: number;
+  /**
+   * How the socket is used: `batched`, many datagrams in a call of the system, which
+   * takes Linux and FFI; `portable`; or `auto`, the default: batched where it can be.
+   */
+  readonly io?: Io;
+  /** Carries the datagrams. Default: a UDP socket at `hostname` and `port`. */
+  readonly transport?: Transport;
+  /**
+   * The multicast group in which clients look for gateways, as `ADDRESS` or
+   * `ADDRESS:PORT`; without a port it is the broker's. Default: none. A group
+   * that cannot be joined is a warning in the log.
+   */
+  readonly multicast?: string;
+  /**
+   * The file in which sessions, queues, retained messages and histories outlive
+   * the process; made where it is missing. Default: none, all is in memory.
+   */
+  readonly db?: string;
+  /**
+   * What a promise survives, if there is a file: `full`, the default, also a cut of
+   * the power; `normal` and `off` the end of the process, however sudden.
+   */
+  readonly durability?: Durability;
+  /**
+   * Web Workers that send what many subscribers get, 0 to 16, beside this thread;
+   * they need a `batched` socket. With 0 the work on files is done in this thread
+   * too. Default `auto`: as many as the machine's cores make use of.
+   */
+  readonly workers?: "auto" | number;
+  /** Makes its bad network's chances the same each time. Default: by chance. */
+  readonly seed?: number;
+  /**
+   * Whether it keeps what goes over the wire, for `broker.journal`, and how much
+   * of it. Default true: the last 8,192 datagrams, at most 1 MiB.
+   */
+  readonly journal?: boolean | TapeOptions;
+  /**
+   * The file for a recording of what goes over the wire, to be played again, and
+   * overwritten. Its journal keeps more, unless it is told how much.
+   */
+  readonly record?: string;
+  /** The file for a capture of the same, for Wireshark, overwritten. */
+  readonly pcap?: string;
+  /** Is told how much of the file has been loaded, in records. */
+  readonly onProgress?: (done: number, total: number) => void;
+}
+
+/** What a broker counted since its start. */
+export interface BrokerStats extends RouterStats {
+  /** What its transport counted. */
+  readonly transport: TransportStats;
+  /** Times that the broker failed: a fault of ours, each in the log. */
+  readonly failures: number;
+  /** What it counted of its store; `undefined` without one. */
+  readonly commits: CommitStats | undefined;
+  /** What its bad network counted; `undefined` without one. */
+  readonly net: NetStats | undefined;
+  /** What it counted of its recording; `undefined` without one. */
+  readonly recording: RecorderStats | undefined;
+}
+
+/** What a broker counted of its store. */
+export interface CommitStats {
+  /** Commits that succeeded. */
+  readonly commits: number;
+  /** Changes in them. */
+  readonly changes: number;
+  /** Commits that failed. */
+  readonly failedCommits: number;
+  /** Changes that are not committed now. */
+  readonly uncommitted: number;
+  /** Datagrams that wait for a commit now. */
+  readonly held: number;
+  /** Datagrams that were left out, as too many waited for a commit. */
+  readonly leftOut: number;
+  /** Promises that were taken back as a commit failed. */
+  readonly takenBack: number;
+  /** Records that made no sense as they were loaded. */
+  readonly unreadable: number;
+}
+
+/** How a socket can be used. */
+export const IOS: readonly Io[] = ["auto", "portable", "batched"];
+
+/** Threads that send, at most. */
+export const MAX_WORKERS = 16;
 
 /** What a broker is made of besides its core, where it has it. */
 interface Parts {
@@ -531,70 +613,10 @@ async function join(
     return undefined;
   }
 }
-async function main(flags: Flags, interruption: Interruption): Promise<number> {
-  const log = flags.log("info");
-  const options = await brokerOptionsFrom(flags);
-  if (flags.has("inspect")) return await inspect(flags.text("db")!);
-  using progress = new LoadProgress();
-  const listening = Broker.listen({
-    ...options,
-    log,
-    onProgress: progress.tell,
-  }).catch((error) => {
-    throw new Error(messageOf(error) + adviceOn(error), { cause: error });
-  });
-  // A file may be long in loading. Nothing is promised meanwhile, so that the end of
-  // the process costs nothing.
-  await Promise.race([interruption.wait(), listening]);
-  if (interruption.signal.aborted) return endedBy(interruption, log);
-  await using broker = await listening;
-  progress[Symbol.dispose]();
-  print(`Broker started at ${broker.address.key}\n`);
-  if (broker.network !== undefined) {
-    const { obeyKeyboard } = await import("./cli/net_console.ts");
-    obeyKeyboard(broker.network, interruption.signal);
-  }
-  await Promise.race([interruption.wait(), broker.closed]);
-  if (!interruption.signal.aborted) return EXIT.failed;
-  return endedBy(interruption, log);
-}
-
-function endedBy({ cause }: Interruption, log: Log): number {
-  log.info(`Ended by ${cause}`);
-  return cause === "SIGTERM" ? EXIT.done : EXIT.interrupted;
-}
-
-/** Prints what a file holds. */
-async function inspect(db: string): Promise<number> {
-  const { describeStore, inspectStore } = await import("./store/inspect.ts");
-  try {
-    print(`${describeStore(inspectStore(db))}\n`);
-    return EXIT.done;
-  } catch (error) {
-    if (!(error instanceof StoreError) || error.kind !== "locked") throw error;
-    throw new Error(`${error.message}; end that one first`, { cause: error });
-  }
-}
-
-/** Tells a person at the terminal how much of a file has been loaded. */
-class LoadProgress implements Disposable {
-  #progress: Progress | undefined;
-  #done = 0;
-
-  readonly tell = (done: number, total: number): void => {
-    this.#progress ??= new Progress("records loaded", total);
-    this.#progress.tick(done - this.#done);
-    this.#done = done;
-  };
-
-  [Symbol.dispose](): void {
-    this.#progress?.[Symbol.dispose]();
-    this.#progress = undefined;
-  }
-}
 
 // In an executable that is one file, this is what its Web Workers start too.
 const isWorker = isStoreWorker() || isSenderWorker() || isRecorderWorker();
 if (import.meta.main && !isWorker) {
-  await run(BROKER_PROGRAM, main);
+  // Not awaited: the program imports this module, which has to be complete by then.
+  import("./cli/broker.ts").then(({ main }) => main());
 }

@@ -11,19 +11,12 @@ import {
   ClassicDevice,
   type ClassicDeviceEvent,
 } from "./client/classic_device.ts";
-import {
-  DEFAULT_PORT,
-  NoAnswerError,
-  type Peer,
-  RemoteProtocolError,
-} from "./wire/message.ts";
-import { openNet } from "./client_options.ts";
+import { NoAnswerError, RemoteProtocolError } from "./base/errors.ts";
+import { DEFAULT_PORT, type Peer } from "./base/peer.ts";
+import { openNet } from "./client.ts";
 import type { NetOptions, NetSim } from "./netsim/netsim.ts";
-import {
-  type RequestOptions,
-  Template,
-  type TemplateOptions,
-} from "./template.ts";
+import { Template, type TemplateOptions } from "./template.ts";
+import type { RequestOptions } from "./client/subscription.ts";
 import {
   findBroker,
   type Transport,

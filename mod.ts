@@ -24,22 +24,26 @@
  * @module
  */
 
+export type {
+  ClassicTopic,
+  DeliveryQos,
+  Message,
+  TopicFilter,
+  TopicName,
+} from "./wire/message.ts";
 export {
-  type ClassicTopic,
-  DEFAULT_PORT,
-  type DeliveryQos,
-  isLoopback,
   LocalProtocolError,
   MalformedPacketError,
-  MAX_DATAGRAM,
-  type Message,
   NoAnswerError,
+  RemoteProtocolError,
+} from "./base/errors.ts";
+export {
+  DEFAULT_PORT,
+  isLoopback,
+  MAX_DATAGRAM,
   type Peer,
   peerOf,
-  RemoteProtocolError,
-  type TopicFilter,
-  type TopicName,
-} from "./wire/message.ts";
+} from "./base/peer.ts";
 export {
   type Clock,
   ManualClock,
@@ -343,14 +347,11 @@ export {
   type NetSimOptions,
   type NetStats,
 } from "./netsim/netsim.ts";
-export {
-  Interruption,
-  messageOf,
-  REAL_CLOCK,
-  type RequestOptions,
-  Template,
-  type TemplateOptions,
-} from "./template.ts";
+export { Template, type TemplateOptions } from "./template.ts";
+export type { RequestOptions } from "./client/subscription.ts";
+export { REAL_CLOCK } from "./base/system_clock.ts";
+export { Interruption } from "./base/interruption.ts";
+export { messageOf } from "./base/errors.ts";
 export { Subscription, type SubscriptionOwner } from "./client/subscription.ts";
 export type {
   ClientOptions,
@@ -358,7 +359,7 @@ export type {
   ClientWill,
   PublishOptions,
   SubscribeOptions,
-} from "./client_options.ts";
+} from "./client.ts";
 export { groupFrom, Multicast } from "./transport/multicast.ts";
 export { Client, type ClientSetup, RefusedError } from "./client.ts";
 export {
@@ -366,11 +367,7 @@ export {
   type ClassicClientOptions,
   ClassicRefusedError,
 } from "./classic_client.ts";
-export type {
-  BrokerOptions,
-  BrokerStats,
-  CommitStats,
-} from "./broker_options.ts";
+export type { BrokerOptions, BrokerStats, CommitStats } from "./broker.ts";
 export { Broker } from "./broker.ts";
 export { StoreError, type StoreErrorKind } from "./store/error.ts";
 export type { Durability } from "./store/file.ts";

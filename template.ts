@@ -7,9 +7,11 @@
  */
 
 import type { Clock, Millis } from "./base/clock.ts";
+import { messageOf } from "./base/errors.ts";
+import { MAX_TIMER, REAL_CLOCK } from "./base/system_clock.ts";
 import { Log } from "./base/log.ts";
 import type { Effect, Machine } from "./base/machine.ts";
-import type { Peer } from "./wire/message.ts";
+import type { Peer } from "./base/peer.ts";
 import type { Transport } from "./transport/transport.ts";
 
 /** What a program can be given instead of the usual. */
@@ -19,18 +21,6 @@ export interface TemplateOptions {
   /** Where it reads the time. Default: the system's monotonic clock. */
   readonly clock?: Clock;
 }
-
-/** What a request can be given. */
-export interface RequestOptions {
-  /** Ends the wait for an answer. */
-  readonly signal?: AbortSignal;
-}
-
-/** The system's monotonic clock. */
-export const REAL_CLOCK: Clock = { now: () => performance.now() };
-
-/** The longest that a timer of the system can wait, in milliseconds. */
-const MAX_TIMER = 2 ** 31 - 1;
 
 /**
  * The first timer of a process takes Deno a quarter of the time that an empty
@@ -294,82 +284,4 @@ export abstract class Template<Event, Change = never>
     await this.#receiving;
     this.#closed.resolve();
   }
-}
-
-/**
- * SIGINT and SIGTERM as one `AbortSignal`. The signals do what they usually do
- * again when it is disposed of.
- *
- * @example
- * ```ts
- * import { Interruption } from "./template.ts";
- *
- * using interruption = new Interruption();
- * interruption.signal.addEventListener("abort", () => console.log("Bye"));
- * ```
- */
-export class Interruption implements Disposable {
-  readonly #controller = new AbortController();
-  readonly #listeners: [Deno.Signal, () => void][] = [];
-  #cause: Deno.Signal | undefined;
-  #isSignal = false;
-
-  /** Listens from now on. */
-  constructor() {
-    // Windows has no SIGTERM; SIGBREAK is what its consoles send instead.
-    const signals: Deno.Signal[] = Deno.build.os === "windows"
-      ? ["SIGINT", "SIGBREAK"]
-      : ["SIGINT", "SIGTERM"];
-    for (const cause of signals) {
-      const listener = () => {
-        this.#isSignal = true;
-        this.abort(cause);
-      };
-      Deno.addSignalListener(cause, listener);
-      this.#listeners.push([cause, listener]);
-    }
-  }
-
-  /** Aborts at the first signal. */
-  get signal(): AbortSignal {
-    return this.#controller.signal;
-  }
-
-  /** Which signal it was, `undefined` as long as there was none. */
-  get cause(): Deno.Signal | undefined {
-    return this.#cause;
-  }
-
-  /** Whether it was a signal, not a call of `abort`. */
-  get isSignal(): boolean {
-    return this.#isSignal;
-  }
-
-  /** Acts as if a signal had come. */
-  abort(cause: Deno.Signal): void {
-    this.#cause ??= cause;
-    this.#controller.abort(new Error(`Interrupted by ${cause}`));
-  }
-
-  /** Resolves at the first signal. */
-  async wait(): Promise<void> {
-    const { signal } = this;
-    if (signal.aborted) return;
-    await new Promise((resolve) =>
-      signal.addEventListener("abort", resolve, { once: true })
-    );
-  }
-
-  /** Stops listening. */
-  [Symbol.dispose](): void {
-    for (const [cause, listener] of this.#listeners) {
-      Deno.removeSignalListener(cause, listener);
-    }
-    this.#listeners.length = 0;
-  }
-}
-
-/** What an error says, in one line. */
-export function messageOf(error: unknown): string {
-  return error instanceof Error ? error.message : String(error);
 }

@@ -13,7 +13,7 @@
  * @module
  */
 
-import type { Peer } from "../wire/message.ts";
+import type { Peer } from "./peer.ts";
 import type { Millis } from "./clock.ts";
 
 /**

@@ -14,7 +14,7 @@
  */
 
 import { type Flags, type Program, run, UsageError } from "../cli/program.ts";
-import type { Interruption } from "../template.ts";
+import type { Interruption } from "../base/interruption.ts";
 import { EXIT, print, printError } from "../cli/terminal.ts";
 import { type Case, CASES } from "./cases.ts";
 import {

@@ -17,7 +17,8 @@ import {
 } from "../wire/classic.ts";
 import { Histories } from "../broker/classic_history.ts";
 import { encodeUtf8 } from "../base/utf8.ts";
-import { MalformedPacketError, type Peer, peerOf } from "../wire/message.ts";
+import { MalformedPacketError } from "../base/errors.ts";
+import { type Peer, peerOf } from "../base/peer.ts";
 import { Router } from "../broker/router.ts";
 
 const TOPICS = 100;

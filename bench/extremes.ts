@@ -6,7 +6,7 @@
  * @module
  */
 
-import { peerOf } from "../wire/message.ts";
+import { peerOf } from "../base/peer.ts";
 import { decodePacket, encodePacket } from "../wire/mqttsn.ts";
 import type { MqttSnPacket } from "../wire/packets.ts";
 import { pause } from "../cli/terminal.ts";

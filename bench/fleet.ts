@@ -18,7 +18,7 @@ import { seededRandom } from "../base/clock.ts";
 import { Device } from "../client/device.ts";
 import { Fleet } from "../fleet/fleet.ts";
 import { DEFAULT_FLEET, type FleetOptions } from "../fleet/options.ts";
-import { peerOf } from "../wire/message.ts";
+import { peerOf } from "../base/peer.ts";
 import type { NetSpec } from "../netsim/spec.ts";
 import { parseNetSpec } from "../netsim/spec_text.ts";
 

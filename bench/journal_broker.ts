@@ -9,8 +9,7 @@
 
 // deno-lint-ignore-file no-console -- a program: the console is its output
 
-import { Broker } from "../broker.ts";
-import type { BrokerOptions } from "../broker_options.ts";
+import { Broker, type BrokerOptions } from "../broker.ts";
 
 const [kind = "", directory] = Deno.args;
 const record = `${directory}/mqtt.jsonl`;

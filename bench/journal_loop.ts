@@ -11,7 +11,7 @@
 
 import { Broker } from "../broker.ts";
 import { encodePublish } from "../wire/classic.ts";
-import { peerOf } from "../wire/message.ts";
+import { peerOf } from "../base/peer.ts";
 import { encodePacket } from "../wire/mqttsn.ts";
 import type { DatagramHandler, Transport } from "../transport/transport.ts";
 

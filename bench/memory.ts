@@ -11,7 +11,7 @@
  * @module
  */
 
-import { peerOf } from "../wire/message.ts";
+import { peerOf } from "../base/peer.ts";
 import { encodePacket } from "../wire/mqttsn.ts";
 import type { MqttSnPacket } from "../wire/packets.ts";
 import { Router } from "../broker/router.ts";

@@ -11,7 +11,7 @@
  * @module
  */
 
-import { type Peer, peerOf } from "../wire/message.ts";
+import { type Peer, peerOf } from "../base/peer.ts";
 import { decodePacket, encodePacket } from "../wire/mqttsn.ts";
 import type { MqttSnPacket, Publish, Register } from "../wire/packets.ts";
 import { Router } from "../broker/router.ts";

@@ -12,7 +12,7 @@
 import { seededRandom } from "../base/clock.ts";
 import { parseFaults } from "../netsim/fault_text.ts";
 import { Faults } from "../netsim/faults.ts";
-import { peerOf } from "../wire/message.ts";
+import { peerOf } from "../base/peer.ts";
 import { parseNetSpec } from "../netsim/spec_text.ts";
 import { Netem } from "../netsim/netem.ts";
 import { NetSim, type NetSimOptions } from "../netsim/netsim.ts";

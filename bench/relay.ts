@@ -9,7 +9,7 @@
  */
 
 import { DoorbellTransport } from "../transport/batched.ts";
-import type { Peer } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import { print } from "../cli/terminal.ts";
 import { UdpTransport } from "../transport/transport.ts";
 

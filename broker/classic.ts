@@ -28,12 +28,9 @@ import {
 } from "../wire/classic.ts";
 import type { Millis } from "../base/clock.ts";
 import { costOf, type ForgetReason, Histories } from "./classic_history.ts";
-import {
-  type ClassicTopic,
-  MalformedPacketError,
-  MAX_DATAGRAM,
-  type Peer,
-} from "../wire/message.ts";
+import type { ClassicTopic } from "../wire/message.ts";
+import { MalformedPacketError } from "../base/errors.ts";
+import { MAX_DATAGRAM, type Peer } from "../base/peer.ts";
 import type { Outlet } from "./outlet.ts";
 import type { Persistence } from "./persistence.ts";
 import { decodeUtf8Loosely, encodeUtf8 } from "../base/utf8.ts";

@@ -9,7 +9,8 @@
  * @module
  */
 
-import { type ClassicTopic, MAX_DATAGRAM } from "../wire/message.ts";
+import type { ClassicTopic } from "../wire/message.ts";
+import { MAX_DATAGRAM } from "../base/peer.ts";
 import type { Persistence } from "./persistence.ts";
 import { decodeUtf8Loosely, utf8Length } from "../base/utf8.ts";
 

@@ -10,7 +10,8 @@
  */
 
 import { costOf } from "./classic_history.ts";
-import type { ClassicTopic, Peer } from "../wire/message.ts";
+import type { ClassicTopic } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 
 /** Who asked for which topic. */
 export interface Subscription {
@@ -37,7 +38,7 @@ export interface WaitingLimits {
  * ```ts
  * import { assertEquals } from "@std/assert";
  * import { parseClassicTopic } from "../wire/classic.ts";
- * import { peerOf } from "../wire/message.ts";
+ * import { peerOf } from "../base/peer.ts";
  * import { WaitingList } from "./classic_waiting.ts";
  *
  * const limits = { maxWaiting: 9, maxWaitingPerPeer: 2, maxMemory: 1e6 };

@@ -18,7 +18,7 @@ import { Deadlines } from "../base/deadlines.ts";
 import type { Refusal } from "./events.ts";
 import type { Exchange } from "./exchange.ts";
 import { nodePeerOf } from "../wire/forwarder.ts";
-import { isLoopback, type Peer, peerOf } from "../wire/message.ts";
+import { isLoopback, type Peer, peerOf } from "../base/peer.ts";
 import type { OutboxHost } from "./outbox.ts";
 import type { Outlet } from "./outlet.ts";
 import {

@@ -8,7 +8,8 @@
 
 import type { Exchange } from "./exchange.ts";
 import { wrappingOf } from "../wire/forwarder.ts";
-import type { Message, Peer, TopicFilter } from "../wire/message.ts";
+import type { Message, TopicFilter } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import { encodePacket } from "../wire/mqttsn.ts";
 import type { LossReason, OutboxHost, OutgoingPublish } from "./outbox.ts";
 import { type Outlet, zeros } from "./outlet.ts";

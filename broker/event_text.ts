@@ -19,7 +19,7 @@ import {
  * ```ts
  * import { assertEquals } from "@std/assert";
  * import { describeEvent } from "./event_text.ts";
- * import { peerOf } from "../wire/message.ts";
+ * import { peerOf } from "../base/peer.ts";
  *
  * const peer = peerOf("127.0.0.1", 4711);
  * assertEquals(

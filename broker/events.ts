@@ -8,7 +8,7 @@
 
 import type { ClassicRefusal } from "../wire/classic.ts";
 import type { ForgetReason } from "./classic_history.ts";
-import type { Peer } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import type { LossReason } from "./outbox.ts";
 import { RETURN_CODE } from "../wire/packets.ts";
 import type { StoreState } from "./persistence.ts";

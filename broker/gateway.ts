@@ -20,7 +20,8 @@ import { Delivery, type DeliveryStats } from "./delivery.ts";
 import { Discovery, type DiscoveryOptions } from "./advertise.ts";
 import type { Exchange } from "./exchange.ts";
 import { isNodePeer, nodePeerOf } from "../wire/forwarder.ts";
-import { MalformedPacketError, type Peer, peerOf } from "../wire/message.ts";
+import { MalformedPacketError } from "../base/errors.ts";
+import { type Peer, peerOf } from "../base/peer.ts";
 import { decodePacket, encodePacket } from "../wire/mqttsn.ts";
 import { type Outlet, zeros } from "./outlet.ts";
 import {

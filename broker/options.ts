@@ -6,7 +6,7 @@
  */
 
 import type { Millis } from "../base/clock.ts";
-import { MAX_DATAGRAM } from "../wire/message.ts";
+import { MAX_DATAGRAM } from "../base/peer.ts";
 import { LATE_MS } from "../wire/duplicates.ts";
 import { MAX_TOPIC_ID } from "./topic_ids.ts";
 

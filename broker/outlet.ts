@@ -15,7 +15,7 @@ import {
 } from "./events.ts";
 import { wrapFor } from "../wire/forwarder.ts";
 import type { EffectQueue } from "../base/machine.ts";
-import type { Peer } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import { encodePacket } from "../wire/mqttsn.ts";
 import {
   type MqttSnPacket,

@@ -13,8 +13,9 @@ import { Allowances } from "./rate_limit.ts";
 import type { Millis } from "../base/clock.ts";
 import { type Refusal, REFUSALS } from "./events.ts";
 import type { Exchange } from "./exchange.ts";
-import { Message, type Peer, type TopicName } from "../wire/message.ts";
-import { shortTopicName } from "../wire/mqttsn.ts";
+import { Message, type TopicName } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
+import { shortTopicName, spelledOutTopic } from "../wire/mqttsn.ts";
 import type { Outlet } from "./outlet.ts";
 import {
   type Publish,
@@ -27,7 +28,6 @@ import type { Persistence } from "./persistence.ts";
 import { digestOf } from "../wire/duplicates.ts";
 import type { Session } from "./session.ts";
 import { isSystem, parseTopicName } from "../wire/topics.ts";
-import { decodeUtf8 } from "../base/utf8.ts";
 
 /** How publishing is treated. */
 export interface PublicationOptions {
@@ -340,23 +340,4 @@ type Target =
 function targetOf(name: TopicName | undefined, otherwise: Refusal): Target {
   if (name === undefined) return { name, refusal: otherwise };
   return isSystem(name) ? { name: undefined, refusal: "system" } : { name };
-}
-
-/**
- * The topic and the payload of a PUBLISH that has the name's length in the topic
- * id's place, and the name before the data; `undefined` when it has not.
- */
-export function spelledOutTopic(
-  { topicId: length, data }: Publish,
-): { topicName: TopicName; payload: Uint8Array } | undefined {
-  if (length > data.length) return undefined;
-  let text: string;
-  try {
-    text = decodeUtf8(data.subarray(0, length));
-  } catch {
-    return undefined;
-  }
-  const topicName = parseTopicName(text);
-  if (topicName === undefined) return undefined;
-  return { topicName, payload: data.subarray(length) };
 }

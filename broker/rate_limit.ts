@@ -16,7 +16,7 @@
  */
 
 import type { Millis } from "../base/clock.ts";
-import { isLoopback, type Peer } from "../wire/message.ts";
+import { isLoopback, type Peer } from "../base/peer.ts";
 
 /** How much, how fast, and for how many. */
 export interface AllowanceLimits {
@@ -43,7 +43,7 @@ interface Source {
  * ```ts
  * import { assert, assertEquals, assertFalse } from "@std/assert";
  * import { Allowances } from "./rate_limit.ts";
- * import { peerOf } from "../wire/message.ts";
+ * import { peerOf } from "../base/peer.ts";
  *
  * const allowances = new Allowances({
  *   allowance: 1_000,

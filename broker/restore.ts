@@ -13,11 +13,11 @@ import type { Exchange } from "./exchange.ts";
 import type { Gateway } from "./gateway.ts";
 import {
   type DeliveryQos,
-  MAX_DATAGRAM,
   Message,
   type TopicFilter,
   type TopicName,
 } from "../wire/message.ts";
+import { MAX_DATAGRAM } from "../base/peer.ts";
 import type {
   BegunRecord,
   PeerRecord,

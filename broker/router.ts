@@ -26,15 +26,9 @@ import type { RouterEvent } from "./events.ts";
 import { Exchange } from "./exchange.ts";
 import { Gateway, type GatewayOptions } from "./gateway.ts";
 import { type Effect, EffectQueue, type Machine } from "../base/machine.ts";
-import {
-  type ClassicTopic,
-  LocalProtocolError,
-  MalformedPacketError,
-  MAX_DATAGRAM,
-  Message,
-  type Peer,
-  type TopicName,
-} from "../wire/message.ts";
+import { type ClassicTopic, Message, type TopicName } from "../wire/message.ts";
+import { LocalProtocolError, MalformedPacketError } from "../base/errors.ts";
+import { MAX_DATAGRAM, type Peer } from "../base/peer.ts";
 import { decodePacket, isFramed } from "../wire/mqttsn.ts";
 import { limitsFrom, type RouterOptions, toleranceFrom } from "./options.ts";
 import { Outlet } from "./outlet.ts";
@@ -66,7 +60,7 @@ const SYSTEM_INTERVAL_MS = 1_000;
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { peerOf } from "../wire/message.ts";
+ * import { peerOf } from "../base/peer.ts";
  * import { Router } from "./router.ts";
  *
  * const router = new Router();

@@ -23,10 +23,10 @@ import type { Subscriber } from "./exchange.ts";
 import type {
   DeliveryQos,
   Message,
-  Peer,
   TopicFilter,
   TopicName,
 } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import { isNodePeer } from "../wire/forwarder.ts";
 import { Outbox, type OutboxHost, type OutboxLimits } from "./outbox.ts";
 import type { Kept, SessionKeeper } from "./persistence.ts";

@@ -9,12 +9,8 @@
 import type { Millis } from "../base/clock.ts";
 import type { Refusal } from "./events.ts";
 import type { Exchange } from "./exchange.ts";
-import type {
-  DeliveryQos,
-  Peer,
-  TopicFilter,
-  TopicName,
-} from "../wire/message.ts";
+import type { DeliveryQos, TopicFilter, TopicName } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import { shortTopicName } from "../wire/mqttsn.ts";
 import type { Outlet } from "./outlet.ts";
 import {

@@ -12,7 +12,7 @@
 
 import type { Budget } from "./memory_budget.ts";
 import type { Millis } from "../base/clock.ts";
-import type { Peer } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import type { Connect } from "../wire/packets.ts";
 import type { Will } from "./session.ts";
 

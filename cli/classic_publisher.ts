@@ -10,8 +10,8 @@ import { CLASSIC_REPLY } from "../wire/classic.ts";
 import { ClassicClient, ClassicRefusedError } from "../classic_client.ts";
 import { type Flags, UsageError } from "./program.ts";
 import { connectOptionsFrom, lookingFor, startHint } from "./client_flags.ts";
-import { LocalProtocolError, NoAnswerError } from "../wire/message.ts";
-import type { Interruption } from "../template.ts";
+import { LocalProtocolError, NoAnswerError } from "../base/errors.ts";
+import type { Interruption } from "../base/interruption.ts";
 import {
   ask,
   EXIT,
@@ -41,7 +41,7 @@ const DATA_PROMPT = "Enter data to publish";
  * import { publishClassic } from "./classic_publisher.ts";
  * import { Flags } from "./program.ts";
  * import { BROKER_FLAGS } from "./client_flags.ts";
- * import { Interruption } from "../template.ts";
+ * import { Interruption } from "../base/interruption.ts";
  *
  * const program = {
  *   name: "publisher",

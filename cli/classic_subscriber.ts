@@ -13,8 +13,8 @@ import {
 } from "../classic_client.ts";
 import { type Flags, UsageError } from "./program.ts";
 import { connectOptionsFrom, lookingFor, startHint } from "./client_flags.ts";
-import { LocalProtocolError, NoAnswerError } from "../wire/message.ts";
-import type { Interruption } from "../template.ts";
+import { LocalProtocolError, NoAnswerError } from "../base/errors.ts";
+import type { Interruption } from "../base/interruption.ts";
 import {
   ask,
   EXIT,
@@ -44,7 +44,7 @@ const TOPIC_PROMPT = "Enter topic to subscribe or exit_ to terminate";
  * import { subscribeClassic } from "./classic_subscriber.ts";
  * import { Flags } from "./program.ts";
  * import { BROKER_FLAGS } from "./client_flags.ts";
- * import { Interruption } from "../template.ts";
+ * import { Interruption } from "../base/interruption.ts";
  *
  * const program = {
  *   name: "subscriber",

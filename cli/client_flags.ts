@@ -12,15 +12,12 @@ import {
   portFromEnvironment,
   UsageError,
 } from "./program.ts";
-import type { ClientOptions, ClientWill } from "../client_options.ts";
+import type { ClientOptions, ClientWill } from "../client.ts";
 import type { DeviceTopic } from "../client/commands.ts";
 import type { Log } from "../base/log.ts";
-import {
-  DEFAULT_PORT,
-  type DeliveryQos,
-  type NoAnswerError,
-  type Peer,
-} from "../wire/message.ts";
+import type { DeliveryQos } from "../wire/message.ts";
+import type { NoAnswerError } from "../base/errors.ts";
+import { DEFAULT_PORT, type Peer } from "../base/peer.ts";
 import {
   FAULT_FLAGS,
   faultOptionsFrom,

@@ -6,7 +6,7 @@
  */
 
 import type { NetSim } from "../netsim/netsim.ts";
-import { messageOf } from "../template.ts";
+import { messageOf } from "../base/errors.ts";
 import { inputLines, printError } from "./terminal.ts";
 
 const HELP = [

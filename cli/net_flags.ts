@@ -8,7 +8,7 @@
 
 import { type Flag, type Flags, UsageError } from "./program.ts";
 import type { NetSpec } from "../netsim/spec.ts";
-import { messageOf } from "../template.ts";
+import { messageOf } from "../base/errors.ts";
 
 /** The flags of a bad network for datagrams of any protocol. */
 export const NET_FLAGS: readonly Flag[] = [

@@ -6,10 +6,11 @@
  * @module
  */
 
-import config from "../deno.json" with { type: "json" };
 import { Log, LOG_LEVELS, type LogLevel } from "../base/log.ts";
-import { DEFAULT_PORT } from "../wire/message.ts";
-import { Interruption, messageOf } from "../template.ts";
+import { DEFAULT_PORT } from "../base/peer.ts";
+import { Interruption } from "../base/interruption.ts";
+import { messageOf } from "../base/errors.ts";
+import { VERSION } from "../base/version.ts";
 import {
   EXIT,
   exit,
@@ -19,9 +20,6 @@ import {
   printError,
   readFile,
 } from "./terminal.ts";
-
-/** What `--version` prints. */
-export const VERSION: string = config.version;
 
 /** A flag of a program. */
 export interface Flag {

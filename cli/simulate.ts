@@ -26,7 +26,8 @@ import {
 import { pageOf } from "../fleet/page.ts";
 import { describeReport, reportOf, type RunCost } from "../fleet/report.ts";
 import { parseNetSpec } from "../netsim/spec_text.ts";
-import { type Interruption, messageOf } from "../template.ts";
+import type { Interruption } from "../base/interruption.ts";
+import { messageOf } from "../base/errors.ts";
 import { EXIT, pause, print, Progress } from "./terminal.ts";
 
 /** Clients for each listener, unless told otherwise. */

@@ -6,7 +6,7 @@
  */
 
 import { printable } from "../base/log.ts";
-import type { Interruption } from "../template.ts";
+import type { Interruption } from "../base/interruption.ts";
 
 /** How a program ends. */
 export const EXIT = {

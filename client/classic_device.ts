@@ -22,11 +22,8 @@ import {
 } from "../wire/classic.ts";
 import type { Millis } from "../base/clock.ts";
 import { type Effect, EffectQueue, type Machine } from "../base/machine.ts";
-import {
-  LocalProtocolError,
-  MalformedPacketError,
-  type Peer,
-} from "../wire/message.ts";
+import { LocalProtocolError, MalformedPacketError } from "../base/errors.ts";
+import type { Peer } from "../base/peer.ts";
 
 /** How a request ended. */
 export type ClassicDeviceEvent =
@@ -98,7 +95,7 @@ const PING = encodePublish("", "");
  * ```ts
  * import { assertEquals } from "@std/assert";
  * import { ClassicDevice } from "./classic_device.ts";
- * import { peerOf } from "../wire/message.ts";
+ * import { peerOf } from "../base/peer.ts";
  *
  * const broker = peerOf("127.0.0.1", 12003);
  * const device = new ClassicDevice(broker, { timeoutMs: 5_000 });

@@ -9,7 +9,8 @@
  * @module
  */
 
-import { type DeliveryQos, LocalProtocolError } from "../wire/message.ts";
+import type { DeliveryQos } from "../wire/message.ts";
+import { LocalProtocolError } from "../base/errors.ts";
 import { encodePacket, shortTopicId } from "../wire/mqttsn.ts";
 import type {
   MqttSnPacket,

@@ -22,7 +22,7 @@ import type { Flow } from "./send_window.ts";
 import type { Gateways } from "./gateway_search.ts";
 import type { Job, Lane, Lanes } from "./queues.ts";
 import type { EffectQueue } from "../base/machine.ts";
-import type { Peer } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import {
   type MqttSnPacket,
   PROTOCOL_ID,

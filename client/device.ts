@@ -52,12 +52,9 @@ import { KnownTopics } from "./topic_ids.ts";
 import { type Job, type Lane, Lanes } from "./queues.ts";
 import { Link, type Will } from "./connection.ts";
 import { type Effect, EffectQueue, type Machine } from "../base/machine.ts";
-import {
-  type DeliveryQos,
-  LocalProtocolError,
-  MalformedPacketError,
-  type Peer,
-} from "../wire/message.ts";
+import type { DeliveryQos } from "../wire/message.ts";
+import { LocalProtocolError, MalformedPacketError } from "../base/errors.ts";
+import type { Peer } from "../base/peer.ts";
 import { decodePacket } from "../wire/mqttsn.ts";
 import { copyOf } from "../base/slab.ts";
 import {
@@ -151,7 +148,7 @@ interface Unsent {
  * import { assertEquals } from "@std/assert";
  * import { seededRandom } from "../base/clock.ts";
  * import { Device } from "./device.ts";
- * import { peerOf } from "../wire/message.ts";
+ * import { peerOf } from "../base/peer.ts";
  * import { describeDatagram } from "../wire/describe.ts";
  *
  * const gateway = peerOf("127.0.0.1", 12003);

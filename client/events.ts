@@ -5,7 +5,8 @@
  * @module
  */
 
-import type { DeliveryQos, Peer } from "../wire/message.ts";
+import type { DeliveryQos } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import type { Qos } from "../wire/packets.ts";
 
 /** What a client's connection is (§6.14), and what it is on the way to it. */

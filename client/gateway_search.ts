@@ -12,7 +12,7 @@
  */
 
 import { earliest, type Millis, type Random } from "../base/clock.ts";
-import { type Peer, peerOf } from "../wire/message.ts";
+import { type Peer, peerOf } from "../base/peer.ts";
 import type { Advertise, GwInfo, SearchGw } from "../wire/packets.ts";
 
 /** N_ADV: announcements in a row that a gateway misses before it is given up. */
@@ -60,7 +60,7 @@ interface Entry extends KnownGateway {
  * ```ts
  * import { assertEquals } from "@std/assert";
  * import { Gateways } from "./gateway_search.ts";
- * import { peerOf } from "../wire/message.ts";
+ * import { peerOf } from "../base/peer.ts";
  *
  * const gateways = new Gateways({ radius: 1 }, () => 0.5);
  * gateways.search(0);

@@ -9,7 +9,7 @@
 import type { Millis } from "../base/clock.ts";
 import type { DeviceEvent } from "./events.ts";
 import type { EffectQueue } from "../base/machine.ts";
-import type { Peer } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import { encodePacket } from "../wire/mqttsn.ts";
 import type { GwInfo, MqttSnPacket, SearchGw } from "../wire/packets.ts";
 import { LATE_MS } from "../wire/duplicates.ts";

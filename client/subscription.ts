@@ -15,7 +15,12 @@
 import type { DeviceTopic } from "./commands.ts";
 import type { ReceivedMessage } from "./events.ts";
 import type { DeliveryQos } from "../wire/message.ts";
-import type { RequestOptions } from "../template.ts";
+
+/** What a request can be given. */
+export interface RequestOptions {
+  /** Ends the wait for an answer. */
+  readonly signal?: AbortSignal;
+}
 
 /** What a subscription belongs to. */
 export interface SubscriptionOwner {

@@ -18,7 +18,7 @@ import { FleetBooks } from "./ledger.ts";
 import { type FleetOptions, requireFleetOptions } from "./options.ts";
 import { type FleetHost, Listener, Member } from "./members.ts";
 import { FleetWays } from "../netsim/fleet_ways.ts";
-import { type Peer, peerOf } from "../wire/message.ts";
+import { type Peer, peerOf } from "../base/peer.ts";
 import type { PathCounts } from "../netsim/netem.ts";
 import { Router } from "../broker/router.ts";
 import type { RouterStats } from "../broker/sys_topics.ts";

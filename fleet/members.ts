@@ -12,7 +12,8 @@ import type { DeviceEvent, ReceivedMessage } from "../client/events.ts";
 import { type FleetBooks, type Flow, numberPayload } from "./ledger.ts";
 import { type FleetOptions, placeOf, type QosMix } from "./options.ts";
 import type { Effect, Machine } from "../base/machine.ts";
-import type { DeliveryQos, Peer } from "../wire/message.ts";
+import type { DeliveryQos } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 
 /** What a party's fleet is to it. */
 export interface FleetHost {

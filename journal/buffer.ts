@@ -12,7 +12,7 @@
  */
 
 import type { Millis } from "../base/clock.ts";
-import { type Peer, peerOf } from "../wire/message.ts";
+import { type Peer, peerOf } from "../base/peer.ts";
 
 /** Which way a datagram went, seen from whoever keeps the tape; or it is a remark. */
 export type Way = "received" | "sent" | "note";
@@ -68,7 +68,7 @@ const SHORT = 48;
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { peerOf } from "../wire/message.ts";
+ * import { peerOf } from "../base/peer.ts";
  * import { Tape } from "./buffer.ts";
  *
  * const tape = new Tape({ maxEntries: 2 });

@@ -26,7 +26,7 @@ import {
   Tally,
 } from "./query.ts";
 import { relevantTo, tableOf, type TableOptions } from "./table.ts";
-import type { Peer } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import { type Reel, Tape, type TapeOptions, type Way } from "./buffer.ts";
 import { decodeUtf8Loosely, encodeUtf8 } from "../base/utf8.ts";
 

@@ -7,7 +7,8 @@
  */
 
 import type { Millis } from "../base/clock.ts";
-import type { Peer, TopicFilter } from "../wire/message.ts";
+import type { TopicFilter } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import { type MqttSnPacket, MSG_TYPE } from "../wire/packets.ts";
 import {
   OTHER_TYPES,

@@ -20,7 +20,7 @@
 import type { Clock, Millis } from "../base/clock.ts";
 import type { Journal } from "./journal.ts";
 import { type Log, printable } from "../base/log.ts";
-import { isLoopback, type Peer } from "../wire/message.ts";
+import { isLoopback, type Peer } from "../base/peer.ts";
 import { pcapEnd, pcapHeader, pcapRecord } from "./pcap.ts";
 import {
   headerLine,

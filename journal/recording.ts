@@ -21,7 +21,7 @@
  */
 
 import { Conversation } from "../wire/conversation.ts";
-import { type Peer, peerOf } from "../wire/message.ts";
+import { type Peer, peerOf } from "../base/peer.ts";
 import { type Reel, type Way, WAYS } from "./buffer.ts";
 import { parsePredefined } from "../wire/topics.ts";
 import { decodeUtf8Loosely } from "../base/utf8.ts";
@@ -94,7 +94,7 @@ export function headerLine(header: RecordingHeader): string {
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { peerOf } from "../wire/message.ts";
+ * import { peerOf } from "../base/peer.ts";
  * import { headerLine, parseRecording, RecordingLines } from "./recording.ts";
  * import { Tape } from "./buffer.ts";
  *

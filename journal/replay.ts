@@ -10,7 +10,7 @@
  * @module
  */
 
-import type { Peer } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import type { Recording } from "./recording.ts";
 import {
   type Answers,

@@ -21,7 +21,7 @@ import {
   Conversation,
   type ConversationOptions,
 } from "../wire/conversation.ts";
-import type { Peer } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import type { Publish, Register } from "../wire/packets.ts";
 import type { Reading } from "../wire/reading.ts";
 import { isReserved } from "../wire/topics.ts";

@@ -6,7 +6,7 @@
  * @module
  */
 
-import type { Peer } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import type {
   DatagramHandler,
   Transport,

@@ -15,7 +15,8 @@ import type { Millis, Random } from "../base/clock.ts";
 import { answerTo, corrupted, packetOf, withField } from "./fault_packets.ts";
 import { type FaultMatch, type FaultRule, matches } from "./fault_rules.ts";
 import { nodePeerOf, wrapFor } from "../wire/forwarder.ts";
-import { MalformedPacketError, type Peer } from "../wire/message.ts";
+import { MalformedPacketError } from "../base/errors.ts";
+import type { Peer } from "../base/peer.ts";
 import { decodePacket, encodePacket, isFramed } from "../wire/mqttsn.ts";
 import { type MqttSnPacket, RETURN_CODE } from "../wire/packets.ts";
 
@@ -91,7 +92,7 @@ interface Memory {
  * import { seededRandom } from "../base/clock.ts";
  * import { parseFaults } from "./fault_text.ts";
  * import { Faults } from "./faults.ts";
- * import { peerOf } from "../wire/message.ts";
+ * import { peerOf } from "../base/peer.ts";
  *
  * const rules = parseFaults([
  *   { type: "CONNECT", first: 3, do: { answer: "congestion" } },
@@ -450,7 +451,7 @@ class Turn {
  * ```ts
  * import { assertEquals } from "@std/assert";
  * import { describeFault } from "./faults.ts";
- * import { peerOf } from "../wire/message.ts";
+ * import { peerOf } from "../base/peer.ts";
  *
  * const line = describeFault({
  *   at: 0,

@@ -8,7 +8,7 @@
 
 import { type Random, seededRandom } from "../base/clock.ts";
 import { matchesClientId } from "./fault_rules.ts";
-import type { Peer } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import type { Chosen, NetSpec, Paths } from "./spec.ts";
 import { Netem, noPathCounts, type PathCounts } from "./netem.ts";
 import type { Access } from "./virtual_net.ts";

@@ -16,7 +16,7 @@ import { Deadlines, type Timed } from "../base/deadlines.ts";
 import { parseFaults } from "./fault_text.ts";
 import { describeFault, type FaultEvent, Faults } from "./faults.ts";
 import type { Log } from "../base/log.ts";
-import type { Peer } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import { NetPaths } from "./paths.ts";
 import { printNetSpec } from "./net_print.ts";
 import type { NetSpec } from "./spec.ts";

@@ -8,7 +8,8 @@
 import { Bystander } from "../wire/bystander.ts";
 import { type Millis, type Random, seededRandom } from "../base/clock.ts";
 import { matchesClientId } from "./fault_rules.ts";
-import { MalformedPacketError, type Peer } from "../wire/message.ts";
+import { MalformedPacketError } from "../base/errors.ts";
+import type { Peer } from "../base/peer.ts";
 import { decodePacket, isFramed } from "../wire/mqttsn.ts";
 import type { NetSpec } from "./spec.ts";
 import { Netem, noPathCounts, type PathCounts } from "./netem.ts";
@@ -35,7 +36,7 @@ const MAX_PATHS = 10_000;
  * ```ts
  * import { assert } from "@std/assert";
  * import { seededRandom } from "../base/clock.ts";
- * import { peerOf } from "../wire/message.ts";
+ * import { peerOf } from "../base/peer.ts";
  * import { NetPaths } from "./paths.ts";
  * import { parseNetSpec } from "./spec_text.ts";
  *

@@ -17,7 +17,7 @@
  */
 
 import type { Millis } from "../base/clock.ts";
-import { addressFrom } from "../wire/message.ts";
+import { addressFrom } from "../base/peer.ts";
 import { NET_PRESETS } from "./net_presets.ts";
 import type {
   Chance,

@@ -18,7 +18,7 @@ import { Agenda } from "./event_heap.ts";
 import type { Millis } from "../base/clock.ts";
 import { isNodePeer } from "../wire/forwarder.ts";
 import type { Machine } from "../base/machine.ts";
-import { type Peer, peerOf } from "../wire/message.ts";
+import { type Peer, peerOf } from "../base/peer.ts";
 import { describeDatagram } from "../wire/describe.ts";
 
 /** A way that datagrams take, in one direction. */
@@ -167,7 +167,7 @@ const FNV_PRIME = 0x01000193;
  * import { assertEquals } from "@std/assert";
  * import { seededRandom } from "../base/clock.ts";
  * import { Device } from "../client/device.ts";
- * import { peerOf } from "../wire/message.ts";
+ * import { peerOf } from "../base/peer.ts";
  * import { Router } from "../broker/router.ts";
  * import { VirtualNet } from "./virtual_net.ts";
  *

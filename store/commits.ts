@@ -16,7 +16,7 @@
  * @module
  */
 
-import type { Peer } from "../wire/message.ts";
+import type { Peer } from "../base/peer.ts";
 import { copyOf } from "../base/slab.ts";
 import type { StoreChange } from "../broker/records.ts";
 
@@ -57,7 +57,7 @@ const OVERHEAD = 200;
  * ```ts
  * import { assert, assertEquals, assertFalse } from "@std/assert";
  * import { Commits } from "./commits.ts";
- * import { peerOf } from "../wire/message.ts";
+ * import { peerOf } from "../base/peer.ts";
  *
  * const commits = new Commits();
  * const ann = peerOf("127.0.0.1", 1001);

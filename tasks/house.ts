@@ -40,6 +40,12 @@ export const FOLDERS = [
 /** A folder of the code. */
 export type Folder = typeof FOLDERS[number];
 
+/**
+ * The statement with which a module at the root starts its program. Nobody who
+ * imports the module loads the program, so it does not count as an import.
+ */
+const START_PROGRAM = /^ *import\("\.\/cli\/.*main\(\)\);$/gm;
+
 /** A file and the files of the project that it imports, by their paths. */
 export interface SourceFile {
   /** Its path from the root: `broker/router.ts`. */
@@ -89,7 +95,8 @@ export function pureFiles(house: ReadonlyMap<string, SourceFile>): string[] {
 async function readSource(path: string, folder: string): Promise<SourceFile> {
   const url = new URL(path, ROOT);
   const text = await Deno.readTextFile(url);
-  const code = text.replace(/\/\*[^]*?\*\//g, "").replace(/^\s*\/\/.*$/gm, "");
+  const code = text.replace(START_PROGRAM, "").replace(/\/\*[^]*?\*\//g, "")
+    .replace(/^\s*\/\/.*$/gm, "");
   // A string that says "from" imports nothing.
   const found = code.matchAll(/(?<!")\b(?:from|import)\s*\(?\s*"([^"$]+)"/g);
   const specifiers = [...found].map(([, specifier]) => specifier!);

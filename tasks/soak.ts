@@ -15,7 +15,7 @@
 
 import { type Flags, type Program, run } from "../cli/program.ts";
 import { EXIT, pause, print, Progress } from "../cli/terminal.ts";
-import type { Interruption } from "../template.ts";
+import type { Interruption } from "../base/interruption.ts";
 import { CrowdStory } from "../tests/support/crowd_story.ts";
 import { DurabilityStory } from "../tests/support/durability_story.ts";
 import { PairStory } from "../tests/support/pair_story.ts";

@@ -12,8 +12,7 @@ import {
   assertMatch,
   assertRejects,
 } from "@std/assert";
-import { Broker } from "../broker.ts";
-import type { BrokerOptions } from "../broker_options.ts";
+import { Broker, type BrokerOptions } from "../broker.ts";
 import { ClassicClient } from "../classic_client.ts";
 import { Client } from "../client.ts";
 import { Log } from "../base/log.ts";

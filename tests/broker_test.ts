@@ -3,7 +3,7 @@ import { Broker } from "../broker.ts";
 import { ClassicClient } from "../classic_client.ts";
 import { seededRandom } from "../base/clock.ts";
 import { Log } from "../base/log.ts";
-import { MAX_DATAGRAM } from "../wire/message.ts";
+import { MAX_DATAGRAM } from "../base/peer.ts";
 import { MemoryNetwork, UdpTransport } from "../transport/transport.ts";
 import { unsoughtPort } from "./support/ports.ts";
 

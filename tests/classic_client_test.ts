@@ -12,7 +12,7 @@ import {
   type ClassicClientOptions,
   ClassicRefusedError,
 } from "../classic_client.ts";
-import { LocalProtocolError, NoAnswerError } from "../wire/message.ts";
+import { LocalProtocolError, NoAnswerError } from "../base/errors.ts";
 import { MemoryNetwork } from "../transport/transport.ts";
 
 /** A broker and what its clients need to reach it, all in memory. */

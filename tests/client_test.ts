@@ -5,22 +5,15 @@ import {
   assertNotEquals,
   assertRejects,
 } from "@std/assert";
-import { Broker } from "../broker.ts";
-import type { BrokerOptions } from "../broker_options.ts";
-import { Client, RefusedError } from "../client.ts";
-import type { ClientOptions } from "../client_options.ts";
+import { Broker, type BrokerOptions } from "../broker.ts";
+import { Client, type ClientOptions, RefusedError } from "../client.ts";
 import type { DeviceState, ReceivedMessage } from "../client/events.ts";
 import { Log } from "../base/log.ts";
-import {
-  LocalProtocolError,
-  NoAnswerError,
-  type Peer,
-  peerOf,
-} from "../wire/message.ts";
+import { LocalProtocolError, NoAnswerError } from "../base/errors.ts";
+import { type Peer, peerOf } from "../base/peer.ts";
 import { decodePacket, encodePacket } from "../wire/mqttsn.ts";
 import type { MqttSnPacket, MsgType, Qos } from "../wire/packets.ts";
-import type { Subscription } from "../client/subscription.ts";
-import type { RequestOptions } from "../template.ts";
+import type { RequestOptions, Subscription } from "../client/subscription.ts";
 import {
   MAX_UNSENT,
   MemoryNetwork,

@@ -2,8 +2,10 @@ import { assert, assertEquals, assertFalse, assertRejects } from "@std/assert";
 import { type Clock, ManualClock, type Millis } from "../base/clock.ts";
 import { Log } from "../base/log.ts";
 import { type Effect, EffectQueue, type Machine } from "../base/machine.ts";
-import type { Peer } from "../wire/message.ts";
-import { Interruption, messageOf, Template } from "../template.ts";
+import type { Peer } from "../base/peer.ts";
+import { Template } from "../template.ts";
+import { Interruption } from "../base/interruption.ts";
+import { messageOf } from "../base/errors.ts";
 import { MemoryNetwork, type Transport } from "../transport/transport.ts";
 
 // Off unless asked for.

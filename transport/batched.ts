@@ -21,7 +21,7 @@ import {
   openLibc,
   raiseReceiveBuffer,
 } from "./libc.ts";
-import { type Peer, peerOf } from "../wire/message.ts";
+import { type Peer, peerOf } from "../base/peer.ts";
 import { PeerTable, SOCKADDR_WORDS, USER_WORD } from "./sockaddr.ts";
 import {
   type BindOptions,

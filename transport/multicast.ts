@@ -10,7 +10,7 @@
  * @module
  */
 
-import { type Peer, peerOf } from "../wire/message.ts";
+import { type Peer, peerOf } from "../base/peer.ts";
 import {
   type DatagramHandler,
   type Membership,

@@ -23,7 +23,7 @@ import {
   RingReader,
   RingWriter,
 } from "./shared_ring.ts";
-import { messageOf } from "../template.ts";
+import { messageOf } from "../base/errors.ts";
 import type { SenderStats } from "./transport.ts";
 import type { Senders } from "./batched.ts";
 

@@ -18,7 +18,7 @@
  * @module
  */
 
-import { type Peer, peerOf } from "../wire/message.ts";
+import { type Peer, peerOf } from "../base/peer.ts";
 
 /** Words of 32 bits from one `sockaddr` to the next. */
 export const SOCKADDR_WORDS = 8;
@@ -57,7 +57,7 @@ class SocketPeer implements Peer {
  * @example
  * ```ts
  * import { assertEquals, assertStrictEquals } from "@std/assert";
- * import { peerOf } from "../wire/message.ts";
+ * import { peerOf } from "../base/peer.ts";
  * import { PeerTable } from "./sockaddr.ts";
  *
  * const table = new PeerTable({ isIpv6: false });

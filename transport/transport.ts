@@ -7,7 +7,7 @@
  * @module
  */
 
-import { addressFrom, type Peer, peerOf } from "../wire/message.ts";
+import { addressFrom, type Peer, peerOf } from "../base/peer.ts";
 
 /**
  * Is given each datagram that arrives. The octets are only valid during the

@@ -15,12 +15,9 @@
  * @module
  */
 
-import {
-  type ClassicTopic,
-  LocalProtocolError,
-  MalformedPacketError,
-  MAX_DATAGRAM,
-} from "./message.ts";
+import type { ClassicTopic } from "./message.ts";
+import { LocalProtocolError, MalformedPacketError } from "../base/errors.ts";
+import { MAX_DATAGRAM } from "../base/peer.ts";
 import { decodeUtf8, encodeUtf8 } from "../base/utf8.ts";
 
 /**

@@ -17,11 +17,10 @@
  */
 
 import { isNodePeer, nodePeerOf } from "./forwarder.ts";
-import type { Peer } from "./message.ts";
-import { isFramed, shortTopicName } from "./mqttsn.ts";
+import type { Peer } from "../base/peer.ts";
+import { isFramed, shortTopicName, spelledOutTopic } from "./mqttsn.ts";
 import { type MqttSnPacket, MSG_TYPE, type MsgType } from "./packets.ts";
 import { describePacket } from "./describe.ts";
-import { spelledOutTopic } from "../broker/publications.ts";
 import {
   decoded,
   isRequest,
@@ -90,7 +89,7 @@ class Speaker {
  * ```ts
  * import { assertEquals } from "@std/assert";
  * import { Conversation } from "./conversation.ts";
- * import { peerOf } from "./message.ts";
+ * import { peerOf } from "../base/peer.ts";
  * import { encodePacket } from "./mqttsn.ts";
  *
  * const conversation = new Conversation();

@@ -5,7 +5,7 @@
  * @module
  */
 
-import { MalformedPacketError } from "./message.ts";
+import { MalformedPacketError } from "../base/errors.ts";
 import { decodePacket, shortTopicName } from "./mqttsn.ts";
 import type { MqttSnPacket } from "./packets.ts";
 import { decodeUtf8 } from "../base/utf8.ts";

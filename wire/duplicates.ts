@@ -13,12 +13,30 @@
 
 import type { Millis } from "../base/clock.ts";
 import type { Publish } from "./packets.ts";
-import {
-  type Kept,
-  NOT_KEPT,
-  type SessionKeeper,
-} from "../broker/persistence.ts";
-import type { ReceivedRecord } from "../broker/records.ts";
+
+/** What is known of a message that has come. */
+export interface ReceivedMsgId {
+  /** The PUBLISH's. */
+  readonly msgId: number;
+  /** Of all else that it says, by {@linkcode digestOf}. */
+  readonly digest: number;
+  /** Until when a copy may come; `undefined` before PUBREL. */
+  readonly until: Millis | undefined;
+}
+
+/** Persists what has come, so that it outlives the process. */
+export interface ReceivedSink {
+  /** Persists a message that has come, or its release. */
+  putReceived(received: ReceivedMsgId): void;
+  /** Persists that nothing is known of a msgId any more. */
+  endReceived(msgId: number): void;
+}
+
+/** Says where to persist what has come; nowhere while that is `undefined`. */
+export interface ReceivedOwner {
+  /** Where to. */
+  readonly keeper: ReceivedSink | undefined;
+}
 
 interface Entry {
   /** Of the message's octets. */
@@ -57,7 +75,7 @@ const MAX_RELEASED = 256;
  */
 export class Received {
   readonly #entries = new Map<number, Entry>();
-  readonly #owner: Kept;
+  readonly #owner: ReceivedOwner;
   /** How many of them are released, and only kept for late copies. */
   #released = 0;
 
@@ -66,7 +84,7 @@ export class Received {
    *
    * @param owner whose messages they are
    */
-  constructor(owner: Kept = NOT_KEPT) {
+  constructor(owner: ReceivedOwner = { keeper: undefined }) {
     this.#owner = owner;
   }
 
@@ -108,7 +126,7 @@ export class Received {
    * @param latest until when a copy may come at most: what was kept is by another
    * clock, which may have been ahead
    */
-  restore({ msgId, digest, until }: ReceivedRecord, latest: Millis): void {
+  restore({ msgId, digest, until }: ReceivedMsgId, latest: Millis): void {
     if (until !== undefined) this.#released++;
     this.#entries.set(msgId, {
       digest,
@@ -117,7 +135,7 @@ export class Received {
   }
 
   /** Tells all that is to be kept. */
-  keep(keeper: SessionKeeper): void {
+  keep(keeper: ReceivedSink): void {
     for (const [msgId, { digest, until }] of this.#entries) {
       keeper.putReceived({ msgId, digest, until: finite(until) });
     }

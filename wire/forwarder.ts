@@ -10,7 +10,7 @@
  * @module
  */
 
-import type { Peer } from "./message.ts";
+import type { Peer } from "../base/peer.ts";
 import { encodePacket } from "./mqttsn.ts";
 import type { Encapsulated } from "./packets.ts";
 
@@ -29,7 +29,7 @@ export interface NodePeer extends Peer {
  * ```ts
  * import { assertEquals } from "@std/assert";
  * import { nodePeerOf } from "./forwarder.ts";
- * import { peerOf } from "./message.ts";
+ * import { peerOf } from "../base/peer.ts";
  *
  * const peer = nodePeerOf(peerOf("10.0.0.7", 1883), {
  *   wirelessNodeId: Uint8Array.of(1, 2),

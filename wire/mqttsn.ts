@@ -13,11 +13,8 @@
  * @module
  */
 
-import {
-  LocalProtocolError,
-  MalformedPacketError,
-  MAX_DATAGRAM,
-} from "./message.ts";
+import { LocalProtocolError, MalformedPacketError } from "../base/errors.ts";
+import { MAX_DATAGRAM } from "../base/peer.ts";
 import {
   type Encapsulated,
   type MqttSnPacket,
@@ -29,6 +26,8 @@ import {
   type TopicReference,
 } from "./packets.ts";
 import { allocate } from "../base/slab.ts";
+import type { TopicName } from "./message.ts";
+import { parseTopicName } from "./topics.ts";
 import { decodeUtf8, encodeUtf8, utf8Length, writeUtf8 } from "../base/utf8.ts";
 
 // Flags (§5.3.4). Bits that a message does not use are sent as 0 and ignored.
@@ -730,3 +729,22 @@ export function shortTopicName(topicId: number): string | undefined {
 
 /** Those that were asked for: a string at hand is found faster in any table. */
 const SHORT_NAMES = new Map<number, string>();
+
+/**
+ * The topic and the payload of a PUBLISH that has the name's length in the topic
+ * id's place, and the name before the data; `undefined` when it has not.
+ */
+export function spelledOutTopic(
+  { topicId: length, data }: Publish,
+): { topicName: TopicName; payload: Uint8Array } | undefined {
+  if (length > data.length) return undefined;
+  let text: string;
+  try {
+    text = decodeUtf8(data.subarray(0, length));
+  } catch {
+    return undefined;
+  }
+  const topicName = parseTopicName(text);
+  if (topicName === undefined) return undefined;
+  return { topicName, payload: data.subarray(length) };
+}

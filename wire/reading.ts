@@ -6,7 +6,8 @@
  */
 
 import { type ClassicRequest, decodeReply, decodeRequest } from "./classic.ts";
-import { MalformedPacketError, type Peer } from "./message.ts";
+import { MalformedPacketError } from "../base/errors.ts";
+import type { Peer } from "../base/peer.ts";
 import { decodePacket } from "./mqttsn.ts";
 import type { MqttSnPacket, MsgType } from "./packets.ts";
 import { encodeUtf8 } from "../base/utf8.ts";

@@ -3,7 +3,7 @@ import { parseClassicTopic } from "../../wire/classic.ts";
 import { seededRandom } from "../../base/clock.ts";
 import { Histories, type HistoryLimits } from "../../broker/classic_history.ts";
 import { EffectQueue } from "../../base/machine.ts";
-import { MAX_DATAGRAM } from "../../wire/message.ts";
+import { MAX_DATAGRAM } from "../../base/peer.ts";
 import { Persistence } from "../../broker/persistence.ts";
 import type { StoreChange } from "../../broker/records.ts";
 import { decodeUtf8, encodeUtf8, utf8Length } from "../../base/utf8.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { seededRandom } from "../../base/clock.ts";
 import { DROP_REASONS } from "../../broker/events.ts";
-import { MAX_DATAGRAM, peerOf } from "../../wire/message.ts";
+import { MAX_DATAGRAM, peerOf } from "../../base/peer.ts";
 import { zeros } from "../../broker/outlet.ts";
 import { Router } from "../../broker/router.ts";
 import {

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import { parseClassicTopic } from "../../wire/classic.ts";
 import { seededRandom } from "../../base/clock.ts";
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import {
   type Subscription,
   type WaitingLimits,

@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import type { MqttSnPacket, Qos } from "../../wire/packets.ts";
 import {
   answerAll,

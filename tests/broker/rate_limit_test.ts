@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import { Allowances } from "../../broker/rate_limit.ts";
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 
 const LIMITS = { allowance: 1_000, allowanceRate: 100, maxSources: 3 };
 const peer = (n: number, port = 1) => peerOf(`192.0.2.${n}`, port);

@@ -4,7 +4,8 @@
  */
 
 import { assert, assertEquals, assertFalse, assertThrows } from "@std/assert";
-import { LocalProtocolError, MAX_DATAGRAM } from "../../wire/message.ts";
+import { LocalProtocolError } from "../../base/errors.ts";
+import { MAX_DATAGRAM } from "../../base/peer.ts";
 import type { RouterOptions } from "../../broker/options.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
 import type {

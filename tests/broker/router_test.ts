@@ -1,7 +1,7 @@
 import { assert, assertEquals } from "@std/assert";
 import { decodePacket } from "../../wire/mqttsn.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
-import { MAX_DATAGRAM } from "../../wire/message.ts";
+import { MAX_DATAGRAM } from "../../base/peer.ts";
 import {
   answerAll,
   GatewayBench,

@@ -1,7 +1,8 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import { Budget } from "../../broker/memory_budget.ts";
 import type { Millis } from "../../base/clock.ts";
-import { Message, peerOf } from "../../wire/message.ts";
+import { Message } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import type { TopicEntry } from "../../broker/topic_ids.ts";
 import type { OutboxHost } from "../../broker/outbox.ts";
 import {

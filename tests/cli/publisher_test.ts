@@ -9,7 +9,7 @@
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
 import { Client, RefusedError } from "../../client.ts";
 import type { ReceivedMessage } from "../../client/events.ts";
-import { NoAnswerError } from "../../wire/message.ts";
+import { NoAnswerError } from "../../base/errors.ts";
 import { Publisher } from "../../publisher.ts";
 import type { Subscription } from "../../client/subscription.ts";
 import { LoggedBroker } from "../support/broker.ts";

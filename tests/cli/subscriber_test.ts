@@ -14,9 +14,8 @@ import {
   assertThrows,
 } from "@std/assert";
 import { Broker } from "../../broker.ts";
-import { Client, RefusedError } from "../../client.ts";
-import type { PublishOptions } from "../../client_options.ts";
-import { LocalProtocolError, NoAnswerError } from "../../wire/message.ts";
+import { Client, type PublishOptions, RefusedError } from "../../client.ts";
+import { LocalProtocolError, NoAnswerError } from "../../base/errors.ts";
 import { Subscriber } from "../../subscriber.ts";
 import { LoggedBroker } from "../support/broker.ts";
 import { GROUP, HAS_MULTICAST } from "../support/multicast.ts";

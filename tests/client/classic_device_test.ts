@@ -3,7 +3,8 @@ import {
   ClassicDevice,
   type ClassicDeviceEvent,
 } from "../../client/classic_device.ts";
-import { LocalProtocolError, peerOf } from "../../wire/message.ts";
+import { LocalProtocolError } from "../../base/errors.ts";
+import { peerOf } from "../../base/peer.ts";
 
 const BROKER = peerOf("127.0.0.1", 12_003);
 const PING = '{"type":"publish","topic":"","data":""}';

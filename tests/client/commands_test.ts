@@ -20,7 +20,8 @@ import {
   topicIdTypeOf,
   topicKeyOf,
 } from "../../client/commands.ts";
-import { LocalProtocolError, MAX_DATAGRAM } from "../../wire/message.ts";
+import { LocalProtocolError } from "../../base/errors.ts";
+import { MAX_DATAGRAM } from "../../base/peer.ts";
 
 const NOTHING = new Uint8Array();
 

@@ -16,7 +16,8 @@ import {
 import { type Millis, seededRandom } from "../../base/clock.ts";
 import { Device, type DeviceOptions } from "../../client/device.ts";
 import { type DeviceEvent, ReceivedMessage } from "../../client/events.ts";
-import { LocalProtocolError, type Peer, peerOf } from "../../wire/message.ts";
+import { LocalProtocolError } from "../../base/errors.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
 import { describeDatagram } from "../../wire/describe.ts";

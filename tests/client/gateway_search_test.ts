@@ -9,7 +9,8 @@ import { assert, assertEquals, assertThrows } from "@std/assert";
 import { type Millis, seededRandom } from "../../base/clock.ts";
 import { Device } from "../../client/device.ts";
 import { Gateways, type SearchOptions } from "../../client/gateway_search.ts";
-import { LocalProtocolError, type Peer, peerOf } from "../../wire/message.ts";
+import { LocalProtocolError } from "../../base/errors.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
 import {
   Bench,

@@ -10,7 +10,7 @@ import type { Millis } from "../../base/clock.ts";
 import { Device } from "../../client/device.ts";
 import type { DeviceEvent } from "../../client/events.ts";
 import { EffectQueue } from "../../base/machine.ts";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
 import { describeDatagram } from "../../wire/describe.ts";
 import { type Patience, type Request, Uplink } from "../../client/requests.ts";

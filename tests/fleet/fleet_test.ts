@@ -20,7 +20,7 @@ import {
 import { pageOf } from "../../fleet/page.ts";
 import { describeReport, reportOf } from "../../fleet/report.ts";
 import { FleetWays } from "../../netsim/fleet_ways.ts";
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import { parseNetSpec } from "../../netsim/spec_text.ts";
 
 const SMALL: FleetOptions = {

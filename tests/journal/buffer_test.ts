@@ -1,6 +1,6 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { seededRandom } from "../../base/clock.ts";
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import { Tape, WAYS } from "../../journal/buffer.ts";
 
 Deno.test("Tape keeps what was added last, whatever its lengths", () => {

@@ -5,14 +5,14 @@ import {
   assertStringIncludes,
   assertThrows,
 } from "@std/assert";
-import { Broker } from "../../broker.ts";
-import type { BrokerOptions } from "../../broker_options.ts";
+import { Broker, type BrokerOptions } from "../../broker.ts";
 import { encodePublish } from "../../wire/classic.ts";
 import { Client } from "../../client.ts";
 import { ManualClock } from "../../base/clock.ts";
 import type { JournalEntry } from "../../journal/query.ts";
 import { ExpectationError, Journal } from "../../journal/journal.ts";
-import { LocalProtocolError, type Peer, peerOf } from "../../wire/message.ts";
+import { LocalProtocolError } from "../../base/errors.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { encodePacket } from "../../wire/mqttsn.ts";
 import type { Connect, MqttSnPacket, Publish } from "../../wire/packets.ts";
 import { MemoryNetwork } from "../../transport/transport.ts";

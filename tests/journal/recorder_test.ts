@@ -5,7 +5,7 @@ import { Client } from "../../client.ts";
 import { ManualClock } from "../../base/clock.ts";
 import { Journal } from "../../journal/journal.ts";
 import { Log } from "../../base/log.ts";
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import { Recorder, type RecorderOptions } from "../../journal/recorder.ts";
 import { parseRecording } from "../../journal/recording.ts";
 import { SmallDisk, testOnSmallDisk } from "../support/disk.ts";

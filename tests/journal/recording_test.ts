@@ -1,5 +1,5 @@
 import { assertEquals, assertThrows } from "@std/assert";
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import {
   headerLine,
   parseRecording,

@@ -1,6 +1,6 @@
 import { assertEquals } from "@std/assert";
 import { seededRandom } from "../../base/clock.ts";
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
 import type { MqttSnPacket, Publish } from "../../wire/packets.ts";
 import { compare, Replica } from "../../journal/replay_match.ts";

@@ -11,8 +11,7 @@ import {
   assertRejects,
   assertStringIncludes,
 } from "@std/assert";
-import { Broker } from "../../broker.ts";
-import type { BrokerOptions } from "../../broker_options.ts";
+import { Broker, type BrokerOptions } from "../../broker.ts";
 import { ClassicClient } from "../../classic_client.ts";
 import { Client } from "../../client.ts";
 import { encodePacket } from "../../wire/mqttsn.ts";
@@ -298,7 +297,7 @@ function startReplay(...args: readonly string[]): Running {
   return new Running(Deno.execPath(), [
     "run",
     "-A",
-    "tasks/replay.ts",
+    "cli/replay.ts",
     ...args,
   ]);
 }
@@ -312,7 +311,7 @@ async function played(...args: readonly string[]) {
 Deno.test("deno task replay plays what --record has written, and its exit code says whether it is alike", async () => {
   assertStringIncludes(
     await Deno.readTextFile(`${ROOT}/deno.json`),
-    '"command": "deno run -A tasks/replay.ts"',
+    '"command": "deno run -A cli/replay.ts"',
   );
   using directory = new Directory();
   const file = directory.file("mqtt.jsonl");

@@ -4,7 +4,7 @@ import { seededRandom } from "../../base/clock.ts";
 import { parseFaults } from "../../netsim/fault_text.ts";
 import { type FaultEvent, Faults } from "../../netsim/faults.ts";
 import { wrapFor } from "../../wire/forwarder.ts";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
 import type { MqttSnPacket, Publish } from "../../wire/packets.ts";
 import { describePacket } from "../../wire/describe.ts";

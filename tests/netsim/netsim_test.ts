@@ -11,7 +11,7 @@ import { Client } from "../../client.ts";
 import { ManualClock, seededRandom } from "../../base/clock.ts";
 import type { FaultEvent } from "../../netsim/faults.ts";
 import { Log } from "../../base/log.ts";
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import { encodePacket } from "../../wire/mqttsn.ts";
 import { NetPaths } from "../../netsim/paths.ts";
 import { parseNetSpec } from "../../netsim/spec_text.ts";

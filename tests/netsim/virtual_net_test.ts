@@ -12,7 +12,7 @@ import {
 } from "@std/assert";
 import { type Millis, seededRandom } from "../../base/clock.ts";
 import { type Effect, EffectQueue, type Machine } from "../../base/machine.ts";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { Netem } from "../../netsim/netem.ts";
 import { type Access, VirtualNet } from "../../netsim/virtual_net.ts";
 import { BadNet, type NetOptions } from "../support/net.ts";

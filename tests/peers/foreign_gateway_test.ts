@@ -10,7 +10,7 @@
 
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Client } from "../../client.ts";
-import { NoAnswerError } from "../../wire/message.ts";
+import { NoAnswerError } from "../../base/errors.ts";
 import { UdpTransport } from "../../transport/transport.ts";
 import { run, Running, start } from "../support/programs.ts";
 

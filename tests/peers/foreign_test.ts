@@ -15,7 +15,7 @@
  */
 
 import { assertEquals } from "@std/assert";
-import type { BrokerOptions } from "../../broker_options.ts";
+import type { BrokerOptions } from "../../broker.ts";
 import { LoggedBroker } from "../support/broker.ts";
 import { type Outcome, Running } from "../support/programs.ts";
 

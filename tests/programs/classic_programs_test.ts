@@ -8,7 +8,7 @@
 
 import { assertEquals, assertMatch, assertStringIncludes } from "@std/assert";
 import { ClassicClient } from "../../classic_client.ts";
-import { MAX_DATAGRAM } from "../../wire/message.ts";
+import { MAX_DATAGRAM } from "../../base/peer.ts";
 import { LoggedBroker } from "../support/broker.ts";
 import {
   assertFailed,

@@ -15,7 +15,7 @@ import {
 import { dirname, join } from "node:path";
 import { ClassicClient } from "../../classic_client.ts";
 import config from "../../deno.json" with { type: "json" };
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import { MSG_TYPE } from "../../wire/packets.ts";
 import { UdpTransport } from "../../transport/transport.ts";
 import {

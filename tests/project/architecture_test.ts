@@ -5,8 +5,14 @@
  */
 
 import { assert, assertEquals, assertFalse } from "@std/assert";
-import { type Peer, peerOf } from "../../wire/message.ts";
-import { pureFiles, readHouse, ROOT } from "../../tasks/house.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
+import {
+  type Folder,
+  FOLDERS,
+  pureFiles,
+  readHouse,
+  ROOT,
+} from "../../tasks/house.ts";
 import { stateDiagram } from "../../tasks/states.ts";
 import { GatewayBench } from "../support/gateway.ts";
 
@@ -14,6 +20,50 @@ const house = await readHouse();
 const ARCHITECTURE = await Deno.readTextFile(
   new URL("ARCHITECTURE.md", ROOT),
 );
+
+/** Which folders the files of a folder import, types included. */
+const IMPORTS: Readonly<Record<Folder, readonly Folder[]>> = {
+  base: [],
+  wire: ["base"],
+  broker: ["base", "wire"],
+  client: ["base", "wire"],
+  transport: ["base"],
+  store: ["base", "wire", "broker"],
+  netsim: ["base", "wire", "transport"],
+  journal: ["base", "wire", "transport"],
+  fleet: ["base", "wire", "broker", "client", "netsim"],
+  cli: [
+    "base",
+    "wire",
+    "client",
+    "transport",
+    "store",
+    "netsim",
+    "journal",
+    "fleet",
+  ],
+};
+
+for (const folder of FOLDERS) {
+  Deno.test(`${folder}/ imports what it may, and all of that`, () => {
+    const imported = new Set<string>();
+    for (const file of house.values()) {
+      if (file.folder !== folder) continue;
+      for (const path of file.imports) imported.add(house.get(path)!.folder);
+    }
+    imported.delete(folder);
+    // The programs are made of the library's classes, which stand at the root.
+    if (folder === "cli") imported.delete("");
+    assertEquals([...imported].sort(), [...IMPORTS[folder]].sort());
+  });
+}
+
+Deno.test("the root does not load the programs", () => {
+  for (const { path, folder, imports } of house.values()) {
+    if (folder !== "") continue;
+    assertFalse(imports.some((it) => it.startsWith("cli/")), path);
+  }
+});
 
 Deno.test("no file imports itself by a detour", () => {
   // A file that is done imports nothing that leads back to it.

@@ -5,7 +5,7 @@
  */
 
 import { assert, assertEquals } from "@std/assert";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { encodePacket } from "../../wire/mqttsn.ts";
 import type { Connect, MqttSnPacket } from "../../wire/packets.ts";
 import { encodeUtf8 } from "../../base/utf8.ts";

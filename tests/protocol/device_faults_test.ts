@@ -17,7 +17,7 @@ import { type Millis, seededRandom } from "../../base/clock.ts";
 import { Device, type DeviceOptions } from "../../client/device.ts";
 import type { DeviceEvent } from "../../client/events.ts";
 import type { Effect, Machine } from "../../base/machine.ts";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
 import { Router } from "../../broker/router.ts";

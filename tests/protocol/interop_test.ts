@@ -18,7 +18,7 @@ import {
 import { ClassicClient, ClassicRefusedError } from "../../classic_client.ts";
 import { DROP_REASONS } from "../../broker/events.ts";
 import { zeros } from "../../broker/outlet.ts";
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import { UdpTransport } from "../../transport/transport.ts";
 import { LoggedBroker } from "../support/broker.ts";
 import {

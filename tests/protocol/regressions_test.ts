@@ -1,6 +1,6 @@
 import { assert, assertEquals } from "@std/assert";
 import { Broker } from "../../broker.ts";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { encodePacket } from "../../wire/mqttsn.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
 import {

@@ -1,5 +1,5 @@
 import { assert, assertEquals } from "@std/assert";
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import { GatewayBench, packetsTo, textOf } from "../support/gateway.ts";
 import { ANN, BOB } from "../support/router.ts";
 

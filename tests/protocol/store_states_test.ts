@@ -5,7 +5,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { nodePeerOf, wrapFor } from "../../wire/forwarder.ts";
-import type { Peer } from "../../wire/message.ts";
+import type { Peer } from "../../base/peer.ts";
 import { encodePacket } from "../../wire/mqttsn.ts";
 import type { RouterOptions } from "../../broker/options.ts";
 import type { Connect, MqttSnPacket } from "../../wire/packets.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import { type Random, seededRandom } from "../../base/clock.ts";
 import { Commits, compact, type Held } from "../../store/commits.ts";
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import type { StoreChange } from "../../broker/records.ts";
 import { MemoryStore } from "../support/memory_store.ts";
 import { ANN, BOB } from "../support/router.ts";

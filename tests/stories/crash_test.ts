@@ -15,10 +15,10 @@
 import { assert, assertEquals } from "@std/assert";
 import { parseArgs } from "@std/cli/parse-args";
 import { ClassicClient } from "../../classic_client.ts";
-import { Client, RefusedError } from "../../client.ts";
-import type { ClientOptions } from "../../client_options.ts";
+import { Client, type ClientOptions, RefusedError } from "../../client.ts";
 import { seededRandom } from "../../base/clock.ts";
-import { type DeliveryQos, NoAnswerError } from "../../wire/message.ts";
+import type { DeliveryQos } from "../../wire/message.ts";
+import { NoAnswerError } from "../../base/errors.ts";
 import { unsoughtPort } from "../support/ports.ts";
 import { portOf, type Running, start } from "../support/programs.ts";
 

@@ -8,7 +8,7 @@
  */
 
 import { assertEquals, assertThrows } from "@std/assert";
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import { encodePacket } from "../../wire/mqttsn.ts";
 import { CrowdStory } from "../support/crowd_story.ts";
 import { Scales } from "../support/scales.ts";

@@ -5,7 +5,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { type Random, seededRandom } from "../../base/clock.ts";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { encodePacket } from "../../wire/mqttsn.ts";
 import type { RouterOptions } from "../../broker/options.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";

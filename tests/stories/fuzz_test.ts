@@ -1,7 +1,7 @@
 import { assert } from "@std/assert";
 import { parseArgs } from "@std/cli/parse-args";
 import { seededRandom } from "../../base/clock.ts";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { isFramed } from "../../wire/mqttsn.ts";
 import { Router } from "../../broker/router.ts";
 import {

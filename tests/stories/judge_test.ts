@@ -7,7 +7,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { wrapFor } from "../../wire/forwarder.ts";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { encodePacket } from "../../wire/mqttsn.ts";
 import type {
   Connect,

@@ -8,7 +8,7 @@
 import { assertEquals } from "@std/assert";
 import { seededRandom } from "../../base/clock.ts";
 import { Device } from "../../client/device.ts";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { Router } from "../../broker/router.ts";
 import { BadNet, type NetOptions } from "../support/net.ts";
 import { Forgetful, ForwarderBox } from "../support/nodes.ts";

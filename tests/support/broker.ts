@@ -4,8 +4,7 @@
  * @module
  */
 
-import { Broker } from "../../broker.ts";
-import type { BrokerOptions } from "../../broker_options.ts";
+import { Broker, type BrokerOptions } from "../../broker.ts";
 import { ClassicClient } from "../../classic_client.ts";
 import { Log } from "../../base/log.ts";
 import { Transcript } from "./transcript.ts";

@@ -10,7 +10,7 @@
 import { type Millis, type Random, seededRandom } from "../../base/clock.ts";
 import { Device } from "../../client/device.ts";
 import { type Effect, EffectQueue, type Machine } from "../../base/machine.ts";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { isFramed } from "../../wire/mqttsn.ts";
 import { Router } from "../../broker/router.ts";
 import { BadNet } from "./net.ts";

@@ -9,7 +9,7 @@ import { assertEquals } from "@std/assert";
 import type { Millis } from "../../base/clock.ts";
 import { Device, type DeviceOptions } from "../../client/device.ts";
 import type { DeviceEvent, ReceivedMessage } from "../../client/events.ts";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { encodePacket } from "../../wire/mqttsn.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
 import { describeDatagram } from "../../wire/describe.ts";

@@ -13,7 +13,7 @@ import { earliest, type Millis } from "../../base/clock.ts";
 import { Commits } from "../../store/commits.ts";
 import type { RouterEvent } from "../../broker/events.ts";
 import { type Effect, EffectQueue, type Machine } from "../../base/machine.ts";
-import type { Peer } from "../../wire/message.ts";
+import type { Peer } from "../../base/peer.ts";
 import type { RouterOptions } from "../../broker/options.ts";
 import type { StoreChange, StoreRecord } from "../../broker/records.ts";
 import { Router } from "../../broker/router.ts";

@@ -17,7 +17,8 @@ import { type Millis, type Random, seededRandom } from "../../base/clock.ts";
 import type { DeviceTopic } from "../../client/commands.ts";
 import { Device, type DeviceOptions } from "../../client/device.ts";
 import type { DeviceEvent, ReceivedMessage } from "../../client/events.ts";
-import { type DeliveryQos, type Peer, peerOf } from "../../wire/message.ts";
+import type { DeliveryQos } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { decodePacket, shortTopicName } from "../../wire/mqttsn.ts";
 import type {
   MqttSnPacket,

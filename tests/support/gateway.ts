@@ -7,7 +7,7 @@
 
 import { ManualClock, type Millis } from "../../base/clock.ts";
 import type { RouterEvent } from "../../broker/events.ts";
-import type { Peer } from "../../wire/message.ts";
+import type { Peer } from "../../base/peer.ts";
 import { decodePacket, encodePacket, shortTopicId } from "../../wire/mqttsn.ts";
 import type {
   Connect,

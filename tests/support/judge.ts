@@ -16,7 +16,8 @@
 
 import type { Millis } from "../../base/clock.ts";
 import { nodePeerOf } from "../../wire/forwarder.ts";
-import { MalformedPacketError, type Peer } from "../../wire/message.ts";
+import { MalformedPacketError } from "../../base/errors.ts";
+import type { Peer } from "../../base/peer.ts";
 import { decodePacket } from "../../wire/mqttsn.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
 import { DeviceRecord, type Patience } from "./judge_device.ts";

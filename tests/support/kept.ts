@@ -6,7 +6,7 @@
  */
 
 import { EffectQueue } from "../../base/machine.ts";
-import type { Peer } from "../../wire/message.ts";
+import type { Peer } from "../../base/peer.ts";
 import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
 import { Persistence, SessionKeeper } from "../../broker/persistence.ts";

@@ -4,7 +4,7 @@
  * @module
  */
 
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import { UdpTransport } from "../../transport/transport.ts";
 
 /** A group that is nobody's. */

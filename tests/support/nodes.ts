@@ -14,7 +14,7 @@ import {
   type Machine,
   type SendEffect,
 } from "../../base/machine.ts";
-import type { Peer } from "../../wire/message.ts";
+import type { Peer } from "../../base/peer.ts";
 import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
 import { RETURN_CODE } from "../../wire/packets.ts";
 import type { Device } from "../../client/device.ts";

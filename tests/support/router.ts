@@ -6,7 +6,7 @@
 
 import type { ClassicStats } from "../../broker/classic.ts";
 import { ManualClock, type Millis } from "../../base/clock.ts";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import type { RouterEvent } from "../../broker/events.ts";
 import type { RouterOptions } from "../../broker/options.ts";
 import { Router } from "../../broker/router.ts";

@@ -9,7 +9,7 @@
 
 import type { Millis } from "../../base/clock.ts";
 import type { RouterEvent } from "../../broker/events.ts";
-import type { Peer } from "../../wire/message.ts";
+import type { Peer } from "../../base/peer.ts";
 import { isFramed } from "../../wire/mqttsn.ts";
 import { fail } from "./stories.ts";
 

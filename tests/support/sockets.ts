@@ -10,11 +10,10 @@
  * @module
  */
 
-import { Broker } from "../../broker.ts";
-import type { BrokerOptions } from "../../broker_options.ts";
+import { Broker, type BrokerOptions } from "../../broker.ts";
 import { bindSocket, type Io } from "../../transport/batched.ts";
 import { BatchesError, openLibc } from "../../transport/libc.ts";
-import { DEFAULT_PORT } from "../../wire/message.ts";
+import { DEFAULT_PORT } from "../../base/peer.ts";
 import { SenderPool } from "../../transport/sender_threads.ts";
 import { UdpTransport } from "../../transport/transport.ts";
 

@@ -3,7 +3,7 @@ import { Broker } from "../../broker.ts";
 import { bindSocket, DoorbellTransport } from "../../transport/batched.ts";
 import { BatchesError, type Libc, openLibc } from "../../transport/libc.ts";
 import { Log } from "../../base/log.ts";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { SenderPool } from "../../transport/sender_threads.ts";
 import { PeerTable, SOCKADDR_WORDS } from "../../transport/sockaddr.ts";
 import { unsoughtPort } from "../support/ports.ts";

@@ -1,7 +1,7 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { Broker } from "../../broker.ts";
 import { Log } from "../../base/log.ts";
-import { peerOf } from "../../wire/message.ts";
+import { peerOf } from "../../base/peer.ts";
 import { groupFrom, Multicast } from "../../transport/multicast.ts";
 import { UdpTransport } from "../../transport/transport.ts";
 import { GROUP, HAS_MULTICAST } from "../support/multicast.ts";

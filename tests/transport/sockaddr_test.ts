@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertStrictEquals } from "@std/assert";
 import { seededRandom } from "../../base/clock.ts";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import {
   PeerTable,
   SOCKADDR_WORDS,

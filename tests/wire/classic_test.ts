@@ -16,11 +16,8 @@ import {
   refusalOf,
 } from "../../wire/classic.ts";
 import { seededRandom } from "../../base/clock.ts";
-import {
-  LocalProtocolError,
-  MalformedPacketError,
-  MAX_DATAGRAM,
-} from "../../wire/message.ts";
+import { LocalProtocolError, MalformedPacketError } from "../../base/errors.ts";
+import { MAX_DATAGRAM } from "../../base/peer.ts";
 import { decodeUtf8, encodeUtf8 } from "../../base/utf8.ts";
 
 const text = (bytes: Uint8Array) => new TextDecoder().decode(bytes);

@@ -8,7 +8,7 @@ import { type Random, seededRandom } from "../../base/clock.ts";
 import { Conversation } from "../../wire/conversation.ts";
 import { Device } from "../../client/device.ts";
 import { nodePeerOf } from "../../wire/forwarder.ts";
-import { type Peer, peerOf } from "../../wire/message.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { encodePacket, shortTopicId } from "../../wire/mqttsn.ts";
 import type { Connect, MqttSnPacket, Publish } from "../../wire/packets.ts";
 import { Router } from "../../broker/router.ts";

@@ -10,7 +10,8 @@ import {
   wrapFor,
   wrappingOf,
 } from "../../wire/forwarder.ts";
-import { LocalProtocolError, type Peer, peerOf } from "../../wire/message.ts";
+import { LocalProtocolError } from "../../base/errors.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
 import type { RouterOptions } from "../../broker/options.ts";

@@ -5,12 +5,11 @@ import {
   assertInstanceOf,
 } from "@std/assert";
 import {
-  isLoopback,
   MalformedPacketError,
   NoAnswerError,
-  peerOf,
   RemoteProtocolError,
-} from "../../wire/message.ts";
+} from "../../base/errors.ts";
+import { isLoopback, peerOf } from "../../base/peer.ts";
 
 Deno.test("peerOf() gives one key to a peer, whatever the socket shows", () => {
   assertEquals(peerOf("10.0.0.7", 9).key, "10.0.0.7:9");

@@ -5,11 +5,8 @@ import {
   assertThrows,
 } from "@std/assert";
 import { seededRandom } from "../../base/clock.ts";
-import {
-  LocalProtocolError,
-  MalformedPacketError,
-  MAX_DATAGRAM,
-} from "../../wire/message.ts";
+import { LocalProtocolError, MalformedPacketError } from "../../base/errors.ts";
+import { MAX_DATAGRAM } from "../../base/peer.ts";
 import {
   decodePacket,
   encodePacket,

@@ -5,19 +5,13 @@
  * @module
  */
 
-import { type Flags, type Program, run, UsageError } from "../cli/program.ts";
+import { type Flags, type Program, run, UsageError } from "./program.ts";
 import { printable } from "../base/log.ts";
-import { DEFAULT_PORT } from "../wire/message.ts";
+import { DEFAULT_PORT } from "../base/peer.ts";
 import { parseRecording, RecordingError } from "../journal/recording.ts";
 import { describeReplay, replay } from "../journal/replay.ts";
-import type { Interruption } from "../template.ts";
-import {
-  EXIT,
-  print,
-  printError,
-  Progress,
-  readFile,
-} from "../cli/terminal.ts";
+import type { Interruption } from "../base/interruption.ts";
+import { EXIT, print, printError, Progress, readFile } from "./terminal.ts";
 import { findBroker } from "../transport/transport.ts";
 
 const PROGRAM: Program = {

@@ -1,15 +1,20 @@
 /**
- * The broker's flags: their names and meanings, and the options that they ask for.
- * Knows the command line; nothing of what a broker does.
+ * The program `broker`: its flags, the options that they ask for, and its life from
+ * the first line that it prints to its exit code.
  *
  * @module
  */
 
-import { type BrokerOptions, IOS, MAX_WORKERS } from "../broker_options.ts";
+import { Broker, type BrokerOptions, IOS, MAX_WORKERS } from "../broker.ts";
+import type { Interruption } from "../base/interruption.ts";
+import { messageOf } from "../base/errors.ts";
+import type { Log } from "../base/log.ts";
+import { EXIT, print, Progress } from "./terminal.ts";
 import {
   type Flags,
   portFromEnvironment,
   type Program,
+  run,
   UsageError,
 } from "./program.ts";
 import {
@@ -264,6 +269,76 @@ export async function brokerOptionsFrom(flags: Flags): Promise<BrokerOptions> {
     ignoreTail: flags.has("ignore-tail"),
     journal: false,
   };
+}
+
+async function serve(
+  flags: Flags,
+  interruption: Interruption,
+): Promise<number> {
+  const log = flags.log("info");
+  const options = await brokerOptionsFrom(flags);
+  if (flags.has("inspect")) return await inspect(flags.text("db")!);
+  using progress = new LoadProgress();
+  const listening = Broker.listen({
+    ...options,
+    log,
+    onProgress: progress.tell,
+  }).catch((error) => {
+    throw new Error(messageOf(error) + adviceOn(error), { cause: error });
+  });
+  // A file may be long in loading. Nothing is promised meanwhile, so that the end of
+  // the process costs nothing.
+  await Promise.race([interruption.wait(), listening]);
+  if (interruption.signal.aborted) return endedBy(interruption, log);
+  await using broker = await listening;
+  progress[Symbol.dispose]();
+  print(`Broker started at ${broker.address.key}\n`);
+  if (broker.network !== undefined) {
+    const { obeyKeyboard } = await import("./net_console.ts");
+    obeyKeyboard(broker.network, interruption.signal);
+  }
+  await Promise.race([interruption.wait(), broker.closed]);
+  if (!interruption.signal.aborted) return EXIT.failed;
+  return endedBy(interruption, log);
+}
+
+function endedBy({ cause }: Interruption, log: Log): number {
+  log.info(`Ended by ${cause}`);
+  return cause === "SIGTERM" ? EXIT.done : EXIT.interrupted;
+}
+
+/** Prints what a file holds. */
+async function inspect(db: string): Promise<number> {
+  const { describeStore, inspectStore } = await import("../store/inspect.ts");
+  try {
+    print(`${describeStore(inspectStore(db))}\n`);
+    return EXIT.done;
+  } catch (error) {
+    if (!(error instanceof StoreError) || error.kind !== "locked") throw error;
+    throw new Error(`${error.message}; end that one first`, { cause: error });
+  }
+}
+
+/** Tells a person at the terminal how much of a file has been loaded. */
+class LoadProgress implements Disposable {
+  #progress: Progress | undefined;
+  #done = 0;
+
+  readonly tell = (done: number, total: number): void => {
+    this.#progress ??= new Progress("records loaded", total);
+    this.#progress.tick(done - this.#done);
+    this.#done = done;
+  };
+
+  [Symbol.dispose](): void {
+    this.#progress?.[Symbol.dispose]();
+    this.#progress = undefined;
+  }
+}
+
+/** Runs the program to its end. */
+export async function main(): Promise<never> {
+  return await run(BROKER_PROGRAM, serve);
 }
 
 /** What a person can do about a broker that does not start, as the end of a line. */
