@@ -28,7 +28,7 @@ import {
 const FAST: StoreOptions = { durability: "off", timeoutMs: 0 };
 
 /** The URL of a room. */
-const room = (file: string) => new URL(`../${file}`, import.meta.url).href;
+const room = (file: string) => new URL(`../../${file}`, import.meta.url).href;
 
 /** Runs a program beside this one that has the store's room at hand. */
 function beside(code: string): Deno.Command {

@@ -130,7 +130,8 @@ export function programArgs(
   args: readonly string[],
 ): string[] {
   const flags = name === "broker" ? socketFlags() : [];
-  return ["run", "-A", `${name}.ts`, ...flags, ...args];
+  const file = name === "simulate" ? `cli/${name}.ts` : `${name}.ts`;
+  return ["run", "-A", file, ...flags, ...args];
 }
 
 /** Starts a program. */

@@ -74,7 +74,7 @@ Deno.test("PeerTable.find() gives the same peer again, among many, however they 
       octet + Math.floor(random() * 3)
     );
     const port = 1 + Math.floor(random() * 300);
-    const named = peerOf(octets.join(".."), port);
+    const named = peerOf(octets.join("."), port);
     const met = table.meet(named);
     assertEquals(met.key, named.key, `seed ${seed}`);
     const known = peers.get(met.key);
