@@ -41,12 +41,12 @@ import {
 import { isStoreWorker, openStore, type StorePort } from "./store/worker.ts";
 import { Template, type TemplateOptions } from "./template.ts";
 import { REAL_CLOCK } from "./base/system_clock.ts";
-import {
-  type BindOptions,
-  type Transport,
-  type TransportStats,
-  UdpTransport,
+import type {
+  BindOptions,
+  Transport,
+  TransportStats,
 } from "./transport/transport.ts";
+import { UdpTransport } from "./transport/udp.ts";
 import type { RouterOptions } from "./broker/options.ts";
 import type { Durability } from "./store/file.ts";
 import type { RouterStats } from "./broker/sys_topics.ts";

@@ -17,11 +17,9 @@ import { openNet } from "./client.ts";
 import type { NetOptions, NetSim } from "./netsim/netsim.ts";
 import { Template, type TemplateOptions } from "./template.ts";
 import type { RequestOptions } from "./client/subscription.ts";
-import {
-  findBroker,
-  type Transport,
-  UdpTransport,
-} from "./transport/transport.ts";
+import type { Transport } from "./transport/transport.ts";
+import { findBroker } from "./transport/resolve.ts";
+import { UdpTransport } from "./transport/udp.ts";
 
 /** Where the broker is, and how long to wait for it. */
 export interface ClassicClientOptions extends TemplateOptions, NetOptions {

@@ -29,13 +29,9 @@ import { type Qos, RETURN_CODE } from "./wire/packets.ts";
 import { describeDatagram } from "./wire/describe.ts";
 import { type RequestOptions, Subscription } from "./client/subscription.ts";
 import { Template, type TemplateOptions } from "./template.ts";
-import {
-  findBroker,
-  MAX_UNSENT,
-  type Transport,
-  type TransportStats,
-  UdpTransport,
-} from "./transport/transport.ts";
+import type { Transport, TransportStats } from "./transport/transport.ts";
+import { findBroker } from "./transport/resolve.ts";
+import { MAX_UNSENT, UdpTransport } from "./transport/udp.ts";
 import type { Journal } from "./journal/journal.ts";
 import type { DeliveryQos } from "./wire/message.ts";
 import { encodeUtf8 } from "./base/utf8.ts";

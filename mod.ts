@@ -321,18 +321,18 @@ export {
   type RunCost,
 } from "./fleet/report.ts";
 export { pageOf } from "./fleet/page.ts";
-export {
-  type BindOptions,
-  type DatagramHandler,
-  type Membership,
-  MemoryNetwork,
-  resolve,
-  type SenderStats,
-  type Transport,
-  type TransportCounts,
-  type TransportStats,
-  UdpTransport,
+export type {
+  BindOptions,
+  DatagramHandler,
+  Membership,
+  SenderStats,
+  Transport,
+  TransportCounts,
+  TransportStats,
 } from "./transport/transport.ts";
+export { resolve } from "./transport/resolve.ts";
+export { MemoryNetwork } from "./transport/memory.ts";
+export { UdpTransport } from "./transport/udp.ts";
 export type { Io } from "./transport/batched.ts";
 export {
   Log,

@@ -10,7 +10,7 @@ import { peerOf } from "../base/peer.ts";
 import { decodePacket, encodePacket } from "../wire/mqttsn.ts";
 import type { MqttSnPacket } from "../wire/packets.ts";
 import { pause } from "../cli/terminal.ts";
-import { UdpTransport } from "../transport/transport.ts";
+import { UdpTransport } from "../transport/udp.ts";
 import type { Capacity, CapacityJob } from "./capacity_load.ts";
 import {
   batched,

@@ -11,7 +11,7 @@
 import { DoorbellTransport } from "../transport/batched.ts";
 import type { Peer } from "../base/peer.ts";
 import { print } from "../cli/terminal.ts";
-import { UdpTransport } from "../transport/transport.ts";
+import { UdpTransport } from "../transport/udp.ts";
 
 const transport = Deno.args[0] === "batched"
   ? await DoorbellTransport.bind()

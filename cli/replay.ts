@@ -12,7 +12,7 @@ import { parseRecording, RecordingError } from "../journal/recording.ts";
 import { describeReplay, replay } from "../journal/replay.ts";
 import type { Interruption } from "../base/interruption.ts";
 import { EXIT, print, printError, Progress, readFile } from "./terminal.ts";
-import { findBroker } from "../transport/transport.ts";
+import { findBroker } from "../transport/resolve.ts";
 
 const PROGRAM: Program = {
   name: "replay",

@@ -18,7 +18,8 @@ import {
   type Difference,
   Replica,
 } from "./replay_match.ts";
-import { type Transport, UdpTransport } from "../transport/transport.ts";
+import type { Transport } from "../transport/transport.ts";
+import { UdpTransport } from "../transport/udp.ts";
 
 /** How a recording is played. */
 export interface ReplayOptions {

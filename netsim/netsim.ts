@@ -110,7 +110,7 @@ interface Moment extends Timed {
  * ```ts
  * import { assertEquals } from "@std/assert";
  * import { NetSim } from "./netsim.ts";
- * import { MemoryNetwork } from "../transport/transport.ts";
+ * import { MemoryNetwork } from "../transport/memory.ts";
  *
  * const network = new MemoryNetwork();
  * await using there = network.bind({ port: 12003 });

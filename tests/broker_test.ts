@@ -4,7 +4,8 @@ import { ClassicClient } from "../classic_client.ts";
 import { seededRandom } from "../base/clock.ts";
 import { Log } from "../base/log.ts";
 import { MAX_DATAGRAM } from "../base/peer.ts";
-import { MemoryNetwork, UdpTransport } from "../transport/transport.ts";
+import { MemoryNetwork } from "../transport/memory.ts";
+import { UdpTransport } from "../transport/udp.ts";
 import { unsoughtPort } from "./support/ports.ts";
 
 Deno.test("Broker.listen() serves publishers and subscribers over UDP", async () => {

@@ -13,7 +13,7 @@ import {
   ClassicRefusedError,
 } from "../classic_client.ts";
 import { LocalProtocolError, NoAnswerError } from "../base/errors.ts";
-import { MemoryNetwork } from "../transport/transport.ts";
+import { MemoryNetwork } from "../transport/memory.ts";
 
 /** A broker and what its clients need to reach it, all in memory. */
 async function setUp() {

@@ -14,11 +14,8 @@ import { type Peer, peerOf } from "../base/peer.ts";
 import { decodePacket, encodePacket } from "../wire/mqttsn.ts";
 import type { MqttSnPacket, MsgType, Qos } from "../wire/packets.ts";
 import type { RequestOptions, Subscription } from "../client/subscription.ts";
-import {
-  MAX_UNSENT,
-  MemoryNetwork,
-  UdpTransport,
-} from "../transport/transport.ts";
+import { MemoryNetwork } from "../transport/memory.ts";
+import { MAX_UNSENT, UdpTransport } from "../transport/udp.ts";
 import { unsoughtPort } from "./support/ports.ts";
 import "./support/sockets.ts";
 

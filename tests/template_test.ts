@@ -6,7 +6,8 @@ import type { Peer } from "../base/peer.ts";
 import { Template } from "../template.ts";
 import { Interruption } from "../base/interruption.ts";
 import { messageOf } from "../base/errors.ts";
-import { MemoryNetwork, type Transport } from "../transport/transport.ts";
+import type { Transport } from "../transport/transport.ts";
+import { MemoryNetwork } from "../transport/memory.ts";
 
 // Off unless asked for.
 Deno.test.sanitizer({ ops: true, resources: true });

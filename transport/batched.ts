@@ -23,16 +23,18 @@ import {
 } from "./libc.ts";
 import { type Peer, peerOf } from "../base/peer.ts";
 import { PeerTable, SOCKADDR_WORDS, USER_WORD } from "./sockaddr.ts";
+import type {
+  BindOptions,
+  DatagramHandler,
+  SenderStats,
+  TransportStats,
+} from "./transport.ts";
 import {
-  type BindOptions,
-  type DatagramHandler,
   MAX_ERRORS_IN_A_ROW,
   openSocket,
-  type SenderStats,
-  type TransportStats,
   TURN_MS,
   UdpTransport,
-} from "./transport.ts";
+} from "./udp.ts";
 
 /**
  * Octets that a socket is asked to hold until they are received: the system's

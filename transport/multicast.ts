@@ -11,11 +11,8 @@
  */
 
 import { type Peer, peerOf } from "../base/peer.ts";
-import {
-  type DatagramHandler,
-  type Membership,
-  UdpTransport,
-} from "./transport.ts";
+import type { DatagramHandler, Membership } from "./transport.ts";
+import { UdpTransport } from "./udp.ts";
 
 /** Networks that a datagram to a group passes unless told otherwise. */
 const USUAL_TTL = 1;

@@ -15,7 +15,7 @@ import { LocalProtocolError } from "../../base/errors.ts";
 import { type Peer, peerOf } from "../../base/peer.ts";
 import { encodePacket } from "../../wire/mqttsn.ts";
 import type { Connect, MqttSnPacket, Publish } from "../../wire/packets.ts";
-import { MemoryNetwork } from "../../transport/transport.ts";
+import { MemoryNetwork } from "../../transport/memory.ts";
 import { encodeUtf8 } from "../../base/utf8.ts";
 
 // Off unless asked for.

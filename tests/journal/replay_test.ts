@@ -18,7 +18,8 @@ import { encodePacket } from "../../wire/mqttsn.ts";
 import type { Connect, MqttSnPacket } from "../../wire/packets.ts";
 import { parseRecording, type Recording } from "../../journal/recording.ts";
 import { describeReplay, replay } from "../../journal/replay.ts";
-import { MemoryNetwork, UdpTransport } from "../../transport/transport.ts";
+import { MemoryNetwork } from "../../transport/memory.ts";
+import { UdpTransport } from "../../transport/udp.ts";
 import { portOf, ROOT, Running, start } from "../support/programs.ts";
 import { Directory } from "../support/store.ts";
 

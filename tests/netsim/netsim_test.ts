@@ -16,11 +16,9 @@ import { encodePacket } from "../../wire/mqttsn.ts";
 import { NetPaths } from "../../netsim/paths.ts";
 import { parseNetSpec } from "../../netsim/spec_text.ts";
 import { NetSim, type NetSimOptions } from "../../netsim/netsim.ts";
-import {
-  MemoryNetwork,
-  type Transport,
-  UdpTransport,
-} from "../../transport/transport.ts";
+import type { Transport } from "../../transport/transport.ts";
+import { MemoryNetwork } from "../../transport/memory.ts";
+import { UdpTransport } from "../../transport/udp.ts";
 
 Deno.test.sanitizer({ ops: true, resources: true });
 

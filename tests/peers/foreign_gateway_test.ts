@@ -11,7 +11,7 @@
 import { assert, assertEquals, assertStringIncludes } from "@std/assert";
 import { Client } from "../../client.ts";
 import { NoAnswerError } from "../../base/errors.ts";
-import { UdpTransport } from "../../transport/transport.ts";
+import { UdpTransport } from "../../transport/udp.ts";
 import { run, Running, start } from "../support/programs.ts";
 
 const COMMAND = Deno.env.get("MQTT_SN_GATEWAY");

@@ -12,7 +12,7 @@ import {
   encodeReply,
 } from "../../wire/classic.ts";
 import { ClassicClient } from "../../classic_client.ts";
-import { UdpTransport } from "../../transport/transport.ts";
+import { UdpTransport } from "../../transport/udp.ts";
 import { LoggedBroker } from "../support/broker.ts";
 import { SilentPort } from "../support/programs.ts";
 import {

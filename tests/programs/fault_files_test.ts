@@ -8,7 +8,7 @@ import { Broker } from "../../broker.ts";
 import { Client } from "../../client.ts";
 import type { FaultEvent } from "../../netsim/faults.ts";
 import type { Subscription } from "../../client/subscription.ts";
-import { MemoryNetwork } from "../../transport/transport.ts";
+import { MemoryNetwork } from "../../transport/memory.ts";
 
 const DIRECTORY = new URL("../../examples/faults/", import.meta.url);
 

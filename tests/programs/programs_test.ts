@@ -17,7 +17,7 @@ import { ClassicClient } from "../../classic_client.ts";
 import config from "../../deno.json" with { type: "json" };
 import { peerOf } from "../../base/peer.ts";
 import { MSG_TYPE } from "../../wire/packets.ts";
-import { UdpTransport } from "../../transport/transport.ts";
+import { UdpTransport } from "../../transport/udp.ts";
 import {
   assertFailed,
   assertUsageErrors,

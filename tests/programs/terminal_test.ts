@@ -16,7 +16,7 @@ import { join } from "node:path";
 import { Client } from "../../client.ts";
 import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
-import { UdpTransport } from "../../transport/transport.ts";
+import { UdpTransport } from "../../transport/udp.ts";
 import { LoggedBroker } from "../support/broker.ts";
 import { answerOf } from "../support/gateway.ts";
 import { run, SilentPort } from "../support/programs.ts";

@@ -19,7 +19,7 @@ import { ClassicClient, ClassicRefusedError } from "../../classic_client.ts";
 import { DROP_REASONS } from "../../broker/events.ts";
 import { zeros } from "../../broker/outlet.ts";
 import { peerOf } from "../../base/peer.ts";
-import { UdpTransport } from "../../transport/transport.ts";
+import { UdpTransport } from "../../transport/udp.ts";
 import { LoggedBroker } from "../support/broker.ts";
 import {
   portOf,

@@ -18,7 +18,7 @@ import type {
 import type { RouterOptions } from "../../broker/options.ts";
 import type { StoreChange } from "../../broker/records.ts";
 import { Router } from "../../broker/router.ts";
-import { UdpTransport } from "../../transport/transport.ts";
+import { UdpTransport } from "../../transport/udp.ts";
 import { MemoryStore } from "./memory_store.ts";
 
 /** What was sent: to which peer, and the packet. */

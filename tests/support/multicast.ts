@@ -5,7 +5,7 @@
  */
 
 import { peerOf } from "../../base/peer.ts";
-import { UdpTransport } from "../../transport/transport.ts";
+import { UdpTransport } from "../../transport/udp.ts";
 
 /** A group that is nobody's. */
 export const GROUP = "225.1.1.1";

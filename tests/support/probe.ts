@@ -9,7 +9,7 @@
 import { type Peer, peerOf } from "../../base/peer.ts";
 import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
-import { UdpTransport } from "../../transport/transport.ts";
+import { UdpTransport } from "../../transport/udp.ts";
 
 /** How long an answer may take, in milliseconds, before it counts as missing. */
 const PATIENCE_MS = 20_000;

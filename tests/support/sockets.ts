@@ -15,7 +15,7 @@ import { bindSocket, type Io } from "../../transport/batched.ts";
 import { BatchesError, openLibc } from "../../transport/libc.ts";
 import { DEFAULT_PORT } from "../../base/peer.ts";
 import { SenderPool } from "../../transport/sender_threads.ts";
-import { UdpTransport } from "../../transport/transport.ts";
+import { UdpTransport } from "../../transport/udp.ts";
 
 // Once, and before any test: none is to be blamed for what is never closed.
 try {

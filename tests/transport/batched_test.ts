@@ -7,12 +7,8 @@ import { type Peer, peerOf } from "../../base/peer.ts";
 import { SenderPool } from "../../transport/sender_threads.ts";
 import { PeerTable, SOCKADDR_WORDS } from "../../transport/sockaddr.ts";
 import { unsoughtPort } from "../support/ports.ts";
-import {
-  MAX_UNSENT,
-  type Transport,
-  TURN_MS,
-  UdpTransport,
-} from "../../transport/transport.ts";
+import type { Transport } from "../../transport/transport.ts";
+import { MAX_UNSENT, TURN_MS, UdpTransport } from "../../transport/udp.ts";
 
 // Off unless asked for.
 Deno.test.sanitizer({ ops: true, resources: true });

@@ -3,7 +3,7 @@ import { Broker } from "../../broker.ts";
 import { Log } from "../../base/log.ts";
 import { peerOf } from "../../base/peer.ts";
 import { groupFrom, Multicast } from "../../transport/multicast.ts";
-import { UdpTransport } from "../../transport/transport.ts";
+import { UdpTransport } from "../../transport/udp.ts";
 import { GROUP, HAS_MULTICAST } from "../support/multicast.ts";
 
 const ignore = !HAS_MULTICAST;

@@ -1,13 +1,9 @@
 import { assert, assertEquals, assertRejects, assertThrows } from "@std/assert";
 import { peerOf } from "../../base/peer.ts";
-import {
-  findBroker,
-  MAX_UNSENT,
-  MemoryNetwork,
-  resolve,
-  type Transport,
-  UdpTransport,
-} from "../../transport/transport.ts";
+import type { Transport } from "../../transport/transport.ts";
+import { findBroker, resolve } from "../../transport/resolve.ts";
+import { MemoryNetwork } from "../../transport/memory.ts";
+import { MAX_UNSENT, UdpTransport } from "../../transport/udp.ts";
 
 // Off unless asked for.
 Deno.test.sanitizer({ ops: true, resources: true });
