@@ -10,7 +10,7 @@
  */
 
 import type { Millis } from "./base/clock.ts";
-import { bindSocket, DoorbellTransport, type Io } from "./transport/batched.ts";
+import { BatchedTransport, bindSocket, type Io } from "./transport/batched.ts";
 import { Commits } from "./store/commits.ts";
 import { VERSION } from "./base/version.ts";
 import { describeEvent } from "./broker/event_text.ts";
@@ -35,10 +35,10 @@ import { Router } from "./broker/router.ts";
 import {
   canSendersBegin,
   isSenderWorker,
-  SenderPool,
+  SenderThreads,
   usefulSenders,
 } from "./transport/sender_threads.ts";
-import { isStoreWorker, openStore, type StorePort } from "./store/worker.ts";
+import { type AsyncStore, isStoreWorker, openStore } from "./store/worker.ts";
 import { Template, type TemplateOptions } from "./template.ts";
 import { REAL_CLOCK } from "./base/system_clock.ts";
 import type {
@@ -192,7 +192,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   readonly #isTelling: boolean;
   /** What waits for the store; `undefined` without one. */
   readonly #commits: Commits | undefined;
-  #store: StorePort | undefined;
+  #store: AsyncStore | undefined;
   /** The commit that is under way, or was last. */
   #committing: Promise<void> | undefined;
   #commitSoon: ReturnType<typeof setImmediate> | undefined;
@@ -516,7 +516,7 @@ async function open(
     );
   }
   const isAllowed = count === 0 || canSendersBegin();
-  const senders = new SenderPool(isAllowed ? count : 0, {
+  const senders = new SenderThreads(isAllowed ? count : 0, {
     onFailure(reason, isReplaced) {
       const next = isReplaced
         ? "another takes its place"
@@ -528,10 +528,10 @@ async function open(
     log?.info(`Sends and receives one datagram at a time: ${reason}`);
   });
   if (
-    workers !== "auto" && workers > 0 && !(socket instanceof DoorbellTransport)
+    workers !== "auto" && workers > 0 && !(socket instanceof BatchedTransport)
   ) {
     log?.info("Sends in one thread: more of them need a batched socket");
-  } else if (!isAllowed && socket instanceof DoorbellTransport) {
+  } else if (!isAllowed && socket instanceof BatchedTransport) {
     log?.info(
       "Sends in one thread: more of them may not read their module (--allow-read)",
     );

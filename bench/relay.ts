@@ -8,13 +8,13 @@
  * @module
  */
 
-import { DoorbellTransport } from "../transport/batched.ts";
+import { BatchedTransport } from "../transport/batched.ts";
 import type { Peer } from "../base/peer.ts";
 import { print } from "../cli/terminal.ts";
 import { UdpTransport } from "../transport/udp.ts";
 
 const transport = Deno.args[0] === "batched"
-  ? await DoorbellTransport.bind()
+  ? await BatchedTransport.bind()
   : await UdpTransport.bind();
 const receivers = new Map<string, Peer>();
 let peers: Peer[] = [];

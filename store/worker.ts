@@ -32,7 +32,7 @@ export type RecordTaker = (
 ) => void;
 
 /** A store, wherever it is at work. */
-export interface StorePort extends AsyncDisposable {
+export interface AsyncStore extends AsyncDisposable {
   /** How often its file was opened, this time included. */
   readonly starts: number;
   /** How many records it held when it was opened. */
@@ -67,7 +67,7 @@ export interface StorePort extends AsyncDisposable {
 }
 
 /** How a store is opened, and where it is at work. */
-export interface StorePortOptions extends StoreOptions {
+export interface AsyncStoreOptions extends StoreOptions {
   /** 1 for a worker of its own, 0 for this thread. Default 1. */
   readonly workers?: 0 | 1;
 }
@@ -123,16 +123,16 @@ export function isStoreWorker(): boolean {
  */
 export async function openStore(
   path: string,
-  options: StorePortOptions = {},
-): Promise<StorePort> {
+  options: AsyncStoreOptions = {},
+): Promise<AsyncStore> {
   const { workers = 1, ...storeOptions } = options;
   if (workers === 0) {
     const { Store } = await import("./store.ts");
-    return new LocalPort(Store.open(path, storeOptions));
+    return new LocalStore(Store.open(path, storeOptions));
   }
   const line = new Line();
   try {
-    return new WorkerPort(
+    return new WorkerStore(
       line,
       await line.ask({ call: "open", path, options: storeOptions }) as Opened,
     );
@@ -143,7 +143,7 @@ export async function openStore(
 }
 
 /** What a store tells when it is opened. */
-type Opened = Pick<StorePort, "starts" | "size" | "setAside">;
+type Opened = Pick<AsyncStore, "starts" | "size" | "setAside">;
 
 /** Some of the records. */
 interface Chunk {
@@ -178,7 +178,7 @@ type Answer =
   };
 
 /** A store in this thread. */
-class LocalPort implements StorePort {
+class LocalStore implements AsyncStore {
   readonly starts: number;
   readonly size: number;
   readonly setAside: SetAside | undefined;
@@ -223,7 +223,7 @@ class LocalPort implements StorePort {
 }
 
 /** A store in a worker. */
-class WorkerPort implements StorePort {
+class WorkerStore implements AsyncStore {
   readonly starts: number;
   readonly size: number;
   readonly setAside: SetAside | undefined;

@@ -12,7 +12,7 @@
  * @module
  */
 
-import { ReceiveBatch, SendBatch } from "./batches.ts";
+import { ReceiveBatch, SendBatch, type SendTally } from "./batches.ts";
 import {
   BatchesError,
   dropsOf,
@@ -22,11 +22,11 @@ import {
   raiseReceiveBuffer,
 } from "./libc.ts";
 import { type Peer, peerOf } from "../base/peer.ts";
+import type { SenderThreads } from "./sender_threads.ts";
 import { PeerTable, SOCKADDR_WORDS, USER_WORD } from "./sockaddr.ts";
 import type {
   BindOptions,
   DatagramHandler,
-  SenderStats,
   TransportStats,
 } from "./transport.ts";
 import {
@@ -45,37 +45,10 @@ const RECEIVE_BUFFER = 8 * 1024 * 1024;
 /** Until the system is asked again whether it has room, in milliseconds. */
 const RETRY_MS = 1;
 
-/** Threads that send beside this one, as `transport/sender_threads.ts` has them. */
-export interface Senders extends AsyncDisposable {
-  /** How many there are. */
-  readonly size: number;
-  /** Datagrams in one go from which on they are used. */
-  readonly from: number;
-  /** Whether all of them can be given datagrams. */
-  readonly isReady: boolean;
-  /** Datagrams that were given to them and have not left. */
-  readonly pending: number;
-  /** Has them begin, to send by a socket; again does nothing. */
-  begin(descriptor: number, sockaddrLength: number): void;
-  /** Whether one is given datagrams; one that has failed for good is not. */
-  accepts(index: number): boolean;
-  /** Gives one a datagram; false when it has no room. */
-  write(
-    index: number,
-    words: Int32Array,
-    at: number,
-    bytes: Uint8Array,
-  ): boolean;
-  /** Lets them have what was written. */
-  publish(): void;
-  /** What they counted. */
-  stats(): SenderStats;
-}
-
 /** Where a socket is bound, and who sends by it. */
-export interface DoorbellOptions extends BindOptions {
+export interface BatchedOptions extends BindOptions {
   /** Threads that send large fan-outs; closed along with the transport. */
-  readonly senders?: Senders;
+  readonly senders?: SenderThreads;
   /** The system's calls. Default: those of its library. */
   readonly libc?: Libc;
 }
@@ -95,13 +68,13 @@ export type Io = "auto" | "portable" | "batched";
  * `--unstable-net`, or when it is to be batched and cannot
  */
 export async function bindSocket(
-  options: DoorbellOptions,
+  options: BatchedOptions,
   io: Io,
   onFallback: (reason: string) => void,
 ): Promise<UdpTransport> {
   if (io === "portable") return await UdpTransport.bind(options);
   try {
-    return await DoorbellTransport.bind(options);
+    return await BatchedTransport.bind(options);
   } catch (error) {
     if (!(error instanceof BatchesError)) throw error;
     if (io === "batched") throw error;
@@ -115,10 +88,10 @@ export async function bindSocket(
  *
  * @example
  * ```ts ignore
- * import { DoorbellTransport } from "./batched.ts";
+ * import { BatchedTransport } from "./batched.ts";
  *
- * await using here = await DoorbellTransport.bind();
- * await using there = await DoorbellTransport.bind();
+ * await using here = await BatchedTransport.bind();
+ * await using there = await BatchedTransport.bind();
  * const arrived = new Promise<string>((resolve) => {
  *   there.receive((peer, bytes) => resolve(`${bytes.length} from ${peer.key}`));
  * });
@@ -126,7 +99,7 @@ export async function bindSocket(
  * console.log(await arrived); // 3 from 127.0.0.1:50123
  * ```
  */
-export class DoorbellTransport extends UdpTransport {
+export class BatchedTransport extends UdpTransport {
   /** Octets that the socket holds until they are received, as the system counts. */
   readonly receiveBuffer: number;
   readonly #libc: Libc;
@@ -137,7 +110,12 @@ export class DoorbellTransport extends UdpTransport {
   #arrived = 0;
   #handled = 0;
   readonly #outgoing: SendBatch;
-  readonly #senders: Senders | undefined;
+  readonly #tally: SendTally = {
+    sent: (datagrams) => this.counts.sent += datagrams,
+    congested: () => this.counts.congested++,
+    refused: (code) => this.countRefused(code),
+  };
+  readonly #senders: SenderThreads | undefined;
   /** Whether senders have some of what was sent, so that order is by thread. */
   #isSpread = false;
   /** Whose turn it is to have a peer that has no sender yet; 0 is this thread. */
@@ -160,7 +138,7 @@ export class DoorbellTransport extends UdpTransport {
     socket: Deno.DatagramConn,
     libc: Libc,
     descriptor: number,
-    senders: Senders | undefined,
+    senders: SenderThreads | undefined,
   ) {
     super(socket);
     this.#senders = senders;
@@ -183,8 +161,8 @@ export class DoorbellTransport extends UdpTransport {
    * @throws {BatchesError} when the system or its permissions allow no batches
    */
   static override async bind(
-    options: DoorbellOptions = {},
-  ): Promise<DoorbellTransport> {
+    options: BatchedOptions = {},
+  ): Promise<BatchedTransport> {
     const { libc = openLibc() } = options;
     if (options.isShared === true) {
       throw new BatchesError(
@@ -194,7 +172,7 @@ export class DoorbellTransport extends UdpTransport {
     const socket = await openSocket(options);
     const descriptor = findDescriptor(libc, wordsOf(socket));
     if (descriptor !== undefined) {
-      return new DoorbellTransport(socket, libc, descriptor, options.senders);
+      return new BatchedTransport(socket, libc, descriptor, options.senders);
     }
     socket.close();
     throw new BatchesError("the descriptor of the socket cannot be found");
@@ -304,7 +282,7 @@ export class DoorbellTransport extends UdpTransport {
    * there is much, and then until they have sent all: so no datagram overtakes
    * another to the same peer, whose sender is always the same.
    */
-  #isToBeSpread(senders: Senders): boolean {
+  #isToBeSpread(senders: SenderThreads): boolean {
     if (this.#isSpread) return true;
     if (this.#outgoing.size < senders.from || senders.size === 0) return false;
     if (!senders.isReady) {
@@ -317,7 +295,7 @@ export class DoorbellTransport extends UdpTransport {
     return this.#isSpread;
   }
 
-  #assignOwner(words: Int32Array, at: number, { size }: Senders): number {
+  #assignOwner(words: Int32Array, at: number, { size }: SenderThreads): number {
     const owner = this.#nextOwner + 1;
     this.#nextOwner = owner % (size + 1);
     return words[at + USER_WORD] = owner;
@@ -341,22 +319,13 @@ export class DoorbellTransport extends UdpTransport {
   }
 
   #sendBatch(): void {
-    const outgoing = this.#outgoing;
-    while (outgoing.size > 0 && !this.#isClosed) {
-      const count = outgoing.send(this.#libc, this.#descriptor);
-      if (count > 0) {
-        this.counts.sent += count;
-        continue;
-      }
-      // It is about the first of those that are left.
-      const code = this.#libc.errno();
-      if (code === "EINTR") continue;
-      if (code === "EAGAIN" || code === "ENOBUFS") {
-        this.counts.congested++;
-        return this.#wait();
-      }
-      if (outgoing.refuse()) this.countRefused(code);
-    }
+    if (this.#isClosed) return;
+    const hasRoom = this.#outgoing.sendAll(
+      this.#libc,
+      this.#descriptor,
+      this.#tally,
+    );
+    if (!hasRoom) this.#wait();
   }
 
   /** Puts what found no room into the batch; tells whether any of it was. */

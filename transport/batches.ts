@@ -25,7 +25,7 @@
  */
 
 import { type Libc, MSG_DONTWAIT } from "./libc.ts";
-import { Runs } from "./segments.ts";
+import { Segments } from "./segments.ts";
 import { SOCKADDR_WORDS } from "./sockaddr.ts";
 
 const MMSGHDR = 64;
@@ -156,6 +156,16 @@ export class ReceiveBatch {
   }
 }
 
+/** Counts what became of datagrams that were to be sent. */
+export interface SendTally {
+  /** So many datagrams have left. */
+  sent(datagrams: number): void;
+  /** The system has no room for more at the moment. */
+  congested(): void;
+  /** The system refuses a datagram; the code is `EMSGSIZE`, say. */
+  refused(code: string): void;
+}
+
 /** Sends up to 512 datagrams in a call. */
 export class SendBatch {
   readonly #layout = new Layout(SEND, SEND_OCTETS);
@@ -174,7 +184,7 @@ export class SendBatch {
   /** What was added last: it is often sent to many. */
   #last: Uint8Array | undefined;
   #lastAt = 0;
-  readonly #runs: Runs;
+  readonly #segments: Segments;
   /** Whether messages have been made of the datagrams. */
   #isGathered = false;
   /** Messages at the start that have left or were left out. */
@@ -192,7 +202,7 @@ export class SendBatch {
     this.#octets = new Address(bytes, octetsAt);
     this.#iovecs = new Address(new Uint8Array(this.#order.buffer), 0);
     this.#nameWords = sockaddrLength === 16 ? 2 : 7;
-    this.#runs = new Runs(SEND, sockaddrLength !== 16);
+    this.#segments = new Segments(SEND, sockaddrLength !== 16);
     for (let i = 0; i < SEND; i++) {
       const header = i * MMSGHDR / 4;
       words[header + 2] = sockaddrLength;
@@ -243,18 +253,44 @@ export class SendBatch {
    *
    * @returns how many datagrams have left; −1 when not even the first could
    */
-  send(libc: Libc, fd: number): number {
+  #send(libc: Libc, fd: number): number {
     if (!this.#isGathered) this.#gather();
     const { bytes } = this.#layout;
     const gone = this.#gone;
     const rest = gone === 0 ? bytes : bytes.subarray(gone * MMSGHDR);
-    const left = this.#runs.count - gone;
+    const left = this.#segments.count - gone;
     const messages = libc.sendmmsg(fd, rest, left, MSG_DONTWAIT);
     if (messages <= 0) return messages;
     let count = 0;
-    for (let i = 0; i < messages; i++) count += this.#runs.sizes[gone + i]!;
+    for (let i = 0; i < messages; i++) count += this.#segments.sizes[gone + i]!;
     this.#leave(messages, count);
     return count;
+  }
+
+  /**
+   * Sends all that there is, as long as the system has room. What the system
+   * refuses is left out.
+   *
+   * @param tally counts what becomes of the datagrams
+   * @returns false when the system has no room: the rest waits for another call
+   */
+  sendAll(libc: Libc, fd: number, tally: SendTally): boolean {
+    while (this.size > 0) {
+      const count = this.#send(libc, fd);
+      if (count > 0) {
+        tally.sent(count);
+        continue;
+      }
+      // The error is about the first of the datagrams that are left.
+      const code = libc.errno();
+      if (code === "EINTR") continue;
+      if (code === "EAGAIN" || code === "ENOBUFS") {
+        tally.congested();
+        return false;
+      }
+      if (this.#refuse()) tally.refused(code);
+    }
+    return true;
   }
 
   /**
@@ -264,13 +300,13 @@ export class SendBatch {
    *
    * @returns whether it was left out
    */
-  refuse(): boolean {
-    if (this.#runs.sizes[this.#gone] === 1) {
+  #refuse(): boolean {
+    if (this.#segments.sizes[this.#gone] === 1) {
       this.#leave(1, 1);
       return true;
     }
     this.#refusedCuts++;
-    this.#runs.split(this.#gone);
+    this.#segments.split(this.#gone);
     this.#write();
     return false;
   }
@@ -280,15 +316,15 @@ export class SendBatch {
     const isWorthIt = this.#count > 1 && this.#refusedCuts < MAX_REFUSED_CUTS;
     if (isWorthIt) {
       const { words, namesAt } = this.#layout;
-      this.#runs.gather(words, namesAt, this.#lengths, this.#count);
-    } else this.#runs.separate(this.#count);
+      this.#segments.gather(words, namesAt, this.#lengths, this.#count);
+    } else this.#segments.separate(this.#count);
     this.#write();
   }
 
   /** Writes the messages as the system reads them. */
   #write(): void {
     const { words } = this.#layout;
-    const { count, sizes, firsts, order } = this.#runs;
+    const { count, sizes, firsts, order } = this.#segments;
     for (let message = 0, at = 0; message < count; message++) {
       const header = message * MMSGHDR / 4;
       const size = sizes[message]!;

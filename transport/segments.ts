@@ -29,18 +29,18 @@ const MAX_LENGTH = 1_200;
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { Runs } from "./segments.ts";
+ * import { Segments } from "./segments.ts";
  *
  * // Datagrams to the peers 1, 2 and 1, each address eight words long.
  * const names = Int32Array.from({ length: 24 }, (_, i) => i >> 3 === 1 ? 2 : 1);
- * const runs = new Runs(3, false);
- * runs.gather(names, 0, Int32Array.of(71, 71, 71), 3);
- * assertEquals(runs.count, 2);
- * assertEquals([...runs.sizes.subarray(0, 2)], [2, 1]);
- * assertEquals([...runs.order], [0, 2, 1]);
+ * const segments = new Segments(3, false);
+ * segments.gather(names, 0, Int32Array.of(71, 71, 71), 3);
+ * assertEquals(segments.count, 2);
+ * assertEquals([...segments.sizes.subarray(0, 2)], [2, 1]);
+ * assertEquals([...segments.order], [0, 2, 1]);
  * ```
  */
-export class Runs {
+export class Segments {
   /** How many messages there are. */
   count = 0;
   /** Datagrams of each message. */

@@ -15,17 +15,16 @@
  * @module
  */
 
-import { SendBatch } from "./batches.ts";
+import { SendBatch, type SendTally } from "./batches.ts";
 import { type Libc, openLibc, waitForRoom } from "./libc.ts";
 import {
   RING_COUNTERS,
   type RingCounter,
-  RingReader,
-  RingWriter,
+  SharedRingReader,
+  SharedRingWriter,
 } from "./shared_ring.ts";
 import { messageOf } from "../base/errors.ts";
 import type { SenderStats } from "./transport.ts";
-import type { Senders } from "./batched.ts";
 
 /** How the worker is called, by which it knows what it is. */
 const NAME = "mock-mqtt sender";
@@ -92,7 +91,7 @@ export function isSenderWorker(): boolean {
 }
 
 /** What a pool can be given. */
-export interface SenderPoolOptions {
+export interface SenderThreadsOptions {
   /** Datagrams in one go from which on the threads are used. Default 64. */
   readonly from?: number;
   /** Is told when a thread fails. */
@@ -105,16 +104,16 @@ export interface SenderPoolOptions {
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { SenderPool } from "./sender_threads.ts";
+ * import { SenderThreads } from "./sender_threads.ts";
  *
- * await using senders = new SenderPool(2);
+ * await using senders = new SenderThreads(2);
  * assertEquals(senders.stats().senders, 0); // they begin when they are wanted
  * ```
  */
-export class SenderPool implements Senders {
+export class SenderThreads implements AsyncDisposable {
   /** Datagrams in one go from which on the threads are used. */
   readonly from: number;
-  readonly #senders: readonly Sender[];
+  readonly #senders: readonly SenderThread[];
   readonly #onFailure: FailureListener;
   /** The pool's own descriptor of the socket, which others may close. */
   #descriptor: number | undefined;
@@ -127,14 +126,14 @@ export class SenderPool implements Senders {
    *
    * @param size threads, 0 or more
    */
-  constructor(size: number, options: SenderPoolOptions = {}) {
+  constructor(size: number, options: SenderThreadsOptions = {}) {
     this.from = options.from ?? SPREAD_FROM;
     this.#onFailure = options.onFailure ?? (() => {});
-    this.#senders = Array.from({ length: size }, () => new Sender());
+    this.#senders = Array.from({ length: size }, () => new SenderThread());
   }
 
   /** The rings from which the threads take what they send. */
-  get rings(): readonly RingWriter[] {
+  get rings(): readonly SharedRingWriter[] {
     return this.#senders.map(({ ring }) => ring);
   }
 
@@ -254,8 +253,8 @@ export class SenderPool implements Senders {
 type Socket = Pick<Task, "descriptor" | "sockaddrLength">;
 
 /** A ring and the thread that empties it. */
-class Sender {
-  readonly ring: RingWriter = new RingWriter();
+class SenderThread {
+  readonly ring: SharedRingWriter = new SharedRingWriter();
   failures = 0;
   isReady = false;
   /** Whether no thread empties the ring any more. */
@@ -305,7 +304,7 @@ class Sender {
     this.isGone = true;
     this.ready.resolve();
     // It may have been its last word, and nobody is to wait for what is left.
-    new RingReader(this.ring.memory).abandon();
+    new SharedRingReader(this.ring.memory).abandon();
     this.#ended.resolve();
   }
 
@@ -321,32 +320,31 @@ class Sender {
 
 /** Sends what is in a ring, until it is empty. */
 function empty(
-  reader: RingReader,
+  reader: SharedRingReader,
   libc: Libc,
   descriptor: number,
   batch: SendBatch,
+  tally: SendTally,
 ): void {
   while (reader.take((words, at, bytes) => batch.add(words, at, bytes)) > 0) {
     reader.claim();
-    while (batch.size > 0) {
-      const count = batch.send(libc, descriptor);
-      if (count > 0) {
-        reader.count("sent", count);
-        continue;
-      }
-      const code = libc.errno();
-      if (code === "EINTR") continue;
-      if (code === "EAGAIN" || code === "ENOBUFS") {
-        reader.count("congested");
-        waitForRoom(libc, descriptor, ROOM_MS);
-        continue;
-      }
-      if (!batch.refuse()) continue;
-      const known = RING_COUNTERS.find((counter) => counter === code);
-      reader.count(known ?? "other");
+    while (!batch.sendAll(libc, descriptor, tally)) {
+      waitForRoom(libc, descriptor, ROOM_MS);
     }
     reader.release();
   }
+}
+
+/** Counts in shared memory, where the broker's thread reads it. */
+function tallyFor(reader: SharedRingReader): SendTally {
+  return {
+    sent: (datagrams) => reader.count("sent", datagrams),
+    congested: () => reader.count("congested"),
+    refused(code) {
+      const known = RING_COUNTERS.find((counter) => counter === code);
+      reader.count(known ?? "other");
+    },
+  };
 }
 
 /** The global scope of a worker. */
@@ -361,12 +359,13 @@ function serve(scope: WorkerScope): void {
     try {
       const libc = openLibc();
       const batch = new SendBatch(data.sockaddrLength);
-      const reader = new RingReader(data.memory);
+      const reader = new SharedRingReader(data.memory);
+      const tally = tallyFor(reader);
       scope.postMessage({ type: "ready" });
       for (let isLast = false; !isLast; reader.wait()) {
         // Before it is emptied: what is published before the stop is sent.
         isLast = reader.isStopped;
-        empty(reader, libc, data.descriptor, batch);
+        empty(reader, libc, data.descriptor, batch, tally);
       }
       scope.postMessage({ type: "ended" });
     } catch (error) {

@@ -73,7 +73,7 @@ export const RING_COUNTERS = [
 export type RingCounter = typeof RING_COUNTERS[number];
 
 /** What both ends have. */
-export abstract class RingEnd {
+export abstract class SharedRing {
   /** The memory that both ends share. */
   readonly memory: SharedArrayBuffer;
   /** The words that say how far either end has got. */
@@ -119,10 +119,10 @@ export abstract class RingEnd {
  * @example
  * ```ts
  * import { assert, assertEquals } from "@std/assert";
- * import { RingReader, RingWriter } from "./shared_ring.ts";
+ * import { SharedRingReader, SharedRingWriter } from "./shared_ring.ts";
  *
- * const writer = new RingWriter();
- * const reader = new RingReader(writer.memory);
+ * const writer = new SharedRingWriter();
+ * const reader = new SharedRingReader(writer.memory);
  * assert(writer.write(new Int32Array(8), 0, Uint8Array.of(1, 2)));
  * writer.publish();
  * assertEquals(writer.pending, 1);
@@ -133,7 +133,7 @@ export abstract class RingEnd {
  * assertEquals([read, writer.pending], [[2], 0]);
  * ```
  */
-export class RingWriter extends RingEnd {
+export class SharedRingWriter extends SharedRing {
   /** Where the next block goes; it wraps, as `HEAD` does. */
   #position: number;
   #last: Uint8Array | undefined;
@@ -225,7 +225,7 @@ export type DatagramTaker = (
 ) => boolean;
 
 /** The end that takes datagrams out; there may be one after another, never two. */
-export class RingReader extends RingEnd {
+export class SharedRingReader extends SharedRing {
   #position: number;
   #taken = 0;
   /** The octets that were read last: in the ring, once it is released kept. */
@@ -250,7 +250,7 @@ export class RingReader extends RingEnd {
 
   /**
    * Takes datagrams out, in order, until there are none or one is not taken.
-   * They are the taker's until {@linkcode RingReader.release}.
+   * They are the taker's until {@linkcode SharedRingReader.release}.
    *
    * @returns how many
    */

@@ -9,10 +9,10 @@ import type { StoreChange, StoreRecord } from "../../broker/records.ts";
 import { Store } from "../../store/store.ts";
 import { StoreError } from "../../store/error.ts";
 import {
+  type AsyncStore,
+  type AsyncStoreOptions,
   isStoreWorker,
   openStore,
-  type StorePort,
-  type StorePortOptions,
 } from "../../store/worker.ts";
 import { datum, Directory, queued, RECORDS } from "../support/store.ts";
 import { Watch } from "../support/watch.ts";
@@ -22,11 +22,11 @@ Deno.test.sanitizer({ ops: true, resources: true });
 
 const WORKERS = [0, 1] as const;
 
-function fast(workers: 0 | 1): StorePortOptions {
+function fast(workers: 0 | 1): AsyncStoreOptions {
   return { durability: "off", timeoutMs: 0, workers };
 }
 
-async function loaded(port: StorePort): Promise<StoreRecord[]> {
+async function loaded(port: AsyncStore): Promise<StoreRecord[]> {
   const all: StoreRecord[] = [];
   await port.load((records) => {
     all.push(...records);
@@ -70,7 +70,7 @@ for (const workers of WORKERS) {
     assertEquals(last?.type === "queued" && last.at, -5);
   });
 
-  Deno.test(`StorePort.load() gives some at a time ${where}`, async () => {
+  Deno.test(`AsyncStore.load() gives some at a time ${where}`, async () => {
     using directory = new Directory();
     await using port = await openStore(directory.file(), fast(workers));
     const records = Array.from({ length: 2_500 }, (_, i) => datum(1 + i));
@@ -101,7 +101,7 @@ for (const workers of WORKERS) {
     assertEquals(lengths, [18, 18, 1_000, 1_000, 504]);
   });
 
-  Deno.test(`StorePort.load() ends when the taker throws ${where}`, async () => {
+  Deno.test(`AsyncStore.load() ends when the taker throws ${where}`, async () => {
     using directory = new Directory();
     await using port = await openStore(directory.file(), fast(workers));
     await port.commit(Array.from({ length: 3_000 }, (_, i) => datum(1 + i)));
@@ -115,7 +115,7 @@ for (const workers of WORKERS) {
     assertEquals((await loaded(port)).length, 3_000);
   });
 
-  Deno.test(`StorePort.commit() resolves in order, and not at once ${where}`, async () => {
+  Deno.test(`AsyncStore.commit() resolves in order, and not at once ${where}`, async () => {
     using directory = new Directory();
     await using port = await openStore(directory.file(), fast(workers));
     const order: (number | string)[] = [];
@@ -127,7 +127,7 @@ for (const workers of WORKERS) {
     assertEquals(order, ["asked", 1, 2, 3]);
   });
 
-  Deno.test(`StorePort.commit() rejects with the store's error ${where}`, async () => {
+  Deno.test(`AsyncStore.commit() rejects with the store's error ${where}`, async () => {
     using directory = new Directory();
     const path = directory.file();
     await using port = await openStore(path, {
@@ -173,7 +173,7 @@ for (const workers of WORKERS) {
     assertEquals(Deno.statSync(port.setAside!.path).size, 5_000);
   });
 
-  Deno.test(`StorePort.close() keeps what was asked before it ${where}`, async () => {
+  Deno.test(`AsyncStore.close() keeps what was asked before it ${where}`, async () => {
     using directory = new Directory();
     const path = directory.file();
     const port = await openStore(path, fast(workers));
@@ -192,7 +192,7 @@ for (const workers of WORKERS) {
     assertEquals(store.size, 20);
   });
 
-  Deno.test(`StorePort.close() ends a load ${where}`, async () => {
+  Deno.test(`AsyncStore.close() ends a load ${where}`, async () => {
     using directory = new Directory();
     const port = await openStore(directory.file(), fast(workers));
     await port.commit(Array.from({ length: 9_000 }, (_, i) => datum(1 + i)));
@@ -205,7 +205,7 @@ for (const workers of WORKERS) {
   });
 }
 
-Deno.test("StorePort.load() asks for the next records only when some were taken", async () => {
+Deno.test("AsyncStore.load() asks for the next records only when some were taken", async () => {
   using directory = new Directory();
   using watch = new Watch();
   await using port = await openStore(directory.file(), fast(1));
@@ -218,7 +218,7 @@ Deno.test("StorePort.load() asks for the next records only when some were taken"
   assertEquals(asked, [2, 3, 4, 5, 6, 7, 8, 9, 9]);
 });
 
-Deno.test("StorePort.commit() sends no more octets than there are", async () => {
+Deno.test("AsyncStore.commit() sends no more octets than there are", async () => {
   using directory = new Directory();
   using watch = new Watch();
   await using port = await openStore(directory.file(), fast(1));
@@ -262,7 +262,7 @@ Deno.test("StorePort.commit() sends no more octets than there are", async () => 
   assertEquals((await loaded(port)).length, 6);
 });
 
-Deno.test("StorePort.commit() keeps octets as they were when it was called", async () => {
+Deno.test("AsyncStore.commit() keeps octets as they were when it was called", async () => {
   using directory = new Directory();
   for (const workers of WORKERS) {
     await using port = await openStore(
@@ -277,7 +277,7 @@ Deno.test("StorePort.commit() keeps octets as they were when it was called", asy
   }
 });
 
-Deno.test("StorePort.commit() rejects what cannot be sent to a worker", async () => {
+Deno.test("AsyncStore.commit() rejects what cannot be sent to a worker", async () => {
   using directory = new Directory();
   await using port = await openStore(directory.file(), fast(1));
   const change = { ...datum(1), text: () => {} } as unknown as StoreChange;
@@ -286,7 +286,7 @@ Deno.test("StorePort.commit() rejects what cannot be sent to a worker", async ()
   assertEquals(await loaded(port), [datum(1)]);
 });
 
-Deno.test("StorePort rejects all calls when its worker has died", async () => {
+Deno.test("AsyncStore rejects all calls when its worker has died", async () => {
   using directory = new Directory();
   const path = directory.file();
   {

@@ -14,7 +14,7 @@ import { Broker, type BrokerOptions } from "../../broker.ts";
 import { bindSocket, type Io } from "../../transport/batched.ts";
 import { BatchesError, openLibc } from "../../transport/libc.ts";
 import { DEFAULT_PORT } from "../../base/peer.ts";
-import { SenderPool } from "../../transport/sender_threads.ts";
+import { SenderThreads } from "../../transport/sender_threads.ts";
 import { UdpTransport } from "../../transport/udp.ts";
 
 // Once, and before any test: none is to be blamed for what is never closed.
@@ -44,7 +44,7 @@ export function sentByThreads(): number {
   return pools.reduce((sum, pool) => sum + pool.stats().sent, 0);
 }
 
-const pools: SenderPool[] = [];
+const pools: SenderThreads[] = [];
 const io = given("--io") as Io | undefined;
 const workers = Number(given("--workers") ?? 0);
 
@@ -61,7 +61,7 @@ if (io !== undefined) {
       const isFew = io === "portable" && options.workers === 1;
       return await listen({ io, ...options, ...isFew && { workers: "auto" } });
     }
-    const senders = new SenderPool(workers, { from: 0 });
+    const senders = new SenderThreads(workers, { from: 0 });
     const transport = await bindSocket({ hostname, port, senders }, io, fail);
     pools.push(senders);
     try {

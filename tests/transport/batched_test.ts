@@ -1,10 +1,10 @@
 import { assert, assertEquals, assertRejects } from "@std/assert";
 import { Broker } from "../../broker.ts";
-import { bindSocket, DoorbellTransport } from "../../transport/batched.ts";
+import { BatchedTransport, bindSocket } from "../../transport/batched.ts";
 import { BatchesError, type Libc, openLibc } from "../../transport/libc.ts";
 import { Log } from "../../base/log.ts";
 import { type Peer, peerOf } from "../../base/peer.ts";
-import { SenderPool } from "../../transport/sender_threads.ts";
+import { SenderThreads } from "../../transport/sender_threads.ts";
 import { PeerTable, SOCKADDR_WORDS } from "../../transport/sockaddr.ts";
 import { unsoughtPort } from "../support/ports.ts";
 import type { Transport } from "../../transport/transport.ts";
@@ -68,10 +68,10 @@ const ENDS: readonly [name: string, here: string, there: string][] = [
 for (const [name, here, there] of ENDS) {
   Deno.test({
     name:
-      `DoorbellTransport carries datagrams of every size there and back: ${name}${skipped}`,
+      `BatchedTransport carries datagrams of every size there and back: ${name}${skipped}`,
     ignore: ignore || (here.includes(":") && !hasIpv6),
     async fn() {
-      await using batched = await DoorbellTransport.bind({ hostname: here });
+      await using batched = await BatchedTransport.bind({ hostname: here });
       await using plain = await UdpTransport.bind({ hostname: there });
       const sizes = [0, 1, 71, 255, 256, 1_472, 1_473, 9_000, 65_506, 65_507];
       batched.receive((peer, bytes) => batched.send(peer, bytes));
@@ -97,12 +97,12 @@ for (const [name, here, there] of ENDS) {
 
 Deno.test({
   name:
-    `DoorbellTransport is one socket, also when another address has its port${skipped}`,
+    `BatchedTransport is one socket, also when another address has its port${skipped}`,
   // Elsewhere 127.0.0.1 is the only address of loopback.
   ignore,
   async fn() {
-    await using other = await DoorbellTransport.bind();
-    await using here = await DoorbellTransport.bind({
+    await using other = await BatchedTransport.bind();
+    await using here = await BatchedTransport.bind({
       hostname: "127.0.0.2",
       port: other.address.port,
     });
@@ -117,19 +117,19 @@ Deno.test({
   },
 });
 
-Deno.test("DoorbellTransport.bind() takes no port that is shared: it may be another's socket", async () => {
+Deno.test("BatchedTransport.bind() takes no port that is shared: it may be another's socket", async () => {
   await assertRejects(
-    () => DoorbellTransport.bind({ isShared: true }),
+    () => BatchedTransport.bind({ isShared: true }),
     BatchesError,
   );
 });
 
 Deno.test({
   name:
-    `DoorbellTransport gives a peer the same object for each datagram${skipped}`,
+    `BatchedTransport gives a peer the same object for each datagram${skipped}`,
   ignore,
   async fn() {
-    await using here = await DoorbellTransport.bind();
+    await using here = await BatchedTransport.bind();
     await using there = await UdpTransport.bind();
     const peers = new Set<Peer>();
     const { promise, resolve } = Promise.withResolvers<void>();
@@ -154,7 +154,7 @@ for (const kind of ["portable", "batched"] as const) {
         throw new Error(reason);
       };
       await using here = await bindSocket({}, kind, fail);
-      assertEquals(here instanceof DoorbellTransport, kind === "batched");
+      assertEquals(here instanceof BatchedTransport, kind === "batched");
       await using there = await bindSocket({}, kind, fail);
       const arrived = numbers(there, 240);
       // In goes that fit a receive buffer of the usual size.
@@ -203,10 +203,10 @@ for (const kind of ["portable", "batched"] as const) {
 
 Deno.test({
   name:
-    `DoorbellTransport.send() counts what the system refuses, by its error, and sends what is behind${skipped}`,
+    `BatchedTransport.send() counts what the system refuses, by its error, and sends what is behind${skipped}`,
   ignore,
   async fn() {
-    await using here = await DoorbellTransport.bind();
+    await using here = await BatchedTransport.bind();
     await using there = await UdpTransport.bind();
     const arrived = numbers(there, 2);
     here.send(there.address, number(0));
@@ -223,7 +223,7 @@ Deno.test({
 
 Deno.test({
   name:
-    `DoorbellTransport sends what one peer gets in one message, and one by one where that is refused${skipped}`,
+    `BatchedTransport sends what one peer gets in one message, and one by one where that is refused${skipped}`,
   ignore,
   async fn() {
     const { sendmmsg } = openLibc();
@@ -248,7 +248,7 @@ Deno.test({
       },
       errno: () => "EINVAL",
     });
-    await using here = await DoorbellTransport.bind({ libc });
+    await using here = await BatchedTransport.bind({ libc });
     await using there = await UdpTransport.bind();
     await using elsewhere = await UdpTransport.bind();
     const [arrived, others] = [numbers(there, 120), numbers(elsewhere, 60)];
@@ -274,7 +274,7 @@ Deno.test({
 for (const code of ["EAGAIN", "ENOBUFS"]) {
   Deno.test({
     name:
-      `DoorbellTransport waits for room at ${code}, loses nothing, and takes nothing meanwhile${skipped}`,
+      `BatchedTransport waits for room at ${code}, loses nothing, and takes nothing meanwhile${skipped}`,
     ignore,
     async fn() {
       const { sendmmsg } = openLibc();
@@ -292,9 +292,9 @@ for (const code of ["EAGAIN", "ENOBUFS"]) {
         },
         errno: () => code,
       });
-      await using here = await DoorbellTransport.bind({ libc });
+      await using here = await BatchedTransport.bind({ libc });
       // It has room for all of them, should it be late.
-      await using there = await DoorbellTransport.bind();
+      await using there = await BatchedTransport.bind();
       const arrived = numbers(there, 1_200);
       let taken = 0;
       here.receive((peer) => {
@@ -325,7 +325,7 @@ for (const code of ["EAGAIN", "ENOBUFS"]) {
 
 Deno.test({
   name:
-    `DoorbellTransport goes on after a call that a signal has interrupted${skipped}`,
+    `BatchedTransport goes on after a call that a signal has interrupted${skipped}`,
   ignore,
   async fn() {
     const { sendmmsg } = openLibc();
@@ -334,7 +334,7 @@ Deno.test({
       sendmmsg: (...args) => calls_++ === 0 ? -1 : sendmmsg(...args),
       errno: () => "EINTR",
     });
-    await using here = await DoorbellTransport.bind({ libc });
+    await using here = await BatchedTransport.bind({ libc });
     await using there = await UdpTransport.bind();
     const arrived = numbers(there, 1);
     here.send(there.address, number(0));
@@ -345,11 +345,11 @@ Deno.test({
 
 Deno.test({
   name:
-    `DoorbellTransport.close() ends at once, whatever has not left${skipped}`,
+    `BatchedTransport.close() ends at once, whatever has not left${skipped}`,
   ignore,
   async fn() {
     const libc = calls({ sendmmsg: () => -1, errno: () => "EAGAIN" });
-    const here = await DoorbellTransport.bind({ libc });
+    const here = await BatchedTransport.bind({ libc });
     const received = here.receive(() => {});
     here.send(peerOf("127.0.0.1", 9), number(0));
     const flushed = here.flush();
@@ -363,13 +363,13 @@ Deno.test({
 
 Deno.test({
   name:
-    `DoorbellTransport.overflowed() tells what found no room, also what came since${skipped}`,
+    `BatchedTransport.overflowed() tells what found no room, also what came since${skipped}`,
   ignore,
   async fn() {
     // Unchanged, it would take a hundred thousand datagrams.
     const libc = calls({ setsockopt: () => -1 });
-    await using here = await DoorbellTransport.bind({ libc });
-    await using there = await DoorbellTransport.bind();
+    await using here = await BatchedTransport.bind({ libc });
+    await using there = await BatchedTransport.bind();
     assertEquals(await here.overflowed(), 0);
     for (let i = 0; i < 2_000; i++) there.send(here.address, number(i));
     await there.flush();
@@ -386,10 +386,10 @@ Deno.test({
 
 Deno.test({
   name:
-    `DoorbellTransport has more room for what arrives than a plain socket${skipped}`,
+    `BatchedTransport has more room for what arrives than a plain socket${skipped}`,
   ignore,
   async fn() {
-    await using here = await DoorbellTransport.bind();
+    await using here = await BatchedTransport.bind();
     assert(here.receiveBuffer > 212_992, `${here.receiveBuffer}`);
   },
 });
@@ -402,7 +402,7 @@ Deno.test("bindSocket() falls back to a portable socket, and says why", async ()
   await using socket = await bindSocket(options, "auto", (reason) => {
     reasons.push(reason);
   });
-  assertEquals(socket instanceof DoorbellTransport, false);
+  assertEquals(socket instanceof BatchedTransport, false);
   assertEquals(reasons, [why]);
   const { message } = await assertRejects(
     () => bindSocket(options, "batched", () => {}),
@@ -414,15 +414,15 @@ Deno.test("bindSocket() falls back to a portable socket, and says why", async ()
 for (const size of [1, 2, 4]) {
   Deno.test({
     name:
-      `SenderPool of ${size} sends a fan-out, each peer's in order, none twice or lost${skipped}`,
+      `SenderThreads of ${size} sends a fan-out, each peer's in order, none twice or lost${skipped}`,
     ignore,
     async fn() {
-      const senders = new SenderPool(size, { from: 0 });
-      await using here = await DoorbellTransport.bind({ senders });
+      const senders = new SenderThreads(size, { from: 0 });
+      await using here = await BatchedTransport.bind({ senders });
       await using ends = new AsyncDisposableStack();
       const peers: Transport[] = [];
       for (let i = 0; i < 10; i++) {
-        peers.push(ends.use(await DoorbellTransport.bind()));
+        peers.push(ends.use(await BatchedTransport.bind()));
       }
       const arrived = peers.map((peer) => numbers(peer, 3_000));
       for (let i = 0; i < 3_000; i++) {
@@ -449,17 +449,17 @@ for (const size of [1, 2, 4]) {
 
 Deno.test({
   name:
-    `SenderPool replaces a thread that fails, which goes on with what is left${skipped}`,
+    `SenderThreads replaces a thread that fails, which goes on with what is left${skipped}`,
   ignore,
   async fn() {
     const failures: boolean[] = [];
-    const senders = new SenderPool(1, {
+    const senders = new SenderThreads(1, {
       from: 0,
       onFailure: (_reason, isReplaced) => failures.push(isReplaced),
     });
-    await using here = await DoorbellTransport.bind({ senders });
-    await using one = await DoorbellTransport.bind();
-    await using other = await DoorbellTransport.bind();
+    await using here = await BatchedTransport.bind({ senders });
+    await using one = await BatchedTransport.bind();
+    await using other = await BatchedTransport.bind();
     const arrived = [one, other].map((end) => numbers(end, 40));
     const sendBoth = (from: number, to: number) => {
       for (let i = from; i < to; i++) {
@@ -497,12 +497,12 @@ Deno.test({
 
 Deno.test({
   name:
-    `SenderPool.begin() begins nothing without a descriptor, and does with one${skipped}`,
+    `SenderThreads.begin() begins nothing without a descriptor, and does with one${skipped}`,
   ignore,
   async fn() {
-    await using senders = new SenderPool(1, { from: 0 });
+    await using senders = new SenderThreads(1, { from: 0 });
     senders.begin(-1, 16);
-    await using here = await DoorbellTransport.bind({ senders });
+    await using here = await BatchedTransport.bind({ senders });
     await using there = await UdpTransport.bind();
     const arrived = numbers(there, 3);
     here.send(there.address, number(0));
@@ -520,9 +520,9 @@ Deno.test({
     `What a program starts does not keep the port of a socket that has threads${skipped}`,
   ignore,
   async fn() {
-    const senders = new SenderPool(1, { from: 0 });
+    const senders = new SenderThreads(1, { from: 0 });
     const port = unsoughtPort();
-    const here = await DoorbellTransport.bind({ port, senders });
+    const here = await BatchedTransport.bind({ port, senders });
     here.send(here.address, number(0)); // they begin
     await here.flush();
     await senders.whenReady();

@@ -6,7 +6,7 @@
 
 import { assert, assertEquals } from "@std/assert";
 import { seededRandom } from "../../base/clock.ts";
-import { Runs } from "../../transport/segments.ts";
+import { Segments } from "../../transport/segments.ts";
 import { SOCKADDR_WORDS } from "../../transport/sockaddr.ts";
 
 /** Datagrams to peers, each with a length, as a batch has them. */
@@ -24,13 +24,13 @@ function batchOf(
 }
 
 /** The datagrams of each message. */
-function messagesOf(runs: Runs): number[][] {
+function messagesOf(segments: Segments): number[][] {
   let at = 0;
-  return Array.from({ length: runs.count }, (_, message) => {
+  return Array.from({ length: segments.count }, (_, message) => {
     const from = at;
-    at += runs.sizes[message]!;
-    const datagrams = [...runs.order.subarray(from, at)];
-    assertEquals(datagrams[0], runs.firsts[message]);
+    at += segments.sizes[message]!;
+    const datagrams = [...segments.order.subarray(from, at)];
+    assertEquals(datagrams[0], segments.firsts[message]);
     return datagrams;
   });
 }
@@ -39,15 +39,15 @@ function gathered(
   datagrams: readonly (readonly [peer: number, length: number])[],
   isIpv6 = false,
 ): number[][] {
-  const runs = new Runs(Math.max(2, datagrams.length), isIpv6);
+  const segments = new Segments(Math.max(2, datagrams.length), isIpv6);
   const [names, lengths] = batchOf(datagrams);
-  runs.gather(names, 0, lengths, datagrams.length);
-  return messagesOf(runs);
+  segments.gather(names, 0, lengths, datagrams.length);
+  return messagesOf(segments);
 }
 
 for (const isIpv6 of [false, true]) {
   const name = isIpv6 ? "IPv6" : "IPv4";
-  Deno.test(`Runs.gather() joins what goes to one peer and is as long: ${name}`, () => {
+  Deno.test(`Segments.gather() joins what goes to one peer and is as long: ${name}`, () => {
     assertEquals(
       gathered([[1, 9], [2, 9], [1, 9], [3, 8], [2, 9], [1, 9]], isIpv6),
       [[0, 2, 5], [1, 4], [3]],
@@ -55,34 +55,34 @@ for (const isIpv6 of [false, true]) {
   });
 }
 
-Deno.test("Runs.gather() begins another message at another length, and never goes back", () => {
+Deno.test("Segments.gather() begins another message at another length, and never goes back", () => {
   assertEquals(gathered([[1, 9], [1, 8], [1, 9], [1, 9]]), [[0], [1], [2, 3]]);
 });
 
-Deno.test("Runs.gather() leaves alone what is empty, and what a packet might not hold", () => {
+Deno.test("Segments.gather() leaves alone what is empty, and what a packet might not hold", () => {
   assertEquals(gathered([[1, 0], [1, 0]]), [[0], [1]]);
   assertEquals(gathered([[1, 1_200], [1, 1_200]]), [[0, 1]]);
   assertEquals(gathered([[1, 1_201], [1, 1_201]]), [[0], [1]]);
 });
 
-Deno.test("Runs.gather() bounds a message, in datagrams and octets", () => {
+Deno.test("Segments.gather() bounds a message, in datagrams and octets", () => {
   const many = gathered(Array.from({ length: 200 }, () => [1, 9] as const));
   assertEquals(many.map(({ length }) => length), [64, 64, 64, 8]);
   const long = gathered(Array.from({ length: 64 }, () => [1, 1_100] as const));
   assertEquals(long.map(({ length }) => length), [59, 5]);
 });
 
-Deno.test("Runs.split() makes a message of each that is left, in the order of messages", () => {
-  const runs = new Runs(8, false);
+Deno.test("Segments.split() makes a message of each that is left, in the order of messages", () => {
+  const segments = new Segments(8, false);
   const [names, lengths] = batchOf([[1, 9], [2, 9], [1, 9], [2, 9], [3, 9]]);
-  runs.gather(names, 0, lengths, 5);
-  runs.split(1);
-  assertEquals(messagesOf(runs), [[1], [3], [4]]);
-  runs.separate(2);
-  assertEquals(messagesOf(runs), [[0], [1]]);
+  segments.gather(names, 0, lengths, 5);
+  segments.split(1);
+  assertEquals(messagesOf(segments), [[1], [3], [4]]);
+  segments.separate(2);
+  assertEquals(messagesOf(segments), [[0], [1]]);
 });
 
-Deno.test("Runs keeps each peer's order, and each datagram once, however they come", () => {
+Deno.test("Segments keeps each peer's order, and each datagram once, however they come", () => {
   for (let seed = 1; seed <= 200; seed++) {
     const random = seededRandom(seed);
     const peers = 1 + Math.floor(random() * 40);
@@ -94,10 +94,10 @@ Deno.test("Runs keeps each peer's order, and each datagram once, however they co
           Math.floor(random() * 3) * 600,
         ] as const,
     );
-    const runs = new Runs(datagrams.length, seed % 2 === 0);
+    const segments = new Segments(datagrams.length, seed % 2 === 0);
     const [names, lengths] = batchOf(datagrams);
-    runs.gather(names, 0, lengths, datagrams.length);
-    const messages = messagesOf(runs);
+    segments.gather(names, 0, lengths, datagrams.length);
+    const messages = messagesOf(segments);
     const where = `seed ${seed}`;
     for (const message of messages) {
       const alike = new Set(message.map((i) => datagrams[i]!.join()));

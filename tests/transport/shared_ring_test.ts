@@ -1,12 +1,15 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import { seededRandom } from "../../base/clock.ts";
-import { RingReader, RingWriter } from "../../transport/shared_ring.ts";
+import {
+  SharedRingReader,
+  SharedRingWriter,
+} from "../../transport/shared_ring.ts";
 
 const NAME = Int32Array.of(1, 2, 3, 4, 5, 6, 7, 99);
 const SMALL = 128 * 1024;
 
 /** What a reader takes, as first octet and length. */
-function take(reader: RingReader, most = Infinity): [number, number][] {
+function take(reader: SharedRingReader, most = Infinity): [number, number][] {
   const taken: [number, number][] = [];
   reader.take((_words, _at, bytes) => {
     if (taken.length >= most) return false;
@@ -19,9 +22,9 @@ function take(reader: RingReader, most = Infinity): [number, number][] {
 const octets = (first: number, length: number) =>
   new Uint8Array(length).fill(first, 0, 1);
 
-Deno.test("RingReader.take() gives datagrams of every length in order, with their receivers", () => {
-  const writer = new RingWriter();
-  const reader = new RingReader(writer.memory);
+Deno.test("SharedRingReader.take() gives datagrams of every length in order, with their receivers", () => {
+  const writer = new SharedRingWriter();
+  const reader = new SharedRingReader(writer.memory);
   const lengths = [0, 1, 31, 32, 33, 1_472, 65_507, 65_535];
   lengths.forEach((length, i) => {
     const words = NAME.map((word) => word + i);
@@ -44,9 +47,9 @@ Deno.test("RingReader.take() gives datagrams of every length in order, with thei
   assertEquals(writer.pending, 0);
 });
 
-Deno.test("RingWriter.write() has the octets of a fan-out once, and the reader gives one object", () => {
-  const writer = new RingWriter(SMALL);
-  const reader = new RingReader(writer.memory);
+Deno.test("SharedRingWriter.write() has the octets of a fan-out once, and the reader gives one object", () => {
+  const writer = new SharedRingWriter(SMALL);
+  const reader = new SharedRingReader(writer.memory);
   const shared = octets(7, 60_000);
   let count = 0;
   while (writer.write(NAME, 0, shared)) count++;
@@ -57,9 +60,9 @@ Deno.test("RingWriter.write() has the octets of a fan-out once, and the reader g
   assertEquals([...seen].map(({ length }) => length), [60_000]);
 });
 
-Deno.test("RingWriter.write() says when there is no room, until what was read is released", () => {
-  const writer = new RingWriter(SMALL);
-  const reader = new RingReader(writer.memory);
+Deno.test("SharedRingWriter.write() says when there is no room, until what was read is released", () => {
+  const writer = new SharedRingWriter(SMALL);
+  const reader = new SharedRingReader(writer.memory);
   assert(writer.write(NAME, 0, octets(1, 65_000)));
   assert(writer.write(NAME, 0, octets(3, 65_000)));
   assertFalse(writer.write(NAME, 0, octets(2, 1_000)));
@@ -76,8 +79,8 @@ Deno.test("A ring loses, doubles and reorders nothing, whatever the lengths and 
   for (let seed = 1; seed <= 20; seed++) {
     const random = seededRandom(seed);
     const below = (limit: number) => Math.floor(random() * limit);
-    const writer = new RingWriter(SMALL);
-    const reader = new RingReader(writer.memory);
+    const writer = new SharedRingWriter(SMALL);
+    const reader = new SharedRingReader(writer.memory);
     const [written, read]: [string[], string[]] = [[], []];
     let last = octets(0, 1);
     for (let i = 0; i < 2_000; i++) {
@@ -103,9 +106,9 @@ Deno.test("A ring loses, doubles and reorders nothing, whatever the lengths and 
   }
 });
 
-Deno.test("RingReader goes on behind what the last reader may have sent, and counts that", () => {
-  const writer = new RingWriter(SMALL);
-  const first = new RingReader(writer.memory);
+Deno.test("SharedRingReader goes on behind what the last reader may have sent, and counts that", () => {
+  const writer = new SharedRingWriter(SMALL);
+  const first = new SharedRingReader(writer.memory);
   const shared = octets(9, 50);
   for (const bytes of [octets(1, 10), octets(2, 10), shared, shared, shared]) {
     writer.write(NAME, 0, bytes);
@@ -116,16 +119,16 @@ Deno.test("RingReader goes on behind what the last reader may have sent, and cou
   first.release();
   assertEquals(take(first, 2).length, 2);
   first.claim(); // and now it fails
-  const next = new RingReader(writer.memory);
+  const next = new SharedRingReader(writer.memory);
   assertEquals([writer.counted("lost"), writer.pending], [2, 2]);
   assertEquals(take(next), [[9, 50], [9, 50]], "the octets are still known");
   next.release();
   assertEquals(writer.pending, 0);
 });
 
-Deno.test("RingReader gives the octets that belong to each, however far the last reader had read", () => {
-  const writer = new RingWriter(SMALL);
-  const first = new RingReader(writer.memory);
+Deno.test("SharedRingReader gives the octets that belong to each, however far the last reader had read", () => {
+  const writer = new SharedRingWriter(SMALL);
+  const first = new SharedRingReader(writer.memory);
   const shared = octets(7, 50);
   writer.write(NAME, 0, shared);
   writer.publish();
@@ -136,31 +139,31 @@ Deno.test("RingReader gives the octets that belong to each, however far the last
   }
   writer.publish();
   assertEquals(take(first, 2), [[7, 50], [8, 20]]); // and now it fails
-  const next = new RingReader(writer.memory);
+  const next = new SharedRingReader(writer.memory);
   assertEquals(take(next), [[7, 50], [8, 20], [9, 30]]);
 });
 
-Deno.test("RingReader sends what the last reader had taken and not claimed", () => {
-  const writer = new RingWriter(SMALL);
+Deno.test("SharedRingReader sends what the last reader had taken and not claimed", () => {
+  const writer = new SharedRingWriter(SMALL);
   writer.write(NAME, 0, octets(1, 10));
   writer.publish();
-  take(new RingReader(writer.memory));
-  assertEquals(take(new RingReader(writer.memory)), [[1, 10]]);
+  take(new SharedRingReader(writer.memory));
+  assertEquals(take(new SharedRingReader(writer.memory)), [[1, 10]]);
   assertEquals(writer.counted("lost"), 0);
 });
 
-Deno.test("RingReader.abandon() leaves nothing that anybody waits for", () => {
-  const writer = new RingWriter(SMALL);
+Deno.test("SharedRingReader.abandon() leaves nothing that anybody waits for", () => {
+  const writer = new SharedRingWriter(SMALL);
   for (let i = 0; i < 3; i++) writer.write(NAME, 0, octets(i, 10));
   writer.publish();
-  new RingReader(writer.memory).abandon();
+  new SharedRingReader(writer.memory).abandon();
   assertEquals([writer.pending, writer.counted("lost")], [0, 3]);
-  assertEquals(take(new RingReader(writer.memory)), []);
+  assertEquals(take(new SharedRingReader(writer.memory)), []);
 });
 
-Deno.test("RingReader.wait() ends at once when there is something, or the end", () => {
-  const writer = new RingWriter(SMALL);
-  const reader = new RingReader(writer.memory);
+Deno.test("SharedRingReader.wait() ends at once when there is something, or the end", () => {
+  const writer = new SharedRingWriter(SMALL);
+  const reader = new SharedRingReader(writer.memory);
   writer.write(NAME, 0, octets(1, 10));
   writer.publish();
   reader.wait();
@@ -173,8 +176,8 @@ Deno.test("RingReader.wait() ends at once when there is something, or the end", 
 });
 
 Deno.test("A ring's positions wrap", () => {
-  const writer = new RingWriter(SMALL, 2 ** 31 - 5);
-  const reader = new RingReader(writer.memory);
+  const writer = new SharedRingWriter(SMALL, 2 ** 31 - 5);
+  const reader = new SharedRingReader(writer.memory);
   for (let i = 0; i < 20; i++) {
     assert(writer.write(NAME, 0, octets(i, 10)));
     writer.publish();
