@@ -24,21 +24,16 @@ import { isFramed } from "./wire/mqttsn.ts";
 import { groupFrom, Multicast } from "./transport/multicast.ts";
 import type { NetOptions, NetSim, NetStats } from "./netsim/netsim.ts";
 import { describeDatagram } from "./wire/describe.ts";
-import {
-  isOneFile,
-  isRecorderWorker,
-  Recorder,
-  type RecorderStats,
-} from "./journal/recorder.ts";
+import { isOneFile, Recorder, type RecorderStats } from "./journal/recorder.ts";
 import type { StoreChange } from "./broker/records.ts";
 import { Router } from "./broker/router.ts";
 import {
   canSendersBegin,
-  isSenderWorker,
   SenderThreads,
   usefulSenders,
 } from "./transport/sender_threads.ts";
-import { type AsyncStore, isStoreWorker, openStore } from "./store/worker.ts";
+import { type AsyncStore, openStore } from "./store/worker.ts";
+import { isWorker } from "./base/worker.ts";
 import { Template, type TemplateOptions } from "./template.ts";
 import { REAL_CLOCK } from "./base/system_clock.ts";
 import type {
@@ -614,9 +609,8 @@ async function join(
   }
 }
 
-// In an executable that is one file, this is what its Web Workers start too.
-const isWorker = isStoreWorker() || isSenderWorker() || isRecorderWorker();
-if (import.meta.main && !isWorker) {
+// In an executable that is one file, its Web Workers run this module too.
+if (import.meta.main && !isWorker()) {
   // Not awaited: the program imports this module, which has to be complete by then.
   import("./cli/broker.ts").then(({ main }) => main());
 }

@@ -105,7 +105,8 @@ export {
   parseClassicTopic,
   refusalOf,
 } from "./wire/classic.ts";
-export { isRecorderWorker, type RecorderStats } from "./journal/recorder.ts";
+export { isWorker } from "./base/worker.ts";
+export type { RecorderStats } from "./journal/recorder.ts";
 export {
   parseRecording,
   type RecordedDatagram,

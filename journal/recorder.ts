@@ -10,9 +10,7 @@
  * place. So recording takes no more memory than the journal and those parts, and
  * nobody ever waits for a disk.
  *
- * The worker runs this same module, as that of the store does (`store/worker.ts`), and
- * is found in the same ways: a program in a bundle has to ask
- * {@linkcode isRecorderWorker} before it begins, and to import this module at its top.
+ * `base/worker.ts` says what a program in a bundle has to heed.
  *
  * @module
  */
@@ -20,6 +18,13 @@
 import type { Clock, Millis } from "../base/clock.ts";
 import type { Journal } from "./journal.ts";
 import { type Log, printable } from "../base/log.ts";
+import { messageOf } from "../base/errors.ts";
+import {
+  isWorker,
+  serveWorker,
+  WorkerClient,
+  WorkerFailure,
+} from "../base/worker.ts";
 import { isLoopback, type Peer } from "../base/peer.ts";
 import { pcapEnd, pcapHeader, pcapRecord } from "./pcap.ts";
 import {
@@ -69,25 +74,8 @@ const MAX_PARTS = 8;
 /** The longest that an entry waits for more, in milliseconds. */
 const IDLE_MS = 50;
 
-/** What the worker is called, and by what it knows itself. */
-const NAME = "mock-mqtt recorder";
-
-/**
- * Tells whether this thread is the worker that a recorder is at work in. A program
- * does nothing then: `import.meta.main` is true there too.
- *
- * @example
- * ```ts
- * import { assertFalse } from "@std/assert";
- * import { isRecorderWorker } from "./recorder.ts";
- *
- * assertFalse(isRecorderWorker());
- * ```
- */
-export function isRecorderWorker(): boolean {
-  return "WorkerGlobalScope" in globalThis && "name" in globalThis &&
-    globalThis.name === NAME;
-}
+/** What the worker is for, which is a part of its name. */
+const ROLE = "recorder";
 
 /**
  * A recorder at work.
@@ -425,36 +413,20 @@ type Order =
   | { readonly call: "write"; readonly reel: Reel; readonly lost: number }
   | { readonly call: "close" };
 
-/** What it answers, an answer for each order; first of all, that it listens. */
+/** What it answers to each order. */
 type Answer =
   | { readonly errors: readonly string[]; readonly isOpen: boolean }
   | { readonly fault: string };
 
-/** The files in a worker: orders are answered in their order. */
+/** The files in a worker. */
 class WorkerSink implements Sink {
-  readonly #worker: Worker;
-  readonly #waiting: ((answer: Answer) => void)[] = [];
-  #fault: string | undefined;
+  readonly #worker = new WorkerClient<Order, Answer>(import.meta.url, ROLE);
+  #hasFailed = false;
   #isOpen = true;
-
-  private constructor() {
-    this.#worker = new Worker(import.meta.url, { type: "module", name: NAME });
-    this.#worker.onmessage = ({ data }) => this.#waiting.shift()?.(data);
-    this.#worker.onerror = (event) => {
-      event.preventDefault(); // else this thread would end too
-      this.#fail(event.message);
-    };
-    this.#worker.onmessageerror = () =>
-      this.#fail("it could not be understood");
-  }
 
   static async open(plan: Plan): Promise<WorkerSink> {
     const sink = new WorkerSink();
-    // What comes before the worker listens would be lost.
-    let answer = await new Promise<Answer>((resolve) =>
-      sink.#waiting.push(resolve)
-    );
-    if (!("fault" in answer)) answer = await sink.#ask({ call: "open", plan });
+    const answer = await sink.#ask({ call: "open", plan });
     if (!("fault" in answer)) return sink;
     sink.#worker.terminate();
     throw new Error(answer.fault);
@@ -481,65 +453,48 @@ class WorkerSink implements Sink {
     return errorsOf(answer);
   }
 
-  #ask(order: Order, transfer: ArrayBuffer[] = []): Promise<Answer> {
-    // It was said when it failed.
-    if (this.#fault !== undefined) return Promise.resolve(NONE_LEFT);
-    return new Promise((resolve) => {
-      this.#waiting.push(resolve);
-      this.#worker.postMessage(order, transfer);
-    });
-  }
-
-  /** The worker has ended: the first who waits is told why. */
-  #fail(why: string): void {
-    if (this.#fault !== undefined) return;
-    this.#fault = `Cannot record: the worker has ended: ${printable(why)}`;
-    const [first, ...others] = this.#waiting.splice(0);
-    first?.({ fault: this.#fault });
-    for (const other of others) other(NONE_LEFT);
+  async #ask(order: Order, transfer?: ArrayBuffer[]): Promise<Answer> {
+    try {
+      return await this.#worker.ask(order, transfer);
+    } catch (error) {
+      if (!(error instanceof WorkerFailure)) throw error;
+      // Said once, in answer to the first order that it concerns.
+      if (this.#hasFailed) return { errors: [], isOpen: false };
+      this.#hasFailed = true;
+      return { fault: `Cannot record: ${printable(error.message)}` };
+    }
   }
 }
-
-const NONE_LEFT: Answer = { errors: [], isOpen: false };
 
 function errorsOf(answer: Answer): readonly string[] {
   return "fault" in answer ? [answer.fault] : answer.errors;
 }
 
-/** What a worker's global scope has, of which the types of a program know nothing. */
-interface WorkerScope {
-  onmessage: ((event: MessageEvent<Order>) => void) | null;
-  postMessage(answer: Answer): void;
-  close(): void;
-}
-
 /** The worker's side: opens the files and writes what it is given. */
-function serve(scope: WorkerScope): void {
+function serve(): void {
   let files: Files | undefined;
-  const answer = (errors: readonly string[] = []) =>
-    scope.postMessage({ errors, isOpen: files?.isOpen ?? false });
-  scope.onmessage = ({ data }) => {
-    switch (data.call) {
+  const written = (errors: readonly string[] = []) => ({
+    errors,
+    isOpen: files?.isOpen ?? false,
+  });
+  serveWorker((order: Order): Answer => {
+    switch (order.call) {
       case "open":
         try {
-          files = new Files(data.plan);
-          answer();
+          files = new Files(order.plan);
+          return written();
         } catch (error) {
-          const fault = error instanceof Error ? error.message : String(error);
-          scope.postMessage({ fault });
+          return { fault: messageOf(error) };
         }
-        break;
       case "write":
-        answer(files?.write(data.reel, data.lost));
-        break;
+        return written(files?.write(order.reel, order.lost));
       case "close":
-        answer(files?.close());
-        break;
+        return written(files?.close());
       default:
-        data satisfies never;
+        order satisfies never;
+        throw new TypeError("Cannot follow an order that is none");
     }
-  };
-  answer();
+  });
 }
 
-if (isRecorderWorker()) serve(globalThis as unknown as WorkerScope);
+if (isWorker(ROLE)) serve();

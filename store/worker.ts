@@ -1,18 +1,21 @@
 /**
- * The store (`store/store.ts`) behind promises: in a Web Worker of its own, so that no
- * datagram waits for a disk, or in this thread. Knows how records and changes get
- * across; nothing of what they say, and no SQL.
+ * Opens a store (`store/store.ts`) in a Web Worker of its own, so that no datagram
+ * waits for a disk, or in this thread. Either way it has the same methods, which
+ * return promises.
  *
- * The worker runs this same module, whose name tells it what it is: so it is
- * found in a directory, in a bundle and in an executable alike. A bundle is the
- * whole program, so a program that is one of its own has to ask
- * {@linkcode isStoreWorker} before it begins, and to import this module at its
- * top: what is only loaded when needed, a bundle's worker never loads. The store
- * itself, and with it SQLite, is only loaded when one is opened.
+ * `base/worker.ts` says what a program in a bundle has to heed. The store itself, and
+ * with it SQLite, is only loaded when one is opened.
  *
  * @module
  */
 
+import { messageOf } from "../base/errors.ts";
+import {
+  isWorker,
+  serveWorker,
+  WorkerClient,
+  WorkerFailure,
+} from "../base/worker.ts";
 import type { StoreChange, StoreRecord } from "../broker/records.ts";
 import type { Store, StoreStats } from "./store.ts";
 import { StoreError, type StoreErrorKind } from "./error.ts";
@@ -78,25 +81,8 @@ const CHUNK = 1_000;
 /** Fewer are given at a time when their payloads have this many octets. */
 const CHUNK_OCTETS = 2 ** 20;
 
-/** What the worker is called, and by what it knows itself. */
-const NAME = "mock-mqtt store";
-
-/**
- * Tells whether this thread is the worker that a store is at work in. A program
- * does nothing then: `import.meta.main` is true there too.
- *
- * @example
- * ```ts
- * import { assertFalse } from "@std/assert";
- * import { isStoreWorker } from "./worker.ts";
- *
- * assertFalse(isStoreWorker());
- * ```
- */
-export function isStoreWorker(): boolean {
-  return "WorkerGlobalScope" in globalThis && "name" in globalThis &&
-    globalThis.name === NAME;
-}
+/** What the worker is for, which is a part of its name. */
+const ROLE = "store";
 
 /**
  * Opens a store, and makes the file if there is none.
@@ -130,14 +116,12 @@ export async function openStore(
     const { Store } = await import("./store.ts");
     return new LocalStore(Store.open(path, storeOptions));
   }
-  const line = new Line();
+  const worker = new WorkerClient<Question, Answer>(import.meta.url, ROLE);
   try {
-    return new WorkerStore(
-      line,
-      await line.ask({ call: "open", path, options: storeOptions }) as Opened,
-    );
+    const question = { call: "open", path, options: storeOptions } as const;
+    return new WorkerStore(worker, await ask(worker, question) as Opened);
   } catch (error) {
-    line.hangUp();
+    worker.terminate();
     throw error;
   }
 }
@@ -165,17 +149,10 @@ type Question =
   | { readonly call: "stats" }
   | { readonly call: "close" };
 
-/** A question, and the number that its answer will have. */
-type Numbered = Question & { readonly id: number };
-
-/** What it answers; number 0, without being asked, that it listens. */
+/** What it answers. */
 type Answer =
-  | { readonly id: number; readonly value: unknown }
-  | {
-    readonly id: number;
-    readonly kind: StoreErrorKind;
-    readonly message: string;
-  };
+  | { readonly value: unknown }
+  | { readonly kind: StoreErrorKind; readonly message: string };
 
 /** A store in this thread. */
 class LocalStore implements AsyncStore {
@@ -227,12 +204,15 @@ class WorkerStore implements AsyncStore {
   readonly starts: number;
   readonly size: number;
   readonly setAside: SetAside | undefined;
-  readonly #line: Line;
+  readonly #worker: WorkerClient<Question, Answer>;
   #loads = 0;
   #closed: Promise<void> | undefined;
 
-  constructor(line: Line, { starts, size, setAside }: Opened) {
-    this.#line = line;
+  constructor(
+    worker: WorkerClient<Question, Answer>,
+    { starts, size, setAside }: Opened,
+  ) {
+    this.#worker = worker;
     this.starts = starts;
     this.size = size;
     this.setAside = setAside;
@@ -240,7 +220,7 @@ class WorkerStore implements AsyncStore {
 
   async load(take: RecordTaker): Promise<void> {
     const load = ++this.#loads;
-    const ask = () => this.#line.ask({ call: "load", load }) as Promise<Chunk>;
+    const ask = () => this.#ask({ call: "load", load }) as Promise<Chunk>;
     let done = 0;
     let next: Promise<Chunk> | undefined = ask();
     try {
@@ -253,105 +233,55 @@ class WorkerStore implements AsyncStore {
     } catch (error) {
       // What was on its way is not wanted any more, nor why it did not come.
       next?.catch(() => {});
-      this.#line.ask({ call: "stop", load }).catch(() => {});
+      this.#ask({ call: "stop", load }).catch(() => {});
       throw error;
     }
   }
 
   async commit(changes: readonly StoreChange[]): Promise<void> {
-    await this.#line.ask({ call: "commit", changes: changes.map(trimmed) });
+    await this.#ask({ call: "commit", changes: changes.map(trimmed) });
   }
 
   stats(): Promise<StoreStats> {
-    return this.#line.ask({ call: "stats" }) as Promise<StoreStats>;
+    return this.#ask({ call: "stats" }) as Promise<StoreStats>;
   }
 
   close(): Promise<void> {
-    return this.#closed ??= this.#line.ask({ call: "close" })
+    return this.#closed ??= ask(this.#worker, { call: "close" })
       // A worker that has ended has nothing to close.
       .then(() => {}, () => {})
-      .finally(() => this.#line.hangUp());
+      // It has ended itself by now: one that is busy would stay for ever.
+      .finally(() => this.#worker.terminate());
   }
 
   [Symbol.asyncDispose](): Promise<void> {
     return this.close();
   }
+
+  #ask(question: Question): Promise<unknown> {
+    if (this.#closed === undefined) return ask(this.#worker, question);
+    return Promise.reject(unusable("the store is closed"));
+  }
 }
 
-/** The way to the worker and back: questions are answered in their order. */
-class Line {
-  readonly #worker: Worker;
-  readonly #waiting = new Map<
-    number,
-    { resolve(value: unknown): void; reject(error: StoreError): void }
-  >();
-  readonly #unsent: Numbered[] = [];
-  #isReady = false;
-  #asked = 0;
-  #end: string | undefined;
-
-  constructor() {
-    this.#worker = new Worker(import.meta.url, { type: "module", name: NAME });
-    this.#worker.onmessage = ({ data }) => this.#hear(data);
-    this.#worker.onmessageerror = () => this.#fail("an answer was unreadable");
-    this.#worker.onerror = (event) => {
-      event.preventDefault(); // else this thread would end too
-      this.#fail(event.message);
-    };
+/** Asks the worker; what it cannot do is a {@linkcode StoreError}. */
+async function ask(
+  worker: WorkerClient<Question, Answer>,
+  question: Question,
+): Promise<unknown> {
+  let answer: Answer;
+  try {
+    answer = await worker.ask(question);
+  } catch (error) {
+    if (error instanceof WorkerFailure) throw unusable(error.message);
+    throw new StoreError("failed", messageOf(error));
   }
+  if ("value" in answer) return answer.value;
+  throw new StoreError(answer.kind, answer.message);
+}
 
-  ask(question: Question): Promise<unknown> {
-    return new Promise((resolve, reject) => {
-      const id = ++this.#asked;
-      if (this.#end !== undefined) return reject(this.#ended(this.#end));
-      this.#waiting.set(id, { resolve, reject });
-      // What comes before the worker listens would be lost.
-      if (!this.#isReady) this.#unsent.push({ ...question, id });
-      else this.#send({ ...question, id });
-    });
-  }
-
-  /** Ends the worker, which has nothing under way. */
-  hangUp(): void {
-    this.#end ??= "the store is closed";
-    // One that is at work would stay for ever, so it has ended itself before.
-    this.#worker.terminate();
-  }
-
-  #send(question: Numbered): void {
-    try {
-      this.#worker.postMessage(question);
-    } catch (error) {
-      const message = error instanceof Error ? error.message : String(error);
-      this.#hear({ id: question.id, kind: "failed", message });
-    }
-    // The file is being closed: nothing that is asked from now on is answered.
-    if (question.call === "close") this.#end ??= "the store is closed";
-  }
-
-  #hear(answer: Answer): void {
-    if (answer.id === 0) {
-      this.#isReady = true;
-      for (const question of this.#unsent.splice(0)) this.#send(question);
-      return;
-    }
-    const asker = this.#waiting.get(answer.id);
-    this.#waiting.delete(answer.id);
-    if ("value" in answer) asker?.resolve(answer.value);
-    else asker?.reject(new StoreError(answer.kind, answer.message));
-  }
-
-  #fail(why: string): void {
-    this.#end = `its worker has ended: ${why}`;
-    const askers = [...this.#waiting.values()];
-    this.#waiting.clear();
-    this.#unsent.length = 0;
-    for (const { reject } of askers) reject(this.#ended(this.#end));
-  }
-
-  #ended(why: string): StoreError {
-    return new StoreError("failed", `Cannot use the store: ${why}`);
-  }
+function unusable(why: string): StoreError {
+  return new StoreError("failed", `Cannot use the store: ${why}`);
 }
 
 /**
@@ -423,20 +353,13 @@ function pooled(
   });
 }
 
-/** What a worker's global scope has, of which the types of a program know nothing. */
-interface WorkerScope {
-  onmessage: ((event: MessageEvent<Numbered>) => void) | null;
-  postMessage(answer: Answer): void;
-  close(): void;
-}
-
 /** The worker's side: opens a store and does what it is asked. */
-async function serve(scope: WorkerScope): Promise<void> {
+async function serve(): Promise<void> {
   const { Store } = await import("./store.ts");
   let store: Store | undefined;
   const loads = new Map<number, Generator<Chunk>>();
 
-  const answer = (question: Numbered): unknown => {
+  const answer = (question: Question): unknown => {
     if (question.call === "open") {
       store = Store.open(question.path, question.options);
       const { starts, size, setAside } = store;
@@ -467,19 +390,17 @@ async function serve(scope: WorkerScope): Promise<void> {
     }
   };
 
-  scope.onmessage = ({ data }) => {
-    const { id } = data;
+  serveWorker((question: Question, end): Answer => {
+    if (question.call === "close") end();
     try {
-      scope.postMessage({ id, value: answer(data) });
+      return { value: answer(question) };
     } catch (error) {
       // Anything else is a fault of ours: it ends the worker, and is told there.
       if (!(error instanceof StoreError)) throw error;
-      scope.postMessage({ id, kind: error.kind, message: error.message });
-      if (store === undefined) scope.close(); // it could not be opened
+      if (store === undefined) end(); // it could not be opened
+      return { kind: error.kind, message: error.message };
     }
-    if (data.call === "close") scope.close();
-  };
-  scope.postMessage({ id: 0, value: undefined });
+  });
 }
 
-if (isStoreWorker()) await serve(globalThis as unknown as WorkerScope);
+if (isWorker(ROLE)) await serve();

@@ -1,16 +1,14 @@
 /**
  * Web Workers that send: each takes datagrams out of a ring in shared memory
- * (`transport/shared_ring.ts`) and hands them to the broker's own socket, many in a call. Knows how
- * the threads begin, end and fail; who is sent what by which is `transport/batched.ts`.
+ * (`transport/shared_ring.ts`) and sends them by the broker's own socket, many in a
+ * call. Which thread sends to which peer is decided in `transport/batched.ts`.
  *
- * They begin when they are first asked for, so that a broker that never has a
- * large fan-out has no threads. One that fails is followed by another, which goes
- * on with what is left in the ring. A datagram of which nobody knows whether it
- * has left is not sent again: nothing is sent twice, and what somebody relies on
- * the protocol repeats.
+ * The threads start when they are first needed, so that a broker that never has a
+ * large fan-out has no threads. When a thread fails, another takes its place and goes
+ * on with what is left in the ring. Nothing is sent twice: a datagram that may have
+ * left already is not sent again, and the protocol repeats what matters.
  *
- * The workers run this same module, whose name tells it what it is; so a program
- * that is one file has to ask {@linkcode isSenderWorker} before it begins.
+ * `base/worker.ts` says what a program in a bundle has to heed.
  *
  * @module
  */
@@ -24,10 +22,11 @@ import {
   SharedRingWriter,
 } from "./shared_ring.ts";
 import { messageOf } from "../base/errors.ts";
+import { isWorker, serveWorker, WorkerClient } from "../base/worker.ts";
 import type { SenderStats } from "./transport.ts";
 
-/** How the worker is called, by which it knows what it is. */
-const NAME = "mock-mqtt sender";
+/** What the worker is for, which is a part of its name. */
+const ROLE = "sender";
 
 /** Times that a sender may fail before it is done without. */
 const MAX_FAILURES = 5;
@@ -44,7 +43,7 @@ const SPREAD_FROM = 64;
 /** How long a thread waits for room in the socket, in milliseconds. */
 const ROOM_MS = 50;
 
-/** What a worker is told. */
+/** What a worker needs to send. */
 interface Task {
   readonly memory: SharedArrayBuffer;
   /** The socket. */
@@ -53,11 +52,10 @@ interface Task {
   readonly sockaddrLength: number;
 }
 
-/** What a worker tells. */
-type Report =
-  | { readonly type: "ready" }
-  | { readonly type: "ended" }
-  | { readonly type: "failed"; readonly reason: string };
+/** What a worker is asked: to prepare itself, then to send until it is stopped. */
+type Question =
+  | { readonly call: "prepare"; readonly task: Task }
+  | { readonly call: "send" };
 
 /** Is told that a sender has failed, and whether another follows. */
 export type FailureListener = (reason: string, isReplaced: boolean) => void;
@@ -83,11 +81,6 @@ export function canSendersBegin(): boolean {
   const path = Deno.build.os === "windows" ? pathname.slice(1) : pathname;
   const read = { name: "read", path: decodeURIComponent(path) } as const;
   return Deno.permissions.querySync(read).state === "granted";
-}
-
-/** Tells whether this thread is a worker of this module's. */
-export function isSenderWorker(): boolean {
-  return "name" in globalThis && globalThis.name === NAME;
 }
 
 /** What a pool can be given. */
@@ -259,48 +252,41 @@ class SenderThread {
   isReady = false;
   /** Whether no thread empties the ring any more. */
   isGone = false;
-  #worker: Worker | undefined;
+  #worker: WorkerClient<Question, void> | undefined;
   #isEnding = false;
   readonly ready = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
 
-  begin(socket: Socket, onFailure: FailureListener): void {
-    const worker = new Worker(import.meta.url, { type: "module", name: NAME });
+  async begin(socket: Socket, onFailure: FailureListener): Promise<void> {
+    const worker = new WorkerClient<Question, void>(import.meta.url, ROLE);
     this.#worker = worker;
-    worker.onerror = (event) => {
-      event.preventDefault(); // else this thread would end too
-      this.#handleFailure(worker, event.message, socket, onFailure);
-    };
-    worker.onmessage = ({ data }: MessageEvent<Report>) => {
-      switch (data.type) {
-        case "ready":
-          this.isReady = true;
-          this.ready.resolve();
-          break;
-        case "failed":
-          this.#handleFailure(worker, data.reason, socket, onFailure);
-          break;
-        case "ended":
-          this.#ended.resolve();
-      }
-    };
-    const task: Task = { memory: this.ring.memory, ...socket };
-    worker.postMessage(task);
+    try {
+      const task = { memory: this.ring.memory, ...socket };
+      await worker.ask({ call: "prepare", task });
+      this.isReady = true;
+      this.ready.resolve();
+      await worker.ask({ call: "send" });
+      this.#ended.resolve();
+    } catch (error) {
+      this.#handleFailure(worker, messageOf(error), socket, onFailure);
+    }
   }
 
   #handleFailure(
-    worker: Worker,
+    worker: WorkerClient<Question, void>,
     reason: string,
     socket: Socket,
     onFailure: FailureListener,
   ): void {
-    if (worker !== this.#worker) return; // it was told already
     worker.terminate();
     this.#worker = undefined;
     this.isReady = false;
     const isReplaced = ++this.failures <= MAX_FAILURES && !this.#isEnding;
     onFailure(reason, isReplaced);
-    if (isReplaced) return this.begin(socket, onFailure);
+    if (isReplaced) {
+      this.begin(socket, onFailure);
+      return;
+    }
     this.isGone = true;
     this.ready.resolve();
     // It may have been its last word, and nobody is to wait for what is left.
@@ -347,32 +333,37 @@ function tallyFor(reader: SharedRingReader): SendTally {
   };
 }
 
-/** The global scope of a worker. */
-interface WorkerScope {
-  onmessage: ((event: MessageEvent<Task>) => void) | null;
-  postMessage(report: Report): void;
-  close(): void;
+/** The worker's side. */
+function serve(): void {
+  let send: (() => void) | undefined;
+  serveWorker((question: Question, end): void => {
+    switch (question.call) {
+      case "prepare":
+        send = prepare(question.task);
+        break;
+      case "send":
+        send!();
+        end();
+        break;
+      default:
+        question satisfies never;
+    }
+  });
 }
 
-function serve(scope: WorkerScope): void {
-  scope.onmessage = ({ data }) => {
-    try {
-      const libc = openLibc();
-      const batch = new SendBatch(data.sockaddrLength);
-      const reader = new SharedRingReader(data.memory);
-      const tally = tallyFor(reader);
-      scope.postMessage({ type: "ready" });
-      for (let isLast = false; !isLast; reader.wait()) {
-        // Before it is emptied: what is published before the stop is sent.
-        isLast = reader.isStopped;
-        empty(reader, libc, data.descriptor, batch, tally);
-      }
-      scope.postMessage({ type: "ended" });
-    } catch (error) {
-      scope.postMessage({ type: "failed", reason: messageOf(error) });
+/** Prepares to send; the function returned sends until the ring is stopped. */
+function prepare({ memory, descriptor, sockaddrLength }: Task): () => void {
+  const libc = openLibc();
+  const batch = new SendBatch(sockaddrLength);
+  const reader = new SharedRingReader(memory);
+  const tally = tallyFor(reader);
+  return () => {
+    for (let isLast = false; !isLast; reader.wait()) {
+      // Read before the ring is emptied: what is published before the stop is sent.
+      isLast = reader.isStopped;
+      empty(reader, libc, descriptor, batch, tally);
     }
-    scope.close();
   };
 }
 
-if (isSenderWorker()) serve(globalThis as unknown as WorkerScope);
+if (isWorker(ROLE)) serve();

@@ -1,3 +1,4 @@
+import { isWorker } from "../../base/worker.ts";
 import {
   assert,
   assertEquals,
@@ -11,7 +12,6 @@ import { StoreError } from "../../store/error.ts";
 import {
   type AsyncStore,
   type AsyncStoreOptions,
-  isStoreWorker,
   openStore,
 } from "../../store/worker.ts";
 import { datum, Directory, queued, RECORDS } from "../support/store.ts";
@@ -312,17 +312,19 @@ Deno.test("AsyncStore rejects all calls when its worker has died", async () => {
   assertEquals(await loaded(port), [datum(1)]);
 });
 
-Deno.test("isStoreWorker() is true in the store's worker alone", async () => {
-  assertEquals(isStoreWorker(), false);
+Deno.test("isWorker() is true in the store's worker alone", async () => {
+  assertEquals(isWorker(), false);
   using directory = new Directory();
   const program = directory.file("program.ts");
   const room = new URL("../../store/worker.ts", import.meta.url).href;
+  const base = new URL("../../base/worker.ts", import.meta.url).href;
   // A program in one file, as a bundle is one: its worker is itself.
   Deno.writeTextFileSync(
     program,
-    `import { isStoreWorker, openStore } from "${room}";
-    console.log(import.meta.main, isStoreWorker());
-    if (import.meta.main && !isStoreWorker()) {
+    `import { isWorker } from "${base}";
+    import { openStore } from "${room}";
+    console.log(import.meta.main, isWorker());
+    if (import.meta.main && !isWorker()) {
       const store = await openStore(${JSON.stringify(directory.file())});
       await store.commit([{ type: "datum", seq: 1, topicName: "a", text: "b" }]);
       await store.load((records) => console.log(records.length));
