@@ -36,6 +36,7 @@ import { type AsyncStore, openStore } from "./store/worker.ts";
 import { isWorker } from "./base/worker.ts";
 import { Template, type TemplateOptions } from "./template.ts";
 import { REAL_CLOCK } from "./base/system_clock.ts";
+import { requireInteger } from "./base/units.ts";
 import type {
   BindOptions,
   Transport,
@@ -240,11 +241,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
    */
   static async listen(options: BrokerOptions = {}): Promise<Broker> {
     const { hostname = "127.0.0.1", port = DEFAULT_PORT } = options;
-    if (!Number.isInteger(port) || port < 0 || port > 65_535) {
-      throw new RangeError(
-        `Cannot take "${port}" as the port: it is a number from 0 to 65535`,
-      );
-    }
+    requireInteger("the port", port, 0, 65_535);
     const isDurable = options.db !== undefined;
     const router = new Router({ version: VERSION, ...options, isDurable });
     if (options.multicast !== undefined) groupFrom(options.multicast, port);

@@ -35,6 +35,7 @@ import { MAX_UNSENT, UdpTransport } from "./transport/udp.ts";
 import type { Journal } from "./journal/journal.ts";
 import type { DeliveryQos } from "./wire/message.ts";
 import { encodeUtf8 } from "./base/utf8.ts";
+import { requireInteger, requireNumber } from "./base/units.ts";
 
 /** A client's last will. */
 export interface ClientWill {
@@ -173,11 +174,7 @@ export function deviceOptionsFrom(
   options: ClientOptions,
 ): Omit<DeviceOptions, "clientId" | "random"> {
   const { timeoutMs, will, retryMs = 1_000, window = 128 } = options;
-  if (timeoutMs !== undefined && !(timeoutMs >= 1)) {
-    throw new RangeError(
-      `Cannot take "${timeoutMs}" as timeoutMs: it is 1 or more`,
-    );
-  }
+  if (timeoutMs !== undefined) requireNumber("timeoutMs", timeoutMs, 1);
   const given: Record<string, unknown> = {};
   for (
     const name of [
@@ -378,8 +375,8 @@ export class Client extends Template<DeviceEvent> {
    */
   protected constructor(setup: ClientSetup) {
     const { broker, transport, multicast, options } = setup;
-    const { clientId } = options;
-    const maxQueue = requireQueue(options.maxQueue ?? 10_000);
+    const { clientId, maxQueue = 10_000 } = options;
+    requireInteger("maxQueue", maxQueue, 1);
     const seed = options.seed ?? Math.random() * 2 ** 32;
     const random = seededRandom(seed);
     const id = clientId ??
@@ -574,7 +571,7 @@ export class Client extends Template<DeviceEvent> {
     payload: string | Uint8Array = "",
     options: PublishOptions = {},
   ): Promise<void> {
-    requireQos(options.qos ?? 0, -1);
+    requireInteger("the QoS", options.qos ?? 0, -1, 2);
     const bytes = octetsOf(payload);
     await this.#ask(
       "publish",
@@ -602,12 +599,13 @@ export class Client extends Template<DeviceEvent> {
     options: SubscribeOptions = {},
   ): Promise<Subscription> {
     const { qos = 0, maxQueue = this.#maxQueue, signal } = options;
-    requireQos(qos, 0);
+    requireInteger("the QoS", qos, 0, 2);
+    requireInteger("maxQueue", maxQueue, 1);
     signal?.throwIfAborted();
     const subscription = new Subscription(
       isSeveral(topics) ? topics : [topics],
       qos,
-      requireQueue(maxQueue),
+      maxQueue,
       {
         unsubscribe: (ended, options) => this.#unsubscribe(ended, options),
         dispose: (ended) => this.#dispose(ended),
@@ -1017,20 +1015,6 @@ function isSeveral(
   topics: DeviceTopic | readonly DeviceTopic[],
 ): topics is readonly DeviceTopic[] {
   return Array.isArray(topics);
-}
-
-function requireQueue(maxQueue: number): number {
-  if (Number.isInteger(maxQueue) && maxQueue > 0) return maxQueue;
-  throw new RangeError(
-    `Cannot take "${maxQueue}" as maxQueue: it is a whole number from 1`,
-  );
-}
-
-function requireQos(qos: Qos, least: Qos): void {
-  if (Number.isInteger(qos) && qos >= least && qos <= 2) return;
-  throw new RangeError(
-    `Cannot take "${qos}" as the QoS: it is a whole number from ${least} to 2`,
-  );
 }
 
 function closedError(): Error {

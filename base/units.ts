@@ -1,6 +1,6 @@
 /**
- * Quantities with a unit, as a person writes them: `200ms`, `10%`. Knows units;
- * nothing of what is measured.
+ * Numbers that a person gives: quantities with a unit, as `200ms` or `10%`, and the
+ * ranges of options.
  *
  * @module
  */
@@ -67,4 +67,76 @@ export function shareFrom(text: string): number | undefined {
   const [, digits] = /^(\d*\.?\d+)%$/.exec(text) ?? [];
   const share = Number(digits ?? NaN) / 100;
   return share <= 1 ? share : undefined;
+}
+
+/**
+ * Refuses what is not a whole number of a range.
+ *
+ * @param name what the number is for, as the error says it: `"maxQueue"`
+ * @param max the largest that is taken. Default: no limit
+ * @throws {RangeError} when it is out of the range, or not whole
+ * @example
+ * ```ts
+ * import { assertThrows } from "@std/assert";
+ * import { requireInteger } from "./units.ts";
+ *
+ * requireInteger("the port", 12003, 0, 65_535);
+ * assertThrows(
+ *   () => requireInteger("the port", 70_000, 0, 65_535),
+ *   RangeError,
+ *   'Cannot take "70000" as the port: it is a whole number from 0 to 65535',
+ * );
+ * ```
+ */
+export function requireInteger(
+  name: string,
+  value: number,
+  min: number,
+  max = Infinity,
+): void {
+  if (Number.isSafeInteger(value) && value >= min && value <= max) return;
+  throw outOfRange(name, value, "a whole number", min, max);
+}
+
+/**
+ * Refuses what is not a number of a range. Infinity is one, where no largest is
+ * given.
+ *
+ * @param name what the number is for, as the error says it: `"tolerance"`
+ * @param max the largest that is taken. Default: no limit
+ * @throws {RangeError} when it is out of the range
+ * @example
+ * ```ts
+ * import { assertThrows } from "@std/assert";
+ * import { requireNumber } from "./units.ts";
+ *
+ * requireNumber("tolerance", 1.5, 1, 10);
+ * assertThrows(
+ *   () => requireNumber("speed", -1, 0),
+ *   RangeError,
+ *   'Cannot take "-1" as speed: it is a number, 0 or more',
+ * );
+ * ```
+ */
+export function requireNumber(
+  name: string,
+  value: number,
+  min: number,
+  max = Infinity,
+): void {
+  if (value >= min && value <= max) return;
+  throw outOfRange(name, value, "a number", min, max);
+}
+
+function outOfRange(
+  name: string,
+  value: number,
+  kind: string,
+  min: number,
+  max: number,
+): RangeError {
+  const range = max === Infinity
+    ? `${kind}, ${min} or more`
+    : `${kind} from ${min} to ${max}`;
+  return new RangeError(`Cannot take "${value}" as ${name}: it is ${range}`);
 }

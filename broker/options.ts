@@ -7,6 +7,7 @@
 
 import type { Millis } from "../base/clock.ts";
 import { MAX_DATAGRAM } from "../base/peer.ts";
+import { requireInteger, requireNumber } from "../base/units.ts";
 import { LATE_MS } from "../wire/duplicates.ts";
 import { MAX_TOPIC_ID } from "./topic_ids.ts";
 
@@ -182,14 +183,7 @@ export function limitsFrom(options: RouterOptions): Limits {
       limits[name] = value;
       continue;
     }
-    if (!Number.isSafeInteger(value) || value < least || value > most) {
-      const range = most === Infinity
-        ? `${least} or more`
-        : `${least} to ${most}`;
-      throw new RangeError(
-        `Cannot take "${value}" as ${name}: it is a whole number, ${range}`,
-      );
-    }
+    requireInteger(name, value, least, most);
     limits[name] = value;
   }
   return limits;
@@ -201,8 +195,6 @@ export function limitsFrom(options: RouterOptions): Limits {
  * @throws {RangeError} when it is not from 1 to 10
  */
 export function toleranceFrom({ tolerance = 1.1 }: RouterOptions): number {
-  if (tolerance >= 1 && tolerance <= 10) return tolerance;
-  throw new RangeError(
-    `Cannot take "${tolerance}" as tolerance: it is a number, 1 to 10`,
-  );
+  requireNumber("tolerance", tolerance, 1, 10);
+  return tolerance;
 }

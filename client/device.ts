@@ -57,6 +57,7 @@ import { LocalProtocolError, MalformedPacketError } from "../base/errors.ts";
 import type { Peer } from "../base/peer.ts";
 import { decodePacket } from "../wire/mqttsn.ts";
 import { copyOf } from "../base/slab.ts";
+import { requireNumber } from "../base/units.ts";
 import {
   type MqttSnPacket,
   type Publish,
@@ -217,13 +218,13 @@ export class Device implements Machine<DeviceEvent> {
       hasRoom,
       ownsDatagrams = false,
     } = options;
-    requireAtLeast("retryMs", retryMs, 1);
-    requireAtLeast("retries", retries, 0);
-    requireAtLeast("backoff", backoff, 1);
-    requireAtLeast("waitMs", waitMs, 0);
-    requireAtLeast("maxPauseMs", maxPauseMs, 1);
-    if (giveUpMs !== undefined) requireAtLeast("giveUpMs", giveUpMs, 1);
-    requireAtLeast("window", window, 2);
+    requireNumber("retryMs", retryMs, 1);
+    requireNumber("retries", retries, 0);
+    requireNumber("backoff", backoff, 1);
+    requireNumber("waitMs", waitMs, 0);
+    requireNumber("maxPauseMs", maxPauseMs, 1);
+    if (giveUpMs !== undefined) requireNumber("giveUpMs", giveUpMs, 1);
+    requireNumber("window", window, 2);
     if (gateway === undefined && search === undefined) {
       throw new LocalProtocolError(
         "Cannot make a client: it has no gateway, and searches for none",
@@ -859,11 +860,4 @@ export class Device implements Machine<DeviceEvent> {
 function willTopicOf(will: Omit<DeviceWill, "payload">): WillTopic {
   const { topicName, qos = 0, retain = false } = will;
   return { topicName, qos, retain };
-}
-
-function requireAtLeast(name: string, value: number, least: number): void {
-  if (value >= least) return;
-  throw new RangeError(
-    `Cannot take "${value}" as ${name}: it is ${least} or more`,
-  );
 }

@@ -13,6 +13,7 @@
 
 import { earliest, type Millis, type Random } from "../base/clock.ts";
 import { type Peer, peerOf } from "../base/peer.ts";
+import { requireInteger, requireNumber } from "../base/units.ts";
 import type { Advertise, GwInfo, SearchGw } from "../wire/packets.ts";
 
 /** N_ADV: announcements in a row that a gateway misses before it is given up. */
@@ -99,22 +100,10 @@ export class Gateways {
    */
   constructor(options: SearchOptions, random: Random, home?: Peer) {
     const { radius = 0, searchMs = 5_000, infoMs = 5_000 } = options;
-    if (!(Number.isInteger(radius) && radius >= 0 && radius <= 255)) {
-      throw new RangeError(
-        `Cannot take "${radius}" as the radius: it is a whole number from 0 to 255`,
-      );
-    }
+    requireInteger("the radius", radius, 0, 255);
     // The pauses double: from 0 they would never grow.
-    if (!(searchMs >= 1)) {
-      throw new RangeError(
-        `Cannot take "${searchMs}" as searchMs: it is 1 or more`,
-      );
-    }
-    if (!(infoMs >= 0)) {
-      throw new RangeError(
-        `Cannot take "${infoMs}" as infoMs: it is 0 or more`,
-      );
-    }
+    requireNumber("searchMs", searchMs, 1);
+    requireNumber("infoMs", infoMs, 0);
     this.#radius = radius;
     this.#searchMs = searchMs;
     this.#infoMs = infoMs;

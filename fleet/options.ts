@@ -9,7 +9,7 @@
 import type { Millis } from "../base/clock.ts";
 import type { NetSpec } from "../netsim/spec.ts";
 import { parseTopicName } from "../wire/topics.ts";
-import { shareFrom, timeFrom } from "../base/units.ts";
+import { requireNumber, shareFrom, timeFrom } from "../base/units.ts";
 
 /** The shortest payload: the message's number and a check, in octets. */
 export const MIN_PAYLOAD = 6;
@@ -103,10 +103,7 @@ export const DEFAULT_FLEET: FleetOptions = {
 export function requireFleetOptions(options: FleetOptions): void {
   for (const [name, [min, max]] of Object.entries(RANGES)) {
     const value = options[name as keyof typeof RANGES];
-    if (value >= min && value <= max) continue;
-    throw new RangeError(
-      `Cannot take "${value}" as ${name}: it is ${min} to ${max}`,
-    );
+    requireNumber(name, value, min, max);
   }
 }
 

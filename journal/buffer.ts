@@ -13,6 +13,7 @@
 
 import type { Millis } from "../base/clock.ts";
 import { type Peer, peerOf } from "../base/peer.ts";
+import { requireInteger } from "../base/units.ts";
 
 /** Which way a datagram went, seen from whoever keeps the tape; or it is a remark. */
 export type Way = "received" | "sent" | "note";
@@ -121,8 +122,8 @@ export class Tape {
    */
   constructor(options: TapeOptions = {}) {
     const { maxEntries = 8_192, maxOctets = 2 ** 20 } = options;
-    requireWithin("maxEntries", maxEntries, 1, MOST_ENTRIES);
-    requireWithin("maxOctets", maxOctets, 65_536, MOST_OCTETS);
+    requireInteger("maxEntries", maxEntries, 1, MOST_ENTRIES);
+    requireInteger("maxOctets", maxOctets, 65_536, MOST_OCTETS);
     this.#maxEntries = maxEntries;
     this.#maxOctets = maxOctets;
     const slots = Math.min(FIRST_ENTRIES, maxEntries);
@@ -355,16 +356,4 @@ export class Tape {
     this.#entriesOf[place]!++;
     return place;
   }
-}
-
-function requireWithin(
-  name: string,
-  value: number,
-  min: number,
-  max: number,
-): void {
-  if (Number.isInteger(value) && value >= min && value <= max) return;
-  throw new RangeError(
-    `Cannot take "${value}" as ${name}: it is a whole number from ${min} to ${max}`,
-  );
 }

@@ -11,6 +11,7 @@
  */
 
 import type { Peer } from "../base/peer.ts";
+import { requireNumber } from "../base/units.ts";
 import type { Recording } from "./recording.ts";
 import {
   type Answers,
@@ -116,10 +117,7 @@ class Player implements AsyncDisposable {
     for (
       const [name, value] of Object.entries({ speed, patienceMs, quietMs })
     ) {
-      if (value >= 0 && value < Infinity) continue;
-      throw new RangeError(
-        `Cannot take "${value}" as ${name}: it is a number, 0 or more`,
-      );
+      requireNumber(name, value, 0, Number.MAX_SAFE_INTEGER);
     }
     this.#recording = recording;
     this.#replica = new Replica({ predefined: recording.predefined });

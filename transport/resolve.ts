@@ -5,6 +5,7 @@
  */
 
 import { addressFrom, type Peer, peerOf } from "../base/peer.ts";
+import { requireInteger } from "../base/units.ts";
 
 /**
  * Finds the address behind a name, as the system's own programs would.
@@ -61,11 +62,7 @@ export async function findBroker(
   hostname: string,
   port: number,
 ): Promise<Peer> {
-  if (!Number.isInteger(port) || port < 1 || port > 65_535) {
-    throw new RangeError(
-      `Cannot take "${port}" as the port: it is a number from 1 to 65535`,
-    );
-  }
+  requireInteger("the port", port, 1, 65_535);
   const found = await resolve(hostname, port);
   return peerOf(REACHABLE.get(found.hostname) ?? found.hostname, port);
 }
