@@ -122,7 +122,7 @@ export {
   type ReplayOptions,
   type ReplayReport,
 } from "./journal/replay.ts";
-export type { Reel, TapeOptions, Way } from "./journal/buffer.ts";
+export type { Slice, TapeOptions, Way } from "./journal/buffer.ts";
 export {
   type Count,
   type DatagramQuery,
@@ -202,8 +202,8 @@ export {
   type FaultEvent,
   Faults,
   type FaultsOptions,
+  type FaultVerdict,
   type Late,
-  type Verdict,
 } from "./netsim/faults.ts";
 export type {
   BegunEnd,
@@ -309,9 +309,9 @@ export { type CurvePoint, Histogram } from "./fleet/histogram.ts";
 export {
   Account,
   type Entry,
-  FleetBooks,
-  type Flow,
-  FLOWS,
+  Ledger,
+  MESSAGE_KINDS,
+  type MessageKind,
 } from "./fleet/ledger.ts";
 export {
   describeReport,

@@ -15,7 +15,7 @@ import {
   encodeSubscribe,
   parseClassicTopic,
 } from "../wire/classic.ts";
-import { Histories } from "../broker/classic_history.ts";
+import { ClassicHistory } from "../broker/classic_history.ts";
 import { encodeUtf8 } from "../base/utf8.ts";
 import { MalformedPacketError } from "../base/errors.ts";
 import { type Peer, peerOf } from "../base/peer.ts";
@@ -81,22 +81,26 @@ Deno.bench("decodeRequest() of junk", { group: "decode" }, () => {
     maxTopics: TOPICS,
     maxMemory: 64 * 1024 * 1024,
   };
-  const histories = new Histories(limits, () => {});
+  const histories = new ClassicHistory(limits, () => {});
   const datum = encodeUtf8(DATUM);
   for (let i = 0; i < TOPICS * HISTORY; i++) {
     histories.append(names[i % TOPICS]!, datum);
   }
   let next = 0;
 
-  Deno.bench("Histories.append() at a full history", {
+  Deno.bench("ClassicHistory.append() at a full history", {
     group: "history",
   }, () => {
     histories.append(names[next++ % TOPICS]!, datum);
   });
 
-  Deno.bench("Histories.read() of 1,000 data", { group: "history" }, () => {
-    histories.read(names[0]!);
-  });
+  Deno.bench(
+    "ClassicHistory.read() of 1,000 data",
+    { group: "history" },
+    () => {
+      histories.read(names[0]!);
+    },
+  );
 }
 
 {

@@ -35,15 +35,15 @@ export interface DiscoveryOptions {
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { Discovery } from "./advertise.ts";
+ * import { Advertiser } from "./advertise.ts";
  *
- * const discovery = new Discovery({ gwId: 1, advertise: 900, standby: false });
+ * const discovery = new Advertiser({ gwId: 1, advertise: 900, standby: false });
  * assertEquals(discovery.handleTimeout(0)?.duration, 900);
  * assertEquals(discovery.handleTimeout(0), undefined);
  * assertEquals(discovery.nextTimeout(), 900_000);
  * ```
  */
-export class Discovery {
+export class Advertiser {
   readonly #options: DiscoveryOptions;
   #nextAt: Millis | undefined;
   #hasStarted = false;

@@ -10,7 +10,7 @@
  * @module
  */
 
-import type { Budget } from "./memory_budget.ts";
+import type { MemoryBudget } from "./memory_budget.ts";
 import type { TopicFilter, TopicName } from "../wire/message.ts";
 import type { SessionKeeper } from "./persistence.ts";
 
@@ -24,10 +24,10 @@ const OVERHEAD = 40;
  * ```ts
  * import { assert, assertEquals } from "@std/assert";
  * import { Begun } from "./begun.ts";
- * import { Budget } from "./memory_budget.ts";
+ * import { MemoryBudget } from "./memory_budget.ts";
  * import { parseTopicFilter, parseTopicName } from "../wire/topics.ts";
  *
- * const budget = new Budget(1_000);
+ * const budget = new MemoryBudget(1_000);
  * const begun = new Begun(parseTopicFilter("room/+")!, budget);
  * begun.add(parseTopicName("room/1")!, undefined);
  * assert(begun.has(parseTopicName("room/1")!));
@@ -37,7 +37,7 @@ const OVERHEAD = 40;
  */
 export class Begun {
   readonly #filter: TopicFilter;
-  readonly #budget: Budget;
+  readonly #budget: MemoryBudget;
   readonly #topics = new Set<TopicName>();
 
   /**
@@ -46,7 +46,7 @@ export class Begun {
    * @param filter what was subscribed to
    * @param budget memory for the topics of one client
    */
-  constructor(filter: TopicFilter, budget: Budget) {
+  constructor(filter: TopicFilter, budget: MemoryBudget) {
     this.#filter = filter;
     this.#budget = budget;
   }

@@ -18,7 +18,7 @@
  * @module
  */
 
-import { Allowances } from "./rate_limit.ts";
+import { RateLimiter } from "./rate_limit.ts";
 import {
   CLASSIC_REPLY,
   type ClassicRefusal,
@@ -27,14 +27,21 @@ import {
   encodeReply,
 } from "../wire/classic.ts";
 import type { Millis } from "../base/clock.ts";
-import { costOf, type ForgetReason, Histories } from "./classic_history.ts";
+import {
+  ClassicHistory,
+  costOf,
+  type ForgetReason,
+} from "./classic_history.ts";
 import type { ClassicTopic } from "../wire/message.ts";
 import { MalformedPacketError } from "../base/errors.ts";
 import { MAX_DATAGRAM, type Peer } from "../base/peer.ts";
 import type { Outlet } from "./outlet.ts";
 import type { Persistence } from "./persistence.ts";
 import { decodeUtf8Loosely, encodeUtf8 } from "../base/utf8.ts";
-import { type Subscription, WaitingList } from "./classic_waiting.ts";
+import {
+  type ClassicSubscription,
+  ClassicWaitingList,
+} from "./classic_waiting.ts";
 
 /** The classic side's limits: whole numbers. */
 export interface ClassicLimits {
@@ -78,9 +85,9 @@ export interface ClassicStats {
   readonly published: number;
   /** Subscribes accepted. */
   readonly subscribed: number;
-  /** Histories sent to subscribers. */
+  /** ClassicHistory sent to subscribers. */
   readonly delivered: number;
-  /** Histories held back until an allowance had grown. */
+  /** ClassicHistory held back until an allowance had grown. */
   readonly held: number;
   /** Requests refused, by reply. */
   readonly refused: Readonly<Record<ClassicRefusal, number>>;
@@ -108,11 +115,11 @@ export class ClassicBroker {
   readonly #persistence: Persistence;
   readonly #outlet: Outlet;
   readonly #host: ClassicHost;
-  readonly #allowances: Allowances;
-  readonly #histories: Histories;
-  readonly #waiting: WaitingList;
+  readonly #allowances: RateLimiter;
+  readonly #histories: ClassicHistory;
+  readonly #waiting: ClassicWaitingList;
   /** What is held back, in order, by the source's address. */
-  readonly #held = new Map<string, Subscription[]>();
+  readonly #held = new Map<string, ClassicSubscription[]>();
   #heldCount = 0;
   #heldMemory = 0;
   #heldUntil: Millis | undefined;
@@ -151,12 +158,12 @@ export class ClassicBroker {
     this.#persistence = persistence;
     this.#outlet = outlet;
     this.#host = host;
-    this.#allowances = new Allowances(this.#limits);
-    this.#waiting = new WaitingList(
+    this.#allowances = new RateLimiter(this.#limits);
+    this.#waiting = new ClassicWaitingList(
       this.#limits,
       ({ peer }) => this.#outlet.drop(peer, "displaced"),
     );
-    this.#histories = new Histories(
+    this.#histories = new ClassicHistory(
       this.#limits,
       (topicName, reason, count) =>
         this.#handleForgotten(topicName, reason, count),
@@ -358,7 +365,7 @@ export class ClassicBroker {
   }
 
   /** Sends a history now, or when those held back before it have gone. */
-  #answer(now: Millis, subscription: Subscription, asked: number): void {
+  #answer(now: Millis, subscription: ClassicSubscription, asked: number): void {
     const { peer, topicName } = subscription;
     const octets = this.#encoded?.topicName === topicName
       ? this.#encoded.bytes.length
@@ -372,7 +379,7 @@ export class ClassicBroker {
   }
 
   /** Sends a history that was held back, if it has not been forgotten since. */
-  #answerHeld(now: Millis, subscription: Subscription): void {
+  #answerHeld(now: Millis, subscription: ClassicSubscription): void {
     const { peer, topicName } = subscription;
     if (!this.#histories.has(topicName)) {
       if (!this.#waiting.isFullFor(peer)) {
@@ -384,7 +391,7 @@ export class ClassicBroker {
     this.#deliver(subscription);
   }
 
-  #deliver({ peer, topicName }: Subscription): void {
+  #deliver({ peer, topicName }: ClassicSubscription): void {
     if (this.#encoded?.topicName !== topicName) {
       const bytes = this.#histories.read(topicName) ?? new Uint8Array();
       this.#encoded = { topicName, bytes };
@@ -396,7 +403,7 @@ export class ClassicBroker {
     this.#outlet.send(peer, bytes);
   }
 
-  #hold(subscription: Subscription): void {
+  #hold(subscription: ClassicSubscription): void {
     const { peer, topicName } = subscription;
     const { maxHeldPerSource, maxMemory } = this.#limits;
     const readyAt = this.#allowances.readyAt(peer);

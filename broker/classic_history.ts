@@ -52,11 +52,11 @@ const LINE_END = 0x0a;
  * ```ts
  * import { assertEquals } from "@std/assert";
  * import { parseClassicTopic } from "../wire/classic.ts";
- * import { Histories } from "./classic_history.ts";
+ * import { ClassicHistory } from "./classic_history.ts";
  * import { decodeUtf8, encodeUtf8 } from "../base/utf8.ts";
  *
  * const limits = { history: 2, maxTopics: 10, maxMemory: 1e6 };
- * const histories = new Histories(limits, () => {});
+ * const histories = new ClassicHistory(limits, () => {});
  * const weather = parseClassicTopic("weather")!;
  * for (const text of ["20", "21", "22"]) {
  *   histories.append(weather, encodeUtf8(text));
@@ -64,7 +64,7 @@ const LINE_END = 0x0a;
  * assertEquals(decodeUtf8(histories.read(weather)!), "21\n22");
  * ```
  */
-export class Histories {
+export class ClassicHistory {
   readonly #limits: HistoryLimits;
   readonly #onForget: ForgetListener;
   readonly #persistence: Persistence | undefined;

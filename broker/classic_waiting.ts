@@ -14,7 +14,7 @@ import type { ClassicTopic } from "../wire/message.ts";
 import type { Peer } from "../base/peer.ts";
 
 /** Who asked for which topic. */
-export interface Subscription {
+export interface ClassicSubscription {
   /** Who. */
   readonly peer: Peer;
   /** Which. */
@@ -39,10 +39,10 @@ export interface WaitingLimits {
  * import { assertEquals } from "@std/assert";
  * import { parseClassicTopic } from "../wire/classic.ts";
  * import { peerOf } from "../base/peer.ts";
- * import { WaitingList } from "./classic_waiting.ts";
+ * import { ClassicWaitingList } from "./classic_waiting.ts";
  *
  * const limits = { maxWaiting: 9, maxWaitingPerPeer: 2, maxMemory: 1e6 };
- * const waiting = new WaitingList(limits, () => {});
+ * const waiting = new ClassicWaitingList(limits, () => {});
  * const peer = peerOf("127.0.0.1", 4711);
  * const topicName = parseClassicTopic("weather")!;
  * waiting.add({ peer, topicName });
@@ -50,12 +50,12 @@ export interface WaitingLimits {
  * assertEquals(waiting.size, 0);
  * ```
  */
-export class WaitingList {
+export class ClassicWaitingList {
   readonly #limits: WaitingLimits;
-  readonly #onDisplace: (subscription: Subscription) => void;
-  readonly #byTopic = new Map<ClassicTopic, Set<Subscription>>();
+  readonly #onDisplace: (subscription: ClassicSubscription) => void;
+  readonly #byTopic = new Map<ClassicTopic, Set<ClassicSubscription>>();
   /** All of them, the one that has waited longest first. */
-  readonly #queue = new Set<Subscription>();
+  readonly #queue = new Set<ClassicSubscription>();
   /** How many a peer has, by its key. */
   readonly #counts = new Map<string, number>();
   #memory = 0;
@@ -68,7 +68,7 @@ export class WaitingList {
    */
   constructor(
     limits: WaitingLimits,
-    onDisplace: (subscription: Subscription) => void,
+    onDisplace: (subscription: ClassicSubscription) => void,
   ) {
     this.#limits = limits;
     this.#onDisplace = onDisplace;
@@ -90,7 +90,7 @@ export class WaitingList {
   }
 
   /** Lets a subscription wait. */
-  add(subscription: Subscription): void {
+  add(subscription: ClassicSubscription): void {
     const { peer, topicName } = subscription;
     const others = this.#byTopic.get(topicName);
     if (others === undefined) {
@@ -109,13 +109,13 @@ export class WaitingList {
   }
 
   /** Takes out those that wait for a topic, in the order in which they came. */
-  take(topicName: ClassicTopic): Subscription[] {
+  take(topicName: ClassicTopic): ClassicSubscription[] {
     const subscriptions = [...this.#byTopic.get(topicName) ?? []];
     for (const subscription of subscriptions) this.#remove(subscription);
     return subscriptions;
   }
 
-  #remove(subscription: Subscription): void {
+  #remove(subscription: ClassicSubscription): void {
     const { peer: { key }, topicName } = subscription;
     const others = this.#byTopic.get(topicName)!;
     others.delete(subscription);

@@ -31,18 +31,18 @@ import {
   type WillTopicPacket,
 } from "../wire/packets.ts";
 import { type Persistence, SessionKeeper } from "./persistence.ts";
-import { type Prompt, Prompts } from "./will_prompts.ts";
+import { type Prompt, WillPrompts } from "./will_prompts.ts";
 import { LATE_MS } from "../wire/duplicates.ts";
 import type { PeerRecord, SessionRecord } from "./records.ts";
 import {
   costOfWill,
+  type DeviceConnectWill,
   type Scheduler,
   Session,
   SESSION_STATES,
   type SessionEvent,
   type SessionLimits,
   type SessionState,
-  type Will,
 } from "./session.ts";
 import { isSystem, parseTopicName } from "../wire/topics.ts";
 import { utf8Length } from "../base/utf8.ts";
@@ -101,7 +101,7 @@ export interface ConnectionStats {
   >;
   /** Times that an awake client left a message unanswered. */
   readonly unanswered: number;
-  /** Prompts that were not answered in time. */
+  /** WillPrompts that were not answered in time. */
   readonly promptsExpired: number;
   /** Sessions that went as their client was away for too long. */
   readonly expired: number;
@@ -142,7 +142,7 @@ export class Connections implements Scheduler {
   readonly #away = new Set<Session>();
   /** Clients connected, by address. */
   readonly #bySource = new Map<string, number>();
-  readonly #prompts: Prompts;
+  readonly #prompts: WillPrompts;
   readonly #deadlines = new Deadlines<Session>();
   readonly #persistence: Persistence;
   /** The number of the last session that was kept. */
@@ -184,7 +184,7 @@ export class Connections implements Scheduler {
     this.#host = host;
     const { maxClients: maxPrompts, retryMs, retries, nameBudget } = options;
     const lifetimeMs = retryMs * (retries + 1);
-    this.#prompts = new Prompts({ maxPrompts, lifetimeMs, nameBudget });
+    this.#prompts = new WillPrompts({ maxPrompts, lifetimeMs, nameBudget });
   }
 
   /** The session of the client at an address, `undefined` for none. */
@@ -545,7 +545,7 @@ export class Connections implements Scheduler {
     now: Millis,
     peer: Peer,
     packet: Connect,
-    will: Will | undefined,
+    will: DeviceConnectWill | undefined,
     wakesOnly: boolean,
   ): void {
     const { clientId, cleanSession, duration } = packet;
@@ -604,7 +604,7 @@ export class Connections implements Scheduler {
   }
 
   /** Whether a client's share, and the whole, has room for its will. */
-  #hasRoomFor(packet: Connect, will: Will | undefined): boolean {
+  #hasRoomFor(packet: Connect, will: DeviceConnectWill | undefined): boolean {
     const { maxNameOctets, nameBudget } = this.#options;
     const { clientId, cleanSession } = packet;
     const session = this.#byClient.get(clientId);
@@ -644,7 +644,7 @@ export class Connections implements Scheduler {
   restore(
     now: Millis,
     record: SessionRecord,
-    will: Will | undefined,
+    will: DeviceConnectWill | undefined,
   ): Session | undefined {
     const { session: number, clientId, peer } = record;
     if (this.#byClient.has(clientId)) return undefined;

@@ -9,7 +9,7 @@
  * @module
  */
 
-import { Allowances } from "./rate_limit.ts";
+import { RateLimiter } from "./rate_limit.ts";
 import { earliest, type Millis } from "../base/clock.ts";
 import {
   type ConnectionOptions,
@@ -17,7 +17,7 @@ import {
   type ConnectionStats,
 } from "./connections.ts";
 import { Delivery, type DeliveryStats } from "./delivery.ts";
-import { Discovery, type DiscoveryOptions } from "./advertise.ts";
+import { Advertiser, type DiscoveryOptions } from "./advertise.ts";
 import type { Exchange } from "./exchange.ts";
 import { isNodePeer, nodePeerOf } from "../wire/forwarder.ts";
 import { MalformedPacketError } from "../base/errors.ts";
@@ -39,7 +39,7 @@ import {
   type PublicationStats,
 } from "./publications.ts";
 import type { SessionRecord } from "./records.ts";
-import type { Session, Will } from "./session.ts";
+import type { DeviceConnectWill, Session } from "./session.ts";
 import {
   type SubscriptionHost,
   type SubscriptionOptions,
@@ -96,10 +96,10 @@ export class Gateway {
   readonly #subscriptions: Subscriptions;
   readonly #publications: Publications;
   readonly #delivery: Delivery;
-  readonly #discovery: Discovery;
+  readonly #discovery: Advertiser;
   readonly #persistence: Persistence;
-  readonly #disconnects: Allowances;
-  readonly #broadcasts = new Allowances({
+  readonly #disconnects: RateLimiter;
+  readonly #broadcasts = new RateLimiter({
     allowance: BROADCAST_BURST,
     allowanceRate: BROADCAST_RATE,
     maxSources: 1,
@@ -128,13 +128,13 @@ export class Gateway {
     this.#persistence = persistence;
     this.#isStrict = options.strict;
     this.#framing = { lenient: options.ignoreTail };
-    this.#disconnects = new Allowances({
+    this.#disconnects = new RateLimiter({
       allowance: DISCONNECT_BURST,
       allowanceRate: DISCONNECT_RATE,
       maxSources: options.maxSources,
       chargesLoopback: true,
     });
-    this.#discovery = new Discovery(options);
+    this.#discovery = new Advertiser(options);
     this.#subscriptions = new Subscriptions(options, outlet, exchange, host);
     this.#publications = new Publications(
       options,
@@ -214,7 +214,7 @@ export class Gateway {
   restore(
     now: Millis,
     record: SessionRecord,
-    will: Will | undefined,
+    will: DeviceConnectWill | undefined,
   ): Session | undefined {
     return this.#connections.restore(now, record, will);
   }

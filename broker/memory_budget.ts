@@ -11,18 +11,18 @@
  * @example
  * ```ts
  * import { assert, assertEquals, assertFalse } from "@std/assert";
- * import { Budget } from "./memory_budget.ts";
+ * import { MemoryBudget } from "./memory_budget.ts";
  *
- * const budget = new Budget(100);
+ * const budget = new MemoryBudget(100);
  * assert(budget.take(60));
  * assertFalse(budget.take(60));
  * budget.give(60);
  * assertEquals(budget.used, 0);
  * ```
  */
-export class Budget {
+export class MemoryBudget {
   readonly #limit: number;
-  readonly #whole: Budget | undefined;
+  readonly #whole: MemoryBudget | undefined;
   #used = 0;
 
   /**
@@ -32,7 +32,7 @@ export class Budget {
    * @param whole the budget that this one is a share of: what is spent here is
    * spent there too
    */
-  constructor(limit: number, whole?: Budget) {
+  constructor(limit: number, whole?: MemoryBudget) {
     this.#limit = limit;
     this.#whole = whole;
   }

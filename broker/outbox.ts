@@ -15,7 +15,7 @@
  */
 
 import { Begun } from "./begun.ts";
-import { Budget } from "./memory_budget.ts";
+import { MemoryBudget } from "./memory_budget.ts";
 import type { Millis } from "../base/clock.ts";
 import type {
   DeliveryQos,
@@ -67,11 +67,11 @@ export interface OutboxLimits {
   /** Memory for one client's messages, in octets, estimated. */
   readonly maxQueueOctets: number;
   /** The memory that all outboxes share. */
-  readonly queueBudget: Budget;
+  readonly queueBudget: MemoryBudget;
   /** Whether there is a store, in which a session may be kept. */
   readonly isDurable: boolean;
   /** The memory for names that all share. */
-  readonly nameBudget: Budget;
+  readonly nameBudget: MemoryBudget;
 }
 
 /** Whose outbox it is. */
@@ -226,7 +226,7 @@ export class Outbox<Owner extends OutboxOwner> {
    */
   #retained: Map<TopicFilter, RetainedSource> | undefined;
   /** Memory for what has been begun of it. Most clients never need any. */
-  #begunBudget: Budget | undefined;
+  #begunBudget: MemoryBudget | undefined;
   #current: InFlight | undefined;
   #wait: Wait = NOTHING;
   #lastMsgId = 0;
@@ -791,7 +791,7 @@ export class Outbox<Owner extends OutboxOwner> {
 
   #begunOf(source: RetainedSource): Begun {
     const { maxQueueOctets, nameBudget } = this.#limits;
-    this.#begunBudget ??= new Budget(maxQueueOctets, nameBudget);
+    this.#begunBudget ??= new MemoryBudget(maxQueueOctets, nameBudget);
     return source.begun ??= new Begun(source.filter, this.#begunBudget);
   }
 

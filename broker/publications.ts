@@ -9,7 +9,7 @@
  * @module
  */
 
-import { Allowances } from "./rate_limit.ts";
+import { RateLimiter } from "./rate_limit.ts";
 import type { Millis } from "../base/clock.ts";
 import { type Refusal, REFUSALS } from "./events.ts";
 import type { Exchange } from "./exchange.ts";
@@ -76,7 +76,7 @@ export class Publications {
   readonly #outlet: Outlet;
   readonly #exchange: Exchange;
   readonly #host: PublicationHost;
-  readonly #strangers: Allowances;
+  readonly #strangers: RateLimiter;
   readonly #counts = {
     published: 0,
     publishedOctets: 0,
@@ -106,7 +106,7 @@ export class Publications {
     this.#outlet = outlet;
     this.#exchange = exchange;
     this.#host = host;
-    this.#strangers = new Allowances({
+    this.#strangers = new RateLimiter({
       allowance: options.maxRate,
       allowanceRate: options.maxRate,
       maxSources: options.maxSources,

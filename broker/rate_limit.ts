@@ -42,10 +42,10 @@ interface Source {
  * @example
  * ```ts
  * import { assert, assertEquals, assertFalse } from "@std/assert";
- * import { Allowances } from "./rate_limit.ts";
+ * import { RateLimiter } from "./rate_limit.ts";
  * import { peerOf } from "../base/peer.ts";
  *
- * const allowances = new Allowances({
+ * const allowances = new RateLimiter({
  *   allowance: 1_000,
  *   allowanceRate: 100,
  *   maxSources: 10,
@@ -57,7 +57,7 @@ interface Source {
  * assert(allowances.spend(5_010, peer, 1));
  * ```
  */
-export class Allowances {
+export class RateLimiter {
   readonly #limits: AllowanceLimits;
   readonly #sources = new Map<string, Source>();
 

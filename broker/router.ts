@@ -18,7 +18,7 @@
  * @module
  */
 
-import { Budget } from "./memory_budget.ts";
+import { MemoryBudget } from "./memory_budget.ts";
 import { decodeRequest, parseClassicTopic } from "../wire/classic.ts";
 import { ClassicBroker } from "./classic.ts";
 import { earliest, type Millis } from "../base/clock.ts";
@@ -35,7 +35,7 @@ import { Outlet } from "./outlet.ts";
 import { MSG_TYPE } from "../wire/packets.ts";
 import { Persistence, type StoreState } from "./persistence.ts";
 import type { StoreChange, StoreRecord } from "./records.ts";
-import { Restoring } from "./restore.ts";
+import { Restorer } from "./restore.ts";
 import { type RouterStats, systemTopics } from "./sys_topics.ts";
 import {
   isReserved,
@@ -85,14 +85,14 @@ export class Router implements Machine<RouterEvent, StoreChange> {
   readonly #gateway: Gateway;
   readonly #classic: ClassicBroker;
   readonly #framing: { readonly lenient: boolean };
-  readonly #queueBudget: Budget;
-  readonly #nameBudget: Budget;
+  readonly #queueBudget: MemoryBudget;
+  readonly #nameBudget: MemoryBudget;
   readonly #version: string;
   #received = 0;
   #receivedOctets = 0;
   #startedAt: Millis | undefined;
   /** What has been restored so far, until all has. */
-  #restoring: Restoring | undefined;
+  #restoring: Restorer | undefined;
   /** When the broker's own topics are due, while anyone subscribes to them. */
   #systemAt: Millis | undefined;
   /** What they said last. */
@@ -110,8 +110,8 @@ export class Router implements Machine<RouterEvent, StoreChange> {
     const { overflow = "drop", ignoreTail = false } = options;
     this.#version = options.version ?? "unknown";
     this.#framing = { lenient: ignoreTail };
-    this.#queueBudget = new Budget(limits.maxMemory);
-    this.#nameBudget = new Budget(limits.maxMemory * NAME_FACTOR);
+    this.#queueBudget = new MemoryBudget(limits.maxMemory);
+    this.#nameBudget = new MemoryBudget(limits.maxMemory * NAME_FACTOR);
     const persistence = this.#persistence;
     if (options.isDurable) persistence.state = "loading";
     this.#exchange = new Exchange({ ...limits, overflow }, persistence);
@@ -151,7 +151,7 @@ export class Router implements Machine<RouterEvent, StoreChange> {
       persistence,
     );
     this.#restoring = options.isDurable
-      ? new Restoring(this.#gateway, this.#exchange, this.#classic)
+      ? new Restorer(this.#gateway, this.#exchange, this.#classic)
       : undefined;
   }
 

@@ -16,7 +16,7 @@
  * @module
  */
 
-import { Budget } from "./memory_budget.ts";
+import { MemoryBudget } from "./memory_budget.ts";
 import type { Millis } from "../base/clock.ts";
 import type { Timed } from "../base/deadlines.ts";
 import type { Subscriber } from "./exchange.ts";
@@ -30,7 +30,7 @@ import type { Peer } from "../base/peer.ts";
 import { isNodePeer } from "../wire/forwarder.ts";
 import { Outbox, type OutboxHost, type OutboxLimits } from "./outbox.ts";
 import type { Kept, SessionKeeper } from "./persistence.ts";
-import { Received } from "../wire/duplicates.ts";
+import { DuplicateFilter } from "../wire/duplicates.ts";
 import type { PeerRecord, ReceivedRecord, SessionRecord } from "./records.ts";
 import { type TopicIdLimits, TopicIds } from "./topic_ids.ts";
 import { hasWildcard } from "../wire/topics.ts";
@@ -103,7 +103,7 @@ export const TRANSITIONS: Readonly<
 };
 
 /** A client's last will. */
-export interface Will {
+export interface DeviceConnectWill {
   /** Where to; a will without a topic is never published (§6.4). */
   readonly topicName: TopicName | undefined;
   /** At which QoS. */
@@ -203,11 +203,11 @@ export class Session implements Subscriber, Timed, Kept {
   /** The silence that is allowed, 0 for any. */
   #allowedMs: Millis = 0;
   // Most clients never need one of these: each is made when it is needed.
-  #names: Budget | undefined;
+  #names: MemoryBudget | undefined;
   #topicIds: TopicIds | undefined;
   #subscriptions: Map<TopicFilter, Grant> | undefined;
-  #received: Received | undefined;
-  #will: Will | undefined;
+  #received: DuplicateFilter | undefined;
+  #will: DeviceConnectWill | undefined;
 
   /**
    * Begins a session: disconnected, with nothing.
@@ -254,9 +254,9 @@ export class Session implements Subscriber, Timed, Kept {
   }
 
   /** Its share of the memory for names. */
-  get #share(): Budget {
+  get #share(): MemoryBudget {
     const { maxNameOctets, nameBudget } = this.#limits;
-    return this.#names ??= new Budget(maxNameOctets, nameBudget);
+    return this.#names ??= new MemoryBudget(maxNameOctets, nameBudget);
   }
 
   /** Takes it that the client has forgotten its topic ids. */
@@ -275,8 +275,8 @@ export class Session implements Subscriber, Timed, Kept {
   }
 
   /** Its QoS 2 messages. */
-  get received(): Received {
-    return this.#received ??= new Received(this);
+  get received(): DuplicateFilter {
+    return this.#received ??= new DuplicateFilter(this);
   }
 
   /** Whether it is to outlive the process: also who sleeps is promised that. */
@@ -328,7 +328,7 @@ export class Session implements Subscriber, Timed, Kept {
   }
 
   /** Its will. */
-  get will(): Will | undefined {
+  get will(): DeviceConnectWill | undefined {
     return this.#will;
   }
 
@@ -337,7 +337,7 @@ export class Session implements Subscriber, Timed, Kept {
    *
    * @returns whether there was room for it; nothing changes if not
    */
-  setWill(will: Will | undefined): boolean {
+  setWill(will: DeviceConnectWill | undefined): boolean {
     const last = costOfWill(this.#will);
     const cost = costOfWill(will);
     if (cost > last && !this.#share.allows(cost - last)) return false;
@@ -388,7 +388,7 @@ export class Session implements Subscriber, Timed, Kept {
     now: Millis,
     record: SessionRecord,
     keeper: SessionKeeper,
-    will: Will | undefined,
+    will: DeviceConnectWill | undefined,
   ): void {
     const { clientId, isClean, state, allowedMs, leftAt } = record;
     const { announcedWill, duration } = record;
@@ -540,7 +540,7 @@ function costOfFilter(filter: TopicFilter): number {
 }
 
 /** What a will costs, in octets, roughly. */
-export function costOfWill(will: Will | undefined): number {
+export function costOfWill(will: DeviceConnectWill | undefined): number {
   if (will === undefined) return 0;
   const { topicName = "", payload } = will;
   return topicName.length * 2 + payload.length + LEVEL_OVERHEAD;

@@ -15,7 +15,7 @@
  * @module
  */
 
-import type { Budget } from "./memory_budget.ts";
+import type { MemoryBudget } from "./memory_budget.ts";
 import type { TopicName } from "../wire/message.ts";
 import { type Kept, NOT_KEPT, type SessionKeeper } from "./persistence.ts";
 import type { TopicIdRecord } from "./records.ts";
@@ -70,13 +70,13 @@ export interface TopicAlias {
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { Budget } from "./memory_budget.ts";
+ * import { MemoryBudget } from "./memory_budget.ts";
  * import { TopicIds } from "./topic_ids.ts";
  * import { parseTopicName } from "../wire/topics.ts";
  *
  * const topicIds = new TopicIds({
  *   maxTopicIds: 10,
- *   nameBudget: new Budget(1e6),
+ *   nameBudget: new MemoryBudget(1e6),
  * });
  * const lamp = parseTopicName("lamp")!;
  * assertEquals(topicIds.assign(lamp)?.topicId, 1);
@@ -384,7 +384,7 @@ export interface TopicIdLimits {
   /** Topics with an entry, 1 to 65534. */
   readonly maxTopicIds: number;
   /** The memory that names and filters of all clients share. */
-  readonly nameBudget: Budget;
+  readonly nameBudget: MemoryBudget;
 }
 
 /** What an entry costs, in octets, roughly; a character counts as one or two. */

@@ -10,11 +10,11 @@
  * @module
  */
 
-import type { Budget } from "./memory_budget.ts";
+import type { MemoryBudget } from "./memory_budget.ts";
 import type { Millis } from "../base/clock.ts";
 import type { Peer } from "../base/peer.ts";
 import type { Connect } from "../wire/packets.ts";
-import type { Will } from "./session.ts";
+import type { DeviceConnectWill } from "./session.ts";
 
 /** A client that is being asked for its will. */
 export interface Prompt {
@@ -23,23 +23,23 @@ export interface Prompt {
   /** What it connects with. */
   readonly connect: Connect;
   /** Where the will goes; `undefined` until that is known. */
-  readonly topic: Omit<Will, "payload"> | undefined;
+  readonly topic: Omit<DeviceConnectWill, "payload"> | undefined;
   /** When it is over. */
   readonly until: Millis;
 }
 
 /** How many prompts, and how long. */
 export interface PromptLimits {
-  /** Prompts at a time; 1 or more. */
+  /** WillPrompts at a time; 1 or more. */
   readonly maxPrompts: number;
   /** How long a client has for each part, in milliseconds. */
   readonly lifetimeMs: Millis;
   /** The memory that the topics of wills come from. */
-  readonly nameBudget: Budget;
+  readonly nameBudget: MemoryBudget;
 }
 
 /** The prompts of one gateway. */
-export class Prompts {
+export class WillPrompts {
   readonly #limits: PromptLimits;
   /** In the order in which they end, as all live equally long. */
   readonly #byPeer = new Map<string, Prompt>();
@@ -91,7 +91,7 @@ export class Prompts {
   note(
     now: Millis,
     { peer, connect, topic: last }: Prompt,
-    topic: Omit<Will, "payload">,
+    topic: Omit<DeviceConnectWill, "payload">,
   ): Prompt | undefined {
     const { nameBudget, lifetimeMs } = this.#limits;
     nameBudget.give(costOf(last));
@@ -133,6 +133,6 @@ export class Prompts {
   }
 }
 
-function costOf(topic: Omit<Will, "payload"> | undefined): number {
+function costOf(topic: Omit<DeviceConnectWill, "payload"> | undefined): number {
   return topic === undefined ? 0 : (topic.topicName ?? "").length * 2;
 }

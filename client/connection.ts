@@ -18,9 +18,9 @@
 import { earliest, type Millis, type Random } from "../base/clock.ts";
 import type { Command } from "./commands.ts";
 import type { DeviceEvent, DeviceState } from "./events.ts";
-import type { Flow } from "./send_window.ts";
-import type { Gateways } from "./gateway_search.ts";
-import type { Job, Lane, Lanes } from "./queues.ts";
+import type { SendWindow } from "./send_window.ts";
+import type { GatewaySearch } from "./gateway_search.ts";
+import type { CommandQueue, CommandQueues, Job } from "./queues.ts";
 import type { EffectQueue } from "../base/machine.ts";
 import type { Peer } from "../base/peer.ts";
 import {
@@ -29,7 +29,7 @@ import {
   RETURN_CODE,
   type WillTopic,
 } from "../wire/packets.ts";
-import type { Request, Uplink } from "./requests.ts";
+import type { Request, Requests } from "./requests.ts";
 
 /**
  * Milliseconds of each second of sleep after which a client wakes. Not all of it:
@@ -39,7 +39,7 @@ import type { Request, Uplink } from "./requests.ts";
 const WAKE_MS = 900;
 
 /** A client's last will, as its two packets carry it. */
-export interface Will {
+export interface DeviceConnectWill {
   /** Where to, `undefined` for no will. */
   topic: WillTopic | undefined;
   /** What. */
@@ -67,15 +67,15 @@ export interface LinkParts {
   /** Takes what happens. */
   readonly effects: EffectQueue<DeviceEvent>;
   /** What is to be done. */
-  readonly lanes: Lanes;
+  readonly lanes: CommandQueues;
   /** The way to the gateway. */
-  readonly uplink: Uplink;
+  readonly uplink: Requests;
   /** Where to find one, `undefined` when there is only the one. */
-  readonly gateways: Gateways | undefined;
+  readonly gateways: GatewaySearch | undefined;
   /** What is published at QoS 0, which PINGREQ asks about. */
-  readonly flow: Flow;
+  readonly flow: SendWindow;
   /** Shared with whoever changes it. */
-  readonly will: Will;
+  readonly will: DeviceConnectWill;
   /**
    * Is called when it is connected, before anything else is asked for.
    *
@@ -87,14 +87,14 @@ export interface LinkParts {
 }
 
 /** A client's connection. */
-export class Link {
+export class Connection {
   readonly #options: LinkOptions;
   readonly #effects: EffectQueue<DeviceEvent>;
-  readonly #lanes: Lanes;
-  readonly #uplink: Uplink;
-  readonly #gateways: Gateways | undefined;
-  readonly #flow: Flow;
-  readonly #will: Will;
+  readonly #lanes: CommandQueues;
+  readonly #uplink: Requests;
+  readonly #gateways: GatewaySearch | undefined;
+  readonly #flow: SendWindow;
+  readonly #will: DeviceConnectWill;
   readonly #onConnected: (now: Millis, isForgotten: boolean) => void;
   readonly #onMoved: (now: Millis) => void;
   #state: DeviceState = "disconnected";
@@ -171,7 +171,7 @@ export class Link {
     this.#sleepAt = isIdle ? this.#sleepAt ?? now : undefined;
   }
 
-  #advanceLane(now: Millis, link: Lane): void {
+  #advanceLane(now: Millis, link: CommandQueue): void {
     while (link.request === undefined) {
       const job = link.current ??= this.#takeJob();
       const isConnect = job?.command.type === "connect";
@@ -294,7 +294,7 @@ export class Link {
   }
 
   /** §6.13: the last of all tries of a request has had no answer. */
-  giveUp(now: Millis, lane: Lane, { packet }: Request): void {
+  giveUp(now: Millis, lane: CommandQueue, { packet }: Request): void {
     const job = lane.current;
     if (packet.type === "CONNECT") return this.#giveUpConnect(now);
     if (packet.type === "PINGREQ" && this.#state === "awake") {
@@ -383,7 +383,7 @@ export class Link {
     return this.#lanes.hasBefore(order);
   }
 
-  #begin(now: Millis, link: Lane, command: Command): void {
+  #begin(now: Millis, link: CommandQueue, command: Command): void {
     switch (command.type) {
       case "disconnect":
         this.#isWanted = false;

@@ -42,15 +42,15 @@ import {
   type DeviceState,
   ReceivedMessage,
 } from "./events.ts";
-import { Flow } from "./send_window.ts";
+import { SendWindow } from "./send_window.ts";
 import {
-  Gateways,
+  GatewaySearch,
   type KnownGateway,
   type SearchOptions,
 } from "./gateway_search.ts";
-import { KnownTopics } from "./topic_ids.ts";
-import { type Job, type Lane, Lanes } from "./queues.ts";
-import { Link, type Will } from "./connection.ts";
+import { KnownTopicIds } from "./topic_ids.ts";
+import { type CommandQueue, CommandQueues, type Job } from "./queues.ts";
+import { Connection, type DeviceConnectWill } from "./connection.ts";
 import { type Effect, EffectQueue, type Machine } from "../base/machine.ts";
 import type { DeliveryQos } from "../wire/message.ts";
 import { LocalProtocolError, MalformedPacketError } from "../base/errors.ts";
@@ -69,7 +69,7 @@ import {
 import { Publishing } from "./publishing.ts";
 import { Subscribing } from "./subscribing.ts";
 import { parseTopicName } from "../wire/topics.ts";
-import { Uplink } from "./requests.ts";
+import { Requests } from "./requests.ts";
 
 /** Who a client is, and how patient. */
 export interface DeviceOptions {
@@ -168,16 +168,16 @@ interface Unsent {
  */
 export class Device implements Machine<DeviceEvent> {
   readonly #effects = new EffectQueue<DeviceEvent>();
-  readonly #lanes: Lanes;
-  readonly #uplink: Uplink;
-  readonly #link: Link;
-  readonly #gateways: Gateways | undefined;
-  readonly #topics: KnownTopics;
+  readonly #lanes: CommandQueues;
+  readonly #uplink: Requests;
+  readonly #link: Connection;
+  readonly #gateways: GatewaySearch | undefined;
+  readonly #topics: KnownTopicIds;
   readonly #publishing: Publishing;
   readonly #subscribing: Subscribing;
   /** Made when it is needed: most clients are sent nothing at QoS 2. */
   #arrivals: Arrivals | undefined;
-  readonly #will: Will;
+  readonly #will: DeviceConnectWill;
   readonly #cleanSession: boolean;
   readonly #hasRoom: ((message: ReceivedMessage) => boolean) | undefined;
   readonly #ownsDatagrams: boolean;
@@ -241,13 +241,13 @@ export class Device implements Machine<DeviceEvent> {
       message: will?.payload.slice() ?? NOTHING,
     };
     const patience = { retryMs, retries, backoff };
-    this.#lanes = new Lanes(this.#effects, waitMs, giveUpMs);
+    this.#lanes = new CommandQueues(this.#effects, waitMs, giveUpMs);
     // Anywhere, so that an answer to an earlier life does not fit.
     const msgId = Math.floor(random() * 0x10000);
-    this.#uplink = new Uplink(this.#effects, { gateway, patience, msgId });
-    this.#gateways = search && new Gateways(search, random, gateway);
-    this.#topics = new KnownTopics(predefined);
-    const flow = new Flow(window);
+    this.#uplink = new Requests(this.#effects, { gateway, patience, msgId });
+    this.#gateways = search && new GatewaySearch(search, random, gateway);
+    this.#topics = new KnownTopicIds(predefined);
+    const flow = new SendWindow(window);
     this.#publishing = new Publishing({
       effects: this.#effects,
       lanes: this.#lanes,
@@ -267,7 +267,7 @@ export class Device implements Machine<DeviceEvent> {
     this.#hasRoom = hasRoom;
     this.#ownsDatagrams = ownsDatagrams;
     const minPauseMs = Math.min(retryMs, maxPauseMs);
-    this.#link = new Link({
+    this.#link = new Connection({
       clientId,
       cleanSession,
       keepAlive,
@@ -575,7 +575,7 @@ export class Device implements Machine<DeviceEvent> {
   }
 
   /** Nobody waits any more for what is under way. */
-  #forsake(lane: Lane): void {
+  #forsake(lane: CommandQueue): void {
     const { current, request, name } = lane;
     if (current === undefined) return;
     const { command } = current;
@@ -610,7 +610,7 @@ export class Device implements Machine<DeviceEvent> {
   }
 
   /** Whether T_WAIT keeps a command from being asked for. */
-  #isHeld(now: Millis, lane: Lane, job: Job): boolean {
+  #isHeld(now: Millis, lane: CommandQueue, job: Job): boolean {
     if (lane.current === job && lane.request !== undefined) return false;
     const { link, register, publish } = this.#lanes;
     const isUnregistered = lane === publish && this.#publishing.isUnregistered;
@@ -647,7 +647,7 @@ export class Device implements Machine<DeviceEvent> {
     }
   }
 
-  #advanceLane(now: Millis, lane: Lane): void {
+  #advanceLane(now: Millis, lane: CommandQueue): void {
     while (lane.request === undefined && now >= lane.holdUntil) {
       lane.holdUntil = 0;
       if (lane.current === undefined) {
@@ -660,7 +660,7 @@ export class Device implements Machine<DeviceEvent> {
   }
 
   /** Asks for what a command wants; false when it has to wait for another. */
-  #begin(now: Millis, lane: Lane, command: Command): boolean {
+  #begin(now: Millis, lane: CommandQueue, command: Command): boolean {
     switch (command.type) {
       case "register":
       case "publish":

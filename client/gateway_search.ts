@@ -19,7 +19,7 @@ import type { Advertise, GwInfo, SearchGw } from "../wire/packets.ts";
 /** N_ADV: announcements in a row that a gateway misses before it is given up. */
 const MAX_MISSED = 3;
 
-/** Gateways that are known at most: anybody can claim to be one. */
+/** GatewaySearch that are known at most: anybody can claim to be one. */
 const MAX_GATEWAYS = 32;
 
 /** The longest pause between two searches, in milliseconds. */
@@ -60,10 +60,10 @@ interface Entry extends KnownGateway {
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { Gateways } from "./gateway_search.ts";
+ * import { GatewaySearch } from "./gateway_search.ts";
  * import { peerOf } from "../base/peer.ts";
  *
- * const gateways = new Gateways({ radius: 1 }, () => 0.5);
+ * const gateways = new GatewaySearch({ radius: 1 }, () => 0.5);
  * gateways.search(0);
  * assertEquals(gateways.nextTimeout(), 2_500);
  * assertEquals(gateways.handleTimeout(2_500), { type: "SEARCHGW", radius: 1 });
@@ -74,7 +74,7 @@ interface Entry extends KnownGateway {
  * assertEquals(gateways.known, [{ peer, gwId: 7 }]);
  * ```
  */
-export class Gateways {
+export class GatewaySearch {
   readonly #radius: number;
   readonly #searchMs: Millis;
   readonly #infoMs: Millis;

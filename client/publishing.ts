@@ -14,25 +14,25 @@ import {
   topicIdTypeOf,
 } from "./commands.ts";
 import type { DeviceEvent } from "./events.ts";
-import type { Flow } from "./send_window.ts";
-import type { KnownTopics } from "./topic_ids.ts";
-import type { Lane, Lanes } from "./queues.ts";
+import type { SendWindow } from "./send_window.ts";
+import type { KnownTopicIds } from "./topic_ids.ts";
+import type { CommandQueue, CommandQueues } from "./queues.ts";
 import type { EffectQueue } from "../base/machine.ts";
 import { type Publish, RETURN_CODE, type TopicAck } from "../wire/packets.ts";
-import type { Uplink } from "./requests.ts";
+import type { Requests } from "./requests.ts";
 
 /** What it takes to publish. */
 export interface PublishingParts {
   /** Takes what happens. */
   readonly effects: EffectQueue<DeviceEvent>;
   /** What is to be done. */
-  readonly lanes: Lanes;
+  readonly lanes: CommandQueues;
   /** The way to the gateway. */
-  readonly uplink: Uplink;
+  readonly uplink: Requests;
   /** The ids of topics. */
-  readonly topics: KnownTopics;
+  readonly topics: KnownTopicIds;
   /** How much may go out at QoS 0. */
-  readonly flow: Flow;
+  readonly flow: SendWindow;
   /** How often a topic is registered again for a message. */
   readonly maxRejections: number;
 }
@@ -40,10 +40,10 @@ export interface PublishingParts {
 /** What a client publishes. */
 export class Publishing {
   readonly #effects: EffectQueue<DeviceEvent>;
-  readonly #lanes: Lanes;
-  readonly #uplink: Uplink;
-  readonly #topics: KnownTopics;
-  readonly #flow: Flow;
+  readonly #lanes: CommandQueues;
+  readonly #uplink: Requests;
+  readonly #topics: KnownTopicIds;
+  readonly #flow: SendWindow;
   readonly #maxRejections: number;
 
   /** Publishes nothing yet. */
@@ -65,7 +65,7 @@ export class Publishing {
   /** Asks for what a command wants; false when it has to wait for another. */
   begin(
     now: Millis,
-    lane: Lane,
+    lane: CommandQueue,
     command: Extract<Command, { type: "register" | "publish" }>,
   ): boolean {
     if (command.type === "publish") return this.#publish(now, lane, command);
@@ -160,7 +160,7 @@ export class Publishing {
   }
 
   /** §6.5: one REGISTER at a time, whoever wants it, and none in T_WAIT. */
-  #register(now: Millis, lane: Lane, topicName: string): boolean {
+  #register(now: Millis, lane: CommandQueue, topicName: string): boolean {
     const { register, publish } = this.#lanes;
     const isRegistering = register.request !== undefined ||
       now < register.holdUntil || publish.asked("REGISTER") !== undefined;
@@ -174,7 +174,7 @@ export class Publishing {
     return true;
   }
 
-  #publish(now: Millis, lane: Lane, command: PublishCommand): boolean {
+  #publish(now: Millis, lane: CommandQueue, command: PublishCommand): boolean {
     const { topic, payload, qos, retain } = command;
     if (command.isReleased) {
       lane.request = this.#uplink.request(now, {
@@ -214,7 +214,7 @@ export class Publishing {
 }
 
 /** Whether what is under way is a message that the gateway may have. */
-function isSent({ current }: Lane): boolean {
+function isSent({ current }: CommandQueue): boolean {
   const command = current?.command;
   return command?.type === "publish" && command.msgId !== 0;
 }

@@ -5,7 +5,7 @@
  * command means.
  *
  * A lane has one command under way and one request outstanding, as the
- * specification asks (§6.5, §6.6, §6.9). Lanes do not wait for each other, but a
+ * specification asks (§6.5, §6.6, §6.9). CommandQueues do not wait for each other, but a
  * command of the connection's, such as to sleep, waits for all that were given
  * before it, and those given after it wait for it.
  *
@@ -43,10 +43,10 @@ const MAX_SPENT = 1_024;
 const EMPTY: (Job | undefined)[] = [];
 
 /** The lanes of a client that has done nothing yet. */
-const NO_LANES: readonly Lane[] = [];
+const NO_LANES: readonly CommandQueue[] = [];
 
 /** One kind of command: one at a time. */
-export class Lane {
+export class CommandQueue {
   /** Which lane it is. */
   readonly name: LaneName;
   /** What is under way. */
@@ -55,7 +55,7 @@ export class Lane {
   request: Request | undefined;
   /** T_WAIT: nothing is asked before; 0 for no wait. */
   holdUntil: Millis = 0;
-  /** Whether there has ever been anything in it; set by {@linkcode Lanes}. */
+  /** Whether there has ever been anything in it; set by {@linkcode CommandQueues}. */
   isOpen = false;
   #queue = EMPTY;
   #head = 0;
@@ -140,24 +140,24 @@ export class Lane {
 }
 
 /** All lanes of a client. */
-export class Lanes {
+export class CommandQueues {
   /** To connect, disconnect, sleep and wake. */
-  readonly link = new Lane("link");
+  readonly link = new CommandQueue("link");
   /** To register topics. */
-  readonly register = new Lane("register");
+  readonly register = new CommandQueue("register");
   /** To subscribe and unsubscribe. */
-  readonly subscribe = new Lane("subscribe");
+  readonly subscribe = new CommandQueue("subscribe");
   /** To publish. */
-  readonly publish = new Lane("publish");
+  readonly publish = new CommandQueue("publish");
   /** To change the will. */
-  readonly will = new Lane("will");
+  readonly will = new CommandQueue("will");
   /**
    * Those that need a connection, but for lanes in which there has never been
    * anything: most clients use one or two.
    */
-  others: readonly Lane[] = NO_LANES;
+  others: readonly CommandQueue[] = NO_LANES;
   /** These and the connection's. */
-  all: readonly Lane[] = [this.link];
+  all: readonly CommandQueue[] = [this.link];
   readonly #effects: EffectQueue<DeviceEvent>;
   readonly #waitMs: Millis;
   readonly #giveUpMs: Millis | undefined;
@@ -193,7 +193,7 @@ export class Lanes {
     lane.push({ token, order, command, giveUpAt });
   }
 
-  #open(lane: Lane): void {
+  #open(lane: CommandQueue): void {
     if (lane.isOpen) return;
     lane.isOpen = true;
     const { link, register, subscribe, publish, will } = this;
@@ -225,7 +225,7 @@ export class Lanes {
   }
 
   /** What is under way was done. */
-  finish(lane: Lane, qos: Qos = 0): void {
+  finish(lane: CommandQueue, qos: Qos = 0): void {
     const token = lane.current?.token ?? 0;
     lane.current = undefined;
     lane.request = undefined;
@@ -235,10 +235,10 @@ export class Lanes {
   /** What is under way was refused. */
   refuse(
     now: Millis,
-    lane: Lane,
+    lane: CommandQueue,
     returnCode: number,
     /** Of whose kind the request was. */
-    asked: Lane = lane,
+    asked: CommandQueue = lane,
   ): void {
     const isCongested = returnCode === RETURN_CODE.congestion;
     // §5.3.10: after congestion nothing of the kind is asked for T_WAIT.
@@ -253,7 +253,7 @@ export class Lanes {
   }
 
   /** Has nothing of a kind asked for T_WAIT. */
-  hold(now: Millis, lane: Lane): void {
+  hold(now: Millis, lane: CommandQueue): void {
     this.#open(lane);
     lane.holdUntil = now + this.#waitMs;
   }
@@ -276,7 +276,9 @@ export class Lanes {
   }
 
   /** The commands that are given up by now. */
-  overdue(now: Millis): readonly { readonly lane: Lane; readonly job: Job }[] {
+  overdue(
+    now: Millis,
+  ): readonly { readonly lane: CommandQueue; readonly job: Job }[] {
     if ((this.giveUpAt() ?? Infinity) > now) return [];
     const overdue = [];
     for (const lane of this.all) {

@@ -49,7 +49,7 @@ export interface Request {
 }
 
 /** The way to one gateway. */
-export class Uplink {
+export class Requests {
   /** The gateway; `undefined` until one is found. */
   gateway: Peer | undefined;
   /** When something was sent last. */

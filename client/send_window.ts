@@ -17,9 +17,9 @@
  * @example
  * ```ts
  * import { assert, assertFalse } from "@std/assert";
- * import { Flow } from "./send_window.ts";
+ * import { SendWindow } from "./send_window.ts";
  *
- * const flow = new Flow(4);
+ * const flow = new SendWindow(4);
  * flow.count();
  * flow.count();
  * assert(flow.wantsPing);
@@ -31,7 +31,7 @@
  * assertFalse(flow.isFull);
  * ```
  */
-export class Flow {
+export class SendWindow {
   readonly #window: number;
   #sent = 0;
   /** How many the answer to the PINGREQ will be about. */

@@ -13,21 +13,21 @@ import {
   type SubscribeCommand,
   topicKeyOf,
 } from "./commands.ts";
-import type { KnownTopics } from "./topic_ids.ts";
-import type { Lane, Lanes } from "./queues.ts";
+import type { KnownTopicIds } from "./topic_ids.ts";
+import type { CommandQueue, CommandQueues } from "./queues.ts";
 import { RETURN_CODE, type Suback } from "../wire/packets.ts";
-import type { Uplink } from "./requests.ts";
+import type { Requests } from "./requests.ts";
 
 /** What a client subscribes to. */
 export class Subscribing {
-  readonly #lanes: Lanes;
-  readonly #uplink: Uplink;
-  readonly #topics: KnownTopics;
+  readonly #lanes: CommandQueues;
+  readonly #uplink: Requests;
+  readonly #topics: KnownTopicIds;
   /** What was granted, by the topic's key, to ask for it again. */
   readonly #granted = new Map<string, SubscribeCommand>();
 
   /** Is subscribed to nothing yet. */
-  constructor(lanes: Lanes, uplink: Uplink, topics: KnownTopics) {
+  constructor(lanes: CommandQueues, uplink: Requests, topics: KnownTopicIds) {
     this.#lanes = lanes;
     this.#uplink = uplink;
     this.#topics = topics;
@@ -36,7 +36,7 @@ export class Subscribing {
   /** Asks for what a command wants. */
   begin(
     now: Millis,
-    lane: Lane,
+    lane: CommandQueue,
     command: Extract<Command, { type: "subscribe" | "unsubscribe" }>,
   ): void {
     const topic = referenceOf(command.topic);

@@ -38,16 +38,16 @@ interface Tables {
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { KnownTopics } from "./topic_ids.ts";
+ * import { KnownTopicIds } from "./topic_ids.ts";
  *
- * const topics = new KnownTopics(new Map());
+ * const topics = new KnownTopicIds(new Map());
  * topics.learn("room/1", 5);
  * assertEquals(topics.idOf("room/1"), 5);
  * topics.forget(5);
  * assertEquals(topics.idOf("room/1"), undefined);
  * ```
  */
-export class KnownTopics {
+export class KnownTopicIds {
   readonly #predefined: ReadonlyMap<number, string>;
   #few = NONE;
   /** Instead of the list, if they are many. */

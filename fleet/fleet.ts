@@ -14,7 +14,7 @@
  */
 
 import { type Millis, type Random, seededRandom } from "../base/clock.ts";
-import { FleetBooks } from "./ledger.ts";
+import { Ledger } from "./ledger.ts";
 import { type FleetOptions, requireFleetOptions } from "./options.ts";
 import { type FleetHost, Listener, Member } from "./members.ts";
 import { FleetWays } from "../netsim/fleet_ways.ts";
@@ -89,7 +89,7 @@ export class Fleet {
   /** The network, which has the clock and the digest. */
   readonly net: VirtualNet = new VirtualNet();
   /** What was published and what has come. */
-  readonly books: FleetBooks = new FleetBooks();
+  readonly books: Ledger = new Ledger();
   /** What it was like once in a while, so far. */
   readonly samples: FleetSample[] = [];
   readonly #host: FleetHost;

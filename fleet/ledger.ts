@@ -15,10 +15,10 @@ import type { DeliveryQos } from "../wire/message.ts";
 const CHUNK = 65_536;
 
 /** Which way messages go: from clients to listeners, or to clients. */
-export const FLOWS = ["readings", "commands"] as const;
+export const MESSAGE_KINDS = ["readings", "commands"] as const;
 
 /** Which way a message goes. */
-export type Flow = (typeof FLOWS)[number];
+export type MessageKind = (typeof MESSAGE_KINDS)[number];
 
 /** What became of the messages of one flow at one QoS. */
 export class Account {
@@ -51,14 +51,14 @@ export interface Entry {
   /** The client that published it, or that it is for. */
   readonly client: number;
   /** Which way it goes. */
-  readonly flow: Flow;
+  readonly flow: MessageKind;
 }
 
 /** The books. */
-export class FleetBooks {
+export class Ledger {
   /** What became of the messages, by flow and QoS. */
   readonly accounts: Readonly<
-    Record<Flow, readonly [Account, Account, Account]>
+    Record<MessageKind, readonly [Account, Account, Account]>
   > = {
     readings: [new Account(), new Account(), new Account()],
     commands: [new Account(), new Account(), new Account()],
@@ -84,7 +84,7 @@ export class FleetBooks {
   }
 
   #sum(column: "expected" | "arrived"): number {
-    return FLOWS.flatMap((flow) => this.accounts[flow])
+    return MESSAGE_KINDS.flatMap((flow) => this.accounts[flow])
       .reduce((sum, account) => sum + account[column], 0);
   }
 
@@ -97,7 +97,7 @@ export class FleetBooks {
    */
   publish(
     now: Millis,
-    flow: Flow,
+    flow: MessageKind,
     client: number,
     qos: DeliveryQos,
     receivers: number,

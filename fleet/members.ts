@@ -9,7 +9,7 @@
 import type { Millis, Random } from "../base/clock.ts";
 import { Device, type DeviceOptions } from "../client/device.ts";
 import type { DeviceEvent, ReceivedMessage } from "../client/events.ts";
-import { type FleetBooks, type Flow, numberPayload } from "./ledger.ts";
+import { type Ledger, type MessageKind, numberPayload } from "./ledger.ts";
 import { type FleetOptions, placeOf, type QosMix } from "./options.ts";
 import type { Effect, Machine } from "../base/machine.ts";
 import type { DeliveryQos } from "../wire/message.ts";
@@ -20,7 +20,7 @@ export interface FleetHost {
   /** What it was told to be. */
   readonly options: FleetOptions;
   /** What was published and what has come. */
-  readonly books: FleetBooks;
+  readonly books: Ledger;
   /** Where the broker is. */
   readonly broker: Peer;
   /** When nobody publishes any more. */
@@ -141,7 +141,7 @@ export abstract class Party implements Machine<never> {
   /** Enters a message into the books and hands it to the device. */
   protected send(
     now: Millis,
-    flow: Flow,
+    flow: MessageKind,
     topicName: string,
     client: number,
     receivers: number,

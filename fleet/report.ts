@@ -7,7 +7,7 @@
 
 import type { Millis } from "../base/clock.ts";
 import type { Fleet, FleetSample } from "./fleet.ts";
-import { type Account, type Flow, FLOWS } from "./ledger.ts";
+import { type Account, MESSAGE_KINDS, type MessageKind } from "./ledger.ts";
 import { type CurvePoint, Histogram } from "./histogram.ts";
 import type { DeliveryQos } from "../wire/message.ts";
 import type { NetCounts } from "../netsim/virtual_net.ts";
@@ -21,7 +21,7 @@ const POINTS = 200;
 /** What became of the messages of one flow at one QoS. */
 export interface FlowReport {
   /** Readings from members, or commands to them. */
-  readonly flow: Flow;
+  readonly flow: MessageKind;
   /** At which QoS. */
   readonly qos: DeliveryQos;
   /** Messages published. */
@@ -160,7 +160,7 @@ export function reportOf(fleet: Fleet, network = ""): FleetReport {
   const { mqttsn, dropped } = fleet.stats();
   const all = new Histogram();
   let duplicates = 0;
-  const flows = FLOWS.flatMap((flow) =>
+  const flows = MESSAGE_KINDS.flatMap((flow) =>
     books.accounts[flow].map((account, qos) => {
       all.addAll(account.latency);
       duplicates += account.duplicates;
@@ -218,7 +218,7 @@ export function reportOf(fleet: Fleet, network = ""): FleetReport {
 }
 
 function flowReportOf(
-  flow: Flow,
+  flow: MessageKind,
   qos: DeliveryQos,
   { published, expected, arrived, duplicates, latency }: Account,
 ): FlowReport {

@@ -27,7 +27,7 @@ export interface TapeOptions {
 }
 
 /** A part of a tape as arrays of its own, which can be handed to another thread. */
-export interface Reel {
+export interface Slice {
   /** The number of the first entry. */
   readonly first: number;
   /** When each was, in milliseconds. */
@@ -70,9 +70,9 @@ const SHORT = 48;
  * ```ts
  * import { assertEquals } from "@std/assert";
  * import { peerOf } from "../base/peer.ts";
- * import { Tape } from "./buffer.ts";
+ * import { DatagramBuffer } from "./buffer.ts";
  *
- * const tape = new Tape({ maxEntries: 2 });
+ * const tape = new DatagramBuffer({ maxEntries: 2 });
  * const peer = peerOf("127.0.0.1", 4711);
  * for (const octet of [7, 8, 9]) {
  *   tape.add(octet, "received", peer, Uint8Array.of(octet));
@@ -82,7 +82,7 @@ const SHORT = 48;
  * assertEquals([tape.atOf(2), tape.peerOf(2)], [9, peer]);
  * ```
  */
-export class Tape {
+export class DatagramBuffer {
   /**
    * Is told of the oldest entry just before it goes; it may still be read, and
    * nothing be added.
@@ -211,7 +211,7 @@ export class Tape {
    * @param maxEntries how many at most, 1 or more
    * @param maxOctets after how many octets no further one is begun
    */
-  reel(from: number, maxEntries: number, maxOctets: number): Reel {
+  reel(from: number, maxEntries: number, maxOctets: number): Slice {
     const most = Math.min(this.next - from, maxEntries);
     const start = this.#slotOf(from);
     let octets = 0;

@@ -27,7 +27,12 @@ import {
 } from "./query.ts";
 import { relevantTo, tableOf, type TableOptions } from "./table.ts";
 import type { Peer } from "../base/peer.ts";
-import { type Reel, Tape, type TapeOptions, type Way } from "./buffer.ts";
+import {
+  DatagramBuffer,
+  type Slice,
+  type TapeOptions,
+  type Way,
+} from "./buffer.ts";
 import { decodeUtf8Loosely, encodeUtf8 } from "../base/utf8.ts";
 
 /** What a journal is given. */
@@ -140,7 +145,7 @@ const USUAL_WITHIN = 1_000;
  * ```
  */
 export class Journal {
-  readonly #tape: Tape;
+  readonly #tape: DatagramBuffer;
   readonly #clock: Clock;
   readonly #conversation: Conversation;
   readonly #isGateway: boolean;
@@ -159,7 +164,7 @@ export class Journal {
    * @throws {RangeError} when a limit is out of its range
    */
   constructor(options: JournalOptions = {}) {
-    this.#tape = new Tape(options);
+    this.#tape = new DatagramBuffer(options);
     this.#tape.onForget = (entry) => this.#forget(entry);
     this.#clock = options.clock ?? { now: () => performance.now() };
     this.#conversation = new Conversation(options);
@@ -306,7 +311,7 @@ export class Journal {
    * @param maxEntries how many at most
    * @param maxOctets after how many octets no further one is begun
    */
-  reel(from: number, maxEntries: number, maxOctets: number): Reel {
+  reel(from: number, maxEntries: number, maxOctets: number): Slice {
     return this.#tape.reel(
       Math.max(from, this.#tape.first),
       maxEntries,

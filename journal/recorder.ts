@@ -32,7 +32,7 @@ import {
   type RecordingHeader,
   RecordingLines,
 } from "./recording.ts";
-import { type Reel, WAYS } from "./buffer.ts";
+import { type Slice, WAYS } from "./buffer.ts";
 
 /** What is written, and where. */
 export interface RecorderOptions {
@@ -263,7 +263,7 @@ interface Sink {
   readonly isOpen: boolean;
   /** Writes a part, behind `lost` that are missing. Gives what went wrong. */
   write(
-    reel: Reel,
+    reel: Slice,
     lost: number,
   ): readonly string[] | Promise<readonly string[]>;
   /** Ends the files. Gives what went wrong. */
@@ -275,7 +275,7 @@ interface OpenFile {
   readonly path: string;
   readonly file: Deno.FsFile;
   /** The octets of a part. */
-  octetsOf(reel: Reel, lost: number): Uint8Array;
+  octetsOf(reel: Slice, lost: number): Uint8Array;
 }
 
 /** The files themselves, written at once. */
@@ -310,7 +310,7 @@ class Files implements Sink {
     return this.#open.length > 0;
   }
 
-  write(reel: Reel, lost: number): readonly string[] {
+  write(reel: Slice, lost: number): readonly string[] {
     const errors: string[] = [];
     for (const open of [...this.#open]) {
       try {
@@ -371,7 +371,7 @@ function reasonOf(error: unknown): string {
 }
 
 /** A reel as a capture file has it. */
-function captureOf(reel: Reel, broker: Peer, offset: Millis): Uint8Array {
+function captureOf(reel: Slice, broker: Peer, offset: Millis): Uint8Array {
   const ends = reel.peers.map((peer) => ({
     there: pcapEnd(peer.hostname, peer.port),
     here: pcapEnd(hostnameFor(peer, broker), broker.port),
@@ -410,7 +410,7 @@ function hostnameFor(peer: Peer, { hostname }: Peer): string {
 /** What the worker is told. */
 type Order =
   | { readonly call: "open"; readonly plan: Plan }
-  | { readonly call: "write"; readonly reel: Reel; readonly lost: number }
+  | { readonly call: "write"; readonly reel: Slice; readonly lost: number }
   | { readonly call: "close" };
 
 /** What it answers to each order. */
@@ -436,7 +436,7 @@ class WorkerSink implements Sink {
     return this.#isOpen;
   }
 
-  async write(reel: Reel, lost: number): Promise<readonly string[]> {
+  async write(reel: Slice, lost: number): Promise<readonly string[]> {
     const { times, ways, lengths, owners, octets } = reel;
     const arrays = [times, ways, lengths, owners, octets];
     const answer = await this.#ask(

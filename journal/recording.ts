@@ -22,7 +22,7 @@
 
 import { Conversation } from "../wire/conversation.ts";
 import { type Peer, peerOf } from "../base/peer.ts";
-import { type Reel, type Way, WAYS } from "./buffer.ts";
+import { type Slice, type Way, WAYS } from "./buffer.ts";
 import { parsePredefined } from "../wire/topics.ts";
 import { decodeUtf8Loosely } from "../base/utf8.ts";
 
@@ -96,14 +96,14 @@ export function headerLine(header: RecordingHeader): string {
  * import { assertEquals } from "@std/assert";
  * import { peerOf } from "../base/peer.ts";
  * import { headerLine, parseRecording, RecordingLines } from "./recording.ts";
- * import { Tape } from "./buffer.ts";
+ * import { DatagramBuffer } from "./buffer.ts";
  *
  * const header = {
  *   broker: peerOf("127.0.0.1", 12003),
  *   startedAt: 0,
  *   predefined: new Map(),
  * };
- * const tape = new Tape();
+ * const tape = new DatagramBuffer();
  * tape.add(500, "received", peerOf("127.0.0.1", 4711), Uint8Array.of(2, 0x16));
  * const lines = new RecordingLines(header, 100);
  * const text = headerLine(header) + lines.write(tape.reel(0, 10, 1_000));
@@ -141,7 +141,7 @@ export class RecordingLines {
   }
 
   /** The lines of a reel, each with its end. */
-  write(reel: Reel): string {
+  write(reel: Slice): string {
     let text = "";
     let at = 0;
     // A node's address is its forwarder's.

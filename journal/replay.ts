@@ -17,7 +17,7 @@ import {
   type Answers,
   compare,
   type Difference,
-  Replica,
+  ReplayMatch,
 } from "./replay_match.ts";
 import type { Transport } from "../transport/transport.ts";
 import { UdpTransport } from "../transport/udp.ts";
@@ -103,7 +103,7 @@ export async function replay(
 
 class Player implements AsyncDisposable {
   readonly #recording: Recording;
-  readonly #replica: Replica;
+  readonly #replica: ReplayMatch;
   readonly #options: ReplayOptions;
   readonly #speed: number;
   readonly #patienceMs: number;
@@ -120,7 +120,7 @@ class Player implements AsyncDisposable {
       requireNumber(name, value, 0, Number.MAX_SAFE_INTEGER);
     }
     this.#recording = recording;
-    this.#replica = new Replica({ predefined: recording.predefined });
+    this.#replica = new ReplayMatch({ predefined: recording.predefined });
     this.#options = options;
     this.#speed = speed;
     this.#patienceMs = patienceMs;

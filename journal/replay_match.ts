@@ -162,7 +162,7 @@ class Client implements Answers {
 }
 
 /** A recorded conversation, and the one that is led now. */
-export class Replica {
+export class ReplayMatch {
   readonly #recorded: Side;
   readonly #live: Side;
   readonly #clients = new Map<string, Client>();

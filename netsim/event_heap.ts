@@ -25,9 +25,9 @@ const OUT = -1;
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { Agenda } from "./event_heap.ts";
+ * import { EventHeap } from "./event_heap.ts";
  *
- * const agenda = new Agenda();
+ * const agenda = new EventHeap();
  * const [bell, lamp] = [agenda.open(), agenda.open()];
  * agenda.set(bell, 500);
  * agenda.set(lamp, 300);
@@ -37,7 +37,7 @@ const OUT = -1;
  * assertEquals(agenda.next, 300);
  * ```
  */
-export class Agenda {
+export class EventHeap {
   /** By slot: when it is due, and behind how many others that are due then. */
   #at = new Float64Array(FIRST_SIZE);
   #order = new Float64Array(FIRST_SIZE);

@@ -29,7 +29,7 @@ export interface Late {
 }
 
 /** What becomes of a datagram: what goes on in its stead, and what comes back. */
-export interface Verdict {
+export interface FaultVerdict {
   /** What its receiver gets, in order. */
   readonly onward: readonly Late[];
   /** What its sender gets. */
@@ -143,7 +143,7 @@ export class Faults {
     from: End,
     peer: Peer,
     bytes: Uint8Array,
-  ): Verdict | undefined {
+  ): FaultVerdict | undefined {
     if (!isFramed(bytes, { lenient: true })) return undefined;
     let packet: MqttSnPacket;
     let whose = peer;
@@ -180,12 +180,12 @@ export class Faults {
     return memory;
   }
 
-  #strike(passing: Passing): Verdict | undefined {
+  #strike(passing: Passing): FaultVerdict | undefined {
     const { from, who, packet } = passing;
     const subject = this.#bystander.subjectOf(who, from, packet);
     const isOf = (match: FaultMatch) =>
       matches(match, from, who, packet, subject);
-    let verdict: Verdict | undefined;
+    let verdict: FaultVerdict | undefined;
     for (const turn of this.#turns) {
       const isDue = turn.count(who, isOf, this.#random);
       if (!isDue || verdict !== undefined) continue;
@@ -195,7 +195,7 @@ export class Faults {
   }
 
   /** What follows from a rule; `undefined` where it can do nothing. */
-  #act(passing: Passing, { rule, number }: Turn): Verdict | undefined {
+  #act(passing: Passing, { rule, number }: Turn): FaultVerdict | undefined {
     const { who, memory, packet, bytes, peer } = passing;
     const { act } = rule;
     const told = (what: string) => this.#tell(passing, number, rule.name, what);
@@ -267,7 +267,7 @@ export class Faults {
   #forgetSession(
     passing: Passing,
     told: (what: string) => void,
-  ): Verdict | undefined {
+  ): FaultVerdict | undefined {
     const { now, from, who, memory, peer, bytes } = passing;
     const { clientId } = who;
     if (clientId === undefined) return undefined;
@@ -288,7 +288,7 @@ export class Faults {
   }
 
   /** Says of an id that was forgotten what the one who forgot it would say. */
-  #ofForgotten(passing: Passing): Verdict | undefined {
+  #ofForgotten(passing: Passing): FaultVerdict | undefined {
     const { memory, packet, peer } = passing;
     if (packet.type !== "PUBLISH" || packet.topicIdType !== "normal") {
       return undefined;
@@ -307,7 +307,7 @@ export class Faults {
   /** Takes in what the broker takes in. */
   #learn(
     { from, who, memory, packet, bytes }: Passing,
-    verdict: Verdict | undefined,
+    verdict: FaultVerdict | undefined,
   ): void {
     const isOnItsWay = verdict === undefined || verdict.onward.length > 0;
     if (from === "client" && !isOnItsWay) return;

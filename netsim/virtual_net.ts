@@ -14,7 +14,7 @@
  * @module
  */
 
-import { Agenda } from "./event_heap.ts";
+import { EventHeap } from "./event_heap.ts";
 import type { Millis } from "../base/clock.ts";
 import { isNodePeer } from "../wire/forwarder.ts";
 import type { Machine } from "../base/machine.ts";
@@ -214,7 +214,7 @@ export class VirtualNet {
   readonly #onDelivery: VirtualNetOptions["onDelivery"];
   readonly #places = new Map<string, Place>();
   readonly #muted = new Set<string>();
-  readonly #agenda = new Agenda();
+  readonly #agenda = new EventHeap();
   /** What each slot of the agenda stands for. */
   readonly #events: (Place | Flight | Action | undefined)[] = [];
   #numbers = 0;

@@ -37,7 +37,7 @@ const NO_TEXT = new Uint8Array(0);
  * Reads something, and makes what is thrown meanwhile an error of the store: not
  * all of it is, as whoever is given the records may throw too.
  */
-export type Reading = <T>(read: () => T) => T;
+export type ReadScope = <T>(read: () => T) => T;
 
 /**
  * The rows of one database, as records.
@@ -83,7 +83,7 @@ export class Rows {
   }
 
   /** Gives all records, in the order of `Store.load`, reading a few at a time. */
-  *load(reading: Reading): Generator<StoreRecord> {
+  *load(reading: ReadScope): Generator<StoreRecord> {
     const read = this.#read;
     const [sessions] = reading(() => read.sessions.get() as unknown as Row);
     for (const session of JSON.parse(sessions as string)) {
@@ -229,7 +229,7 @@ export class Rows {
     page: StatementSync,
     key: Row,
     toRecord: (row: Row, offsetMs: Millis) => StoreRecord,
-    reading: Reading,
+    reading: ReadScope,
   ): Generator<StoreRecord> {
     for (;;) {
       const rows = reading(() => page.all(...key) as unknown as readonly Row[]);

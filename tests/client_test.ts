@@ -1636,7 +1636,7 @@ Deno.test("Client.stats() is a snapshot, and counts strays", async () => {
   assertEquals(await client.overflowed(), 0);
 });
 
-// Gateways that are searched for
+// GatewaySearch that are searched for
 
 const GROUP = "225.1.1.1";
 

@@ -8,12 +8,12 @@
 
 import type { Millis } from "../base/clock.ts";
 import type { Publish } from "./packets.ts";
-import { digestOf, LATE_MS, Received } from "./duplicates.ts";
+import { digestOf, DuplicateFilter, LATE_MS } from "./duplicates.ts";
 
 /** What has come at QoS 2. */
 export class Arrivals {
   readonly #lateMs: Millis;
-  #received = new Received();
+  #received = new DuplicateFilter();
   /** The digests of those that wait for PUBREL, by msgId. */
   readonly #unreleased = new Map<number, number>();
   /** The same, of a gateway that may have forgotten them. */
@@ -74,7 +74,7 @@ export class Arrivals {
 
   /** A new session knows nothing of exchanges that the last one began. */
   clear(): void {
-    this.#received = new Received();
+    this.#received = new DuplicateFilter();
     this.#unreleased.clear();
     this.#doubted.clear();
   }

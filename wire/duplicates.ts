@@ -60,9 +60,9 @@ const MAX_RELEASED = 256;
  * @example
  * ```ts
  * import { assert, assertFalse } from "@std/assert";
- * import { Received } from "./duplicates.ts";
+ * import { DuplicateFilter } from "./duplicates.ts";
  *
- * const received = new Received();
+ * const received = new DuplicateFilter();
  * const digest = 1;
  * assertFalse(received.has(0, 7, digest));
  * received.add(7, digest);
@@ -73,7 +73,7 @@ const MAX_RELEASED = 256;
  * assertFalse(received.has(2_000, 7, digest));
  * ```
  */
-export class Received {
+export class DuplicateFilter {
   readonly #entries = new Map<number, Entry>();
   readonly #owner: ReceivedOwner;
   /** How many of them are released, and only kept for late copies. */

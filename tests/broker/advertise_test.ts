@@ -4,7 +4,7 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { Discovery } from "../../broker/advertise.ts";
+import { Advertiser } from "../../broker/advertise.ts";
 import type { Advertise } from "../../wire/packets.ts";
 import { EVERYBODY, GatewayBench } from "../support/gateway.ts";
 import { ANN, BOB, FAR } from "../support/router.ts";
@@ -28,8 +28,8 @@ function effectsOf(bench: GatewayBench): string[] {
 
 // ADVERTISE
 
-Deno.test("Discovery advertises at once, and then each interval", () => {
-  const discovery = new Discovery({ gwId: 7, advertise: 900, standby: false });
+Deno.test("Advertiser advertises at once, and then each interval", () => {
+  const discovery = new Advertiser({ gwId: 7, advertise: 900, standby: false });
   assertEquals(discovery.handleTimeout(50), advertise(7, 900));
   assertEquals(discovery.nextTimeout(), 900_050);
   assertEquals(discovery.handleTimeout(900_049), undefined);
@@ -38,8 +38,8 @@ Deno.test("Discovery advertises at once, and then each interval", () => {
   assertEquals(discovery.nextTimeout(), 1_800_050);
 });
 
-Deno.test("Discovery that was not asked to does not advertise", () => {
-  const discovery = new Discovery({ gwId: 1, advertise: 0, standby: false });
+Deno.test("Advertiser that was not asked to does not advertise", () => {
+  const discovery = new Advertiser({ gwId: 1, advertise: 0, standby: false });
   assertEquals(discovery.nextTimeout(), undefined);
   assertEquals(discovery.handleTimeout(1e9), undefined);
 });

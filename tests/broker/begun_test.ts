@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import { Begun } from "../../broker/begun.ts";
-import { Budget } from "../../broker/memory_budget.ts";
+import { MemoryBudget } from "../../broker/memory_budget.ts";
 import { parseTopicFilter, parseTopicName } from "../../wire/topics.ts";
 import { makeKeeper } from "../support/kept.ts";
 
@@ -15,7 +15,7 @@ const END = { type: "begunEnd", session: 1, topicFilter: "room/+" } as const;
 
 Deno.test("Begun.add() notes a topic once, and tells of it", () => {
   const { keeper, take } = makeKeeper();
-  const budget = new Budget(1_000);
+  const budget = new MemoryBudget(1_000);
   const begun = new Begun(FILTER, budget);
   assertFalse(begun.has(ONE));
   begun.add(ONE, keeper);
@@ -28,7 +28,7 @@ Deno.test("Begun.add() notes a topic once, and tells of it", () => {
 
 Deno.test("Begun.add() notes and tells nothing that there is no room for", () => {
   const { keeper, take } = makeKeeper();
-  const budget = new Budget(60);
+  const budget = new MemoryBudget(60);
   const begun = new Begun(FILTER, budget);
   begun.add(ONE, keeper);
   begun.add(TWO, keeper);
@@ -38,7 +38,7 @@ Deno.test("Begun.add() notes and tells nothing that there is no room for", () =>
 
 Deno.test("Begun.restore() knows no limit, and tells nothing", () => {
   const { keeper, take } = makeKeeper();
-  const budget = new Budget(0);
+  const budget = new MemoryBudget(0);
   const begun = new Begun(FILTER, budget);
   for (const topicName of [ONE, TWO, ONE]) begun.restore(topicName);
   assertEquals([begun.has(ONE), begun.has(TWO)], [true, true]);
@@ -50,7 +50,7 @@ Deno.test("Begun.restore() knows no limit, and tells nothing", () => {
 
 Deno.test("Begun.keep() tells of all topics, in the order in which they were begun", () => {
   const { keeper, take } = makeKeeper();
-  const begun = new Begun(FILTER, new Budget(1_000));
+  const begun = new Begun(FILTER, new MemoryBudget(1_000));
   begun.add(TWO, undefined);
   begun.add(ONE, undefined);
   begun.keep(keeper);
@@ -59,7 +59,7 @@ Deno.test("Begun.keep() tells of all topics, in the order in which they were beg
 
 Deno.test("Begun.end() forgets all, and tells of it if there were any", () => {
   const { keeper, take } = makeKeeper();
-  const budget = new Budget(1_000);
+  const budget = new MemoryBudget(1_000);
   const begun = new Begun(FILTER, budget);
   begun.end(keeper);
   assertEquals(take(), []);

@@ -1,7 +1,10 @@
 import { assert, assertEquals, assertFalse, assertThrows } from "@std/assert";
 import { parseClassicTopic } from "../../wire/classic.ts";
 import { seededRandom } from "../../base/clock.ts";
-import { Histories, type HistoryLimits } from "../../broker/classic_history.ts";
+import {
+  ClassicHistory,
+  type HistoryLimits,
+} from "../../broker/classic_history.ts";
 import { EffectQueue } from "../../base/machine.ts";
 import { MAX_DATAGRAM } from "../../base/peer.ts";
 import { Persistence } from "../../broker/persistence.ts";
@@ -11,14 +14,14 @@ import { decodeUtf8, encodeUtf8, utf8Length } from "../../base/utf8.ts";
 const topic = (name: string) => parseClassicTopic(name)!;
 
 /** What a history holds, as text. */
-function read(histories: Histories, name: ReturnType<typeof topic>) {
+function read(histories: ClassicHistory, name: ReturnType<typeof topic>) {
   const bytes = histories.read(name);
   return bytes === undefined ? undefined : decodeUtf8(bytes);
 }
 
 /** Appends a text from octets that are another's afterwards. */
 function append(
-  histories: Histories,
+  histories: ClassicHistory,
   name: ReturnType<typeof topic>,
   text: string,
   isPromised?: boolean,
@@ -33,14 +36,14 @@ function histories(limits: Partial<HistoryLimits> = {}) {
   const usual = { history: 1_000, maxTopics: 100, maxMemory: 1e9 };
   return {
     forgotten,
-    histories: new Histories(
+    histories: new ClassicHistory(
       { ...usual, ...limits },
       (topicName, reason, count) => forgotten.push([topicName, reason, count]),
     ),
   };
 }
 
-Deno.test("Histories.read() joins a topic's data by line ends, oldest first", () => {
+Deno.test("ClassicHistory.read() joins a topic's data by line ends, oldest first", () => {
   const { histories: kept } = histories();
   assertEquals(read(kept, topic("a")), undefined);
   assertFalse(kept.has(topic("a")));
@@ -52,7 +55,7 @@ Deno.test("Histories.read() joins a topic's data by line ends, oldest first", ()
   assertEquals(kept.size, 2);
 });
 
-Deno.test("Histories.append() counts octets as UTF-8 has them", () => {
+Deno.test("ClassicHistory.append() counts octets as UTF-8 has them", () => {
   const { histories: kept } = histories();
   for (
     const text of [
@@ -72,14 +75,14 @@ Deno.test("Histories.append() counts octets as UTF-8 has them", () => {
   }
 });
 
-Deno.test("Histories.append() forgets the oldest datum beyond the count", () => {
+Deno.test("ClassicHistory.append() forgets the oldest datum beyond the count", () => {
   const { histories: kept, forgotten } = histories({ history: 3 });
   for (const text of ["1", "2", "3", "4", "5"]) append(kept, topic("a"), text);
   assertEquals(read(kept, topic("a")), "3\n4\n5");
   assertEquals(forgotten, [["a", "count", 1], ["a", "count", 1]]);
 });
 
-Deno.test("Histories.append() keeps what fits one datagram, in whole data", () => {
+Deno.test("ClassicHistory.append() keeps what fits one datagram, in whole data", () => {
   const { histories: kept, forgotten } = histories();
   const datum = "é".repeat(10_000); // 20,000 octets
   for (let i = 0; i < 3; i++) append(kept, topic("a"), datum);
@@ -97,7 +100,7 @@ Deno.test("Histories.append() keeps what fits one datagram, in whole data", () =
   assertEquals(forgotten.slice(1), [["a", "datagram", 4]]);
 });
 
-Deno.test("Histories.octetsOf() is the length of what read() gives", () => {
+Deno.test("ClassicHistory.octetsOf() is the length of what read() gives", () => {
   const { histories: kept } = histories({ history: 3 });
   assertEquals(kept.octetsOf(topic("a")), 0);
   for (const text of ["x", "é", "€\n", "😀", "yz"]) {
@@ -109,7 +112,7 @@ Deno.test("Histories.octetsOf() is the length of what read() gives", () => {
   }
 });
 
-Deno.test("Histories.append() shortens a history that takes all memory alone", () => {
+Deno.test("ClassicHistory.append() shortens a history that takes all memory alone", () => {
   const { histories: kept, forgotten } = histories({ maxMemory: MAX_DATAGRAM });
   for (let i = 0; i < 1_000; i++) append(kept, topic("a"), "b");
   assert(kept.memory <= MAX_DATAGRAM, String(kept.memory));
@@ -117,7 +120,7 @@ Deno.test("Histories.append() shortens a history that takes all memory alone", (
   assertEquals(forgotten.find(([, reason]) => reason !== "memory"), undefined);
 });
 
-Deno.test("Histories.append() throws RangeError for a datum beyond a datagram", () => {
+Deno.test("ClassicHistory.append() throws RangeError for a datum beyond a datagram", () => {
   const { histories: kept } = histories();
   assertThrows(
     () => append(kept, topic("a"), "x".repeat(MAX_DATAGRAM + 1)),
@@ -127,7 +130,7 @@ Deno.test("Histories.append() throws RangeError for a datum beyond a datagram", 
   assertEquals(kept.memory, 0);
 });
 
-Deno.test("Histories.append() forgets the topic published to longest ago when there are too many", () => {
+Deno.test("ClassicHistory.append() forgets the topic published to longest ago when there are too many", () => {
   const { histories: kept, forgotten } = histories({ maxTopics: 2 });
   append(kept, topic("a"), "1");
   append(kept, topic("b"), "1");
@@ -138,7 +141,7 @@ Deno.test("Histories.append() forgets the topic published to longest ago when th
   assertEquals(kept.size, 2);
 });
 
-Deno.test("Histories.append() stays within its memory, and gives all of it back", () => {
+Deno.test("ClassicHistory.append() stays within its memory, and gives all of it back", () => {
   const maxMemory = 200_000;
   const { histories: kept, forgotten } = histories({ maxMemory, history: 50 });
   const random = seededRandom(5);
@@ -158,7 +161,7 @@ Deno.test("Histories.append() stays within its memory, and gives all of it back"
   assertEquals(left + gone, added);
 });
 
-Deno.test("Histories.memory is nothing again when all is forgotten", () => {
+Deno.test("ClassicHistory.memory is nothing again when all is forgotten", () => {
   const { histories: kept } = histories({ maxTopics: 1 });
   append(kept, topic("a"), "one");
   const alone = kept.memory;
@@ -182,7 +185,11 @@ function keptHistories(limits: Partial<HistoryLimits> = {}) {
     return changes;
   };
   return {
-    histories: new Histories({ ...usual, ...limits }, () => {}, persistence),
+    histories: new ClassicHistory(
+      { ...usual, ...limits },
+      () => {},
+      persistence,
+    ),
     persistence,
     take,
   };
@@ -192,7 +199,7 @@ const datum = (seq: number, topicName: string, text: string) =>
   ({ type: "datum", seq, topicName, text }) as const;
 const datumEnd = (seq: number) => ({ type: "datumEnd", seq }) as const;
 
-Deno.test("Histories.append() tells of each datum by a number that counts up over all topics", () => {
+Deno.test("ClassicHistory.append() tells of each datum by a number that counts up over all topics", () => {
   const { histories: kept, take } = keptHistories();
   append(kept, topic("a"), "1");
   append(kept, topic("b"), "2");
@@ -204,7 +211,7 @@ Deno.test("Histories.append() tells of each datum by a number that counts up ove
   ]);
 });
 
-Deno.test("Histories.append() tells of each datum that is forgotten, and once", () => {
+Deno.test("ClassicHistory.append() tells of each datum that is forgotten, and once", () => {
   const { histories: kept, take } = keptHistories({ history: 2, maxTopics: 2 });
   for (const text of ["1", "2", "3"]) append(kept, topic("a"), text);
   append(kept, topic("b"), "4");
@@ -220,7 +227,7 @@ Deno.test("Histories.append() tells of each datum that is forgotten, and once", 
   assertEquals(take(), [datum(8, "d", "8"), datumEnd(3), datumEnd(5)]);
 });
 
-Deno.test("Histories.append() throws before it tells of anything", () => {
+Deno.test("ClassicHistory.append() throws before it tells of anything", () => {
   const { histories: kept, take } = keptHistories();
   assertThrows(() => append(kept, topic("a"), "x".repeat(MAX_DATAGRAM + 1)));
   assertEquals(take(), []);
@@ -229,7 +236,7 @@ Deno.test("Histories.append() throws before it tells of anything", () => {
 });
 
 for (const state of ["busy", "refusing"] as const) {
-  Deno.test(`Histories.append() leaves out what nobody was promised while the store is ${state}`, () => {
+  Deno.test(`ClassicHistory.append() leaves out what nobody was promised while the store is ${state}`, () => {
     const { histories: kept, persistence, take } = keptHistories({
       history: 1,
     });
@@ -248,7 +255,7 @@ for (const state of ["busy", "refusing"] as const) {
   });
 }
 
-Deno.test("Histories.restore() puts data back, and what follows behind them", () => {
+Deno.test("ClassicHistory.restore() puts data back, and what follows behind them", () => {
   const { histories: kept, take } = keptHistories();
   kept.restore(topic("b"), encodeUtf8("1"), 3);
   kept.restore(topic("a"), encodeUtf8("2"), 7);
@@ -259,7 +266,7 @@ Deno.test("Histories.restore() puts data back, and what follows behind them", ()
   assertEquals(take(), [datum(10, "a", "4")]);
 });
 
-Deno.test("Histories.restore() keeps to its limits, and tells what goes for good", () => {
+Deno.test("ClassicHistory.restore() keeps to its limits, and tells what goes for good", () => {
   const { histories: kept, persistence, take } = keptHistories({
     history: 2,
     maxTopics: 2,

@@ -3,29 +3,29 @@ import { parseClassicTopic } from "../../wire/classic.ts";
 import { seededRandom } from "../../base/clock.ts";
 import { peerOf } from "../../base/peer.ts";
 import {
-  type Subscription,
+  type ClassicSubscription,
+  ClassicWaitingList,
   type WaitingLimits,
-  WaitingList,
 } from "../../broker/classic_waiting.ts";
 
 const topic = (name: string) => parseClassicTopic(name)!;
 const peer = (port: number) => peerOf("127.0.0.1", port);
-const subscription = (port: number, name: string): Subscription => ({
+const subscription = (port: number, name: string): ClassicSubscription => ({
   peer: peer(port),
   topicName: topic(name),
 });
 
 function waitingList(limits: Partial<WaitingLimits> = {}) {
-  const displaced: Subscription[] = [];
+  const displaced: ClassicSubscription[] = [];
   const usual = { maxWaiting: 100, maxWaitingPerPeer: 10, maxMemory: 1e9 };
-  const list = new WaitingList(
+  const list = new ClassicWaitingList(
     { ...usual, ...limits },
     (subscription) => displaced.push(subscription),
   );
   return { list, displaced };
 }
 
-Deno.test("WaitingList.take() takes out a topic's in the order in which they came", () => {
+Deno.test("ClassicWaitingList.take() takes out a topic's in the order in which they came", () => {
   const { list } = waitingList();
   const added = [3, 1, 2, 1].map((port) => subscription(port, "a"));
   for (const one of added) list.add(one);
@@ -35,7 +35,7 @@ Deno.test("WaitingList.take() takes out a topic's in the order in which they cam
   assertEquals(list.size, 1);
 });
 
-Deno.test("WaitingList.add() displaces the one that has waited longest, of any topic", () => {
+Deno.test("ClassicWaitingList.add() displaces the one that has waited longest, of any topic", () => {
   const { list, displaced } = waitingList({ maxWaiting: 2 });
   const added = ["a", "b", "a", "c"].map((name, i) => subscription(i, name));
   for (const one of added) list.add(one);
@@ -44,7 +44,7 @@ Deno.test("WaitingList.add() displaces the one that has waited longest, of any t
   assertEquals(list.take(topic("b")), []);
 });
 
-Deno.test("WaitingList.add() displaces as many as their memory asks", () => {
+Deno.test("ClassicWaitingList.add() displaces as many as their memory asks", () => {
   const { list, displaced } = waitingList({ maxMemory: 70_000 });
   list.add(subscription(1, "a"));
   list.add(subscription(2, "b".repeat(50_000)));
@@ -53,7 +53,7 @@ Deno.test("WaitingList.add() displaces as many as their memory asks", () => {
   assert(list.memory <= 70_000);
 });
 
-Deno.test("WaitingList.isFullFor() counts what a peer has, and no other's", () => {
+Deno.test("ClassicWaitingList.isFullFor() counts what a peer has, and no other's", () => {
   const { list } = waitingList({ maxWaitingPerPeer: 2 });
   list.add(subscription(1, "a"));
   assertFalse(list.isFullFor(peer(1)));
@@ -64,7 +64,7 @@ Deno.test("WaitingList.isFullFor() counts what a peer has, and no other's", () =
   assertFalse(list.isFullFor(peer(1)));
 });
 
-Deno.test("WaitingList is as it was when all are taken", () => {
+Deno.test("ClassicWaitingList is as it was when all are taken", () => {
   const random = seededRandom(11);
   const below = (limit: number) => Math.floor(random() * limit);
   const { list, displaced } = waitingList({ maxWaiting: 30 });

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
-import { Budget } from "../../broker/memory_budget.ts";
+import { MemoryBudget } from "../../broker/memory_budget.ts";
 import { seededRandom } from "../../base/clock.ts";
 
-Deno.test("Budget.take() takes up to the limit, and nothing beyond it", () => {
-  const budget = new Budget(100);
+Deno.test("MemoryBudget.take() takes up to the limit, and nothing beyond it", () => {
+  const budget = new MemoryBudget(100);
   assert(budget.take(60));
   assertFalse(budget.take(41));
   assertEquals(budget.used, 60);
@@ -13,23 +13,23 @@ Deno.test("Budget.take() takes up to the limit, and nothing beyond it", () => {
   assertEquals(budget.used, 100);
 });
 
-Deno.test("Budget.allows() tells what take() would say, and takes nothing", () => {
-  const budget = new Budget(100);
+Deno.test("MemoryBudget.allows() tells what take() would say, and takes nothing", () => {
+  const budget = new MemoryBudget(100);
   assert(budget.allows(100));
   assertFalse(budget.allows(101));
   assertEquals(budget.used, 0);
 });
 
-Deno.test("Budget of nothing gives nothing", () => {
-  const budget = new Budget(0);
+Deno.test("MemoryBudget of nothing gives nothing", () => {
+  const budget = new MemoryBudget(0);
   assert(budget.take(0));
   assertFalse(budget.take(1));
 });
 
-Deno.test("Budget is whole again when all is given back, in whatever order", () => {
+Deno.test("MemoryBudget is whole again when all is given back, in whatever order", () => {
   for (let seed = 1; seed <= 50; seed++) {
     const random = seededRandom(seed);
-    const budget = new Budget(10_000);
+    const budget = new MemoryBudget(10_000);
     const taken: number[] = [];
     let sum = 0;
     for (let step = 0; step < 200; step++) {

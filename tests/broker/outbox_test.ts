@@ -4,7 +4,7 @@
  */
 
 import { assert, assertEquals, assertFalse } from "@std/assert";
-import { Budget } from "../../broker/memory_budget.ts";
+import { MemoryBudget } from "../../broker/memory_budget.ts";
 import { type DeliveryQos, Message } from "../../wire/message.ts";
 import { encodePacket } from "../../wire/mqttsn.ts";
 import {
@@ -90,8 +90,8 @@ const B = parseTopicName("b")!;
 function make(options: Partial<OutboxLimits> & { known?: boolean } = {}) {
   const { known = true, ...limits } = options;
   const host = new Host();
-  const queueBudget = new Budget(1e9);
-  const nameBudget = new Budget(1e9);
+  const queueBudget = new MemoryBudget(1e9);
+  const nameBudget = new MemoryBudget(1e9);
   const topicIds = new TopicIds({ maxTopicIds: 10, nameBudget });
   const done: string[] = [];
   const owner = {
@@ -397,10 +397,10 @@ for (const topicIdType of ["short", "predefined"] as const) {
 
 Deno.test("Outbox loses a message when the client's table is full", () => {
   const host = new Host();
-  const nameBudget = new Budget(1e6);
+  const nameBudget = new MemoryBudget(1e6);
   const topicIds = new TopicIds({ maxTopicIds: 1, nameBudget });
   topicIds.assign(A)!.isRegistered = true;
-  const queueBudget = new Budget(1e6);
+  const queueBudget = new MemoryBudget(1e6);
   const outbox = new Outbox<OutboxOwner>(
     {
       maxQueue: 9,
@@ -652,7 +652,7 @@ Deno.test("Outbox drops no message that is under way", () => {
 });
 
 Deno.test("Outbox counts what is lost to the memory that all share", () => {
-  const queueBudget = new Budget(1_000);
+  const queueBudget = new MemoryBudget(1_000);
   const one = make({ queueBudget });
   const other = make({ queueBudget });
   one.add(0, "x".repeat(600), 1);
@@ -666,7 +666,7 @@ Deno.test("Outbox counts what is lost to the memory that all share", () => {
 });
 
 Deno.test("Outbox drops nothing for what would not fit all the same", () => {
-  const queueBudget = new Budget(2_000);
+  const queueBudget = new MemoryBudget(2_000);
   const one = make({ queueBudget });
   const other = make({ queueBudget });
   one.add(0, "x".repeat(1_200), 1);

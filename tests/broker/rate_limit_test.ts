@@ -1,26 +1,26 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
-import { Allowances } from "../../broker/rate_limit.ts";
+import { RateLimiter } from "../../broker/rate_limit.ts";
 import { peerOf } from "../../base/peer.ts";
 
 const LIMITS = { allowance: 1_000, allowanceRate: 100, maxSources: 3 };
 const peer = (n: number, port = 1) => peerOf(`192.0.2.${n}`, port);
 
-Deno.test("Allowances.spend() lets a source have its allowance and no more", () => {
-  const allowances = new Allowances(LIMITS);
+Deno.test("RateLimiter.spend() lets a source have its allowance and no more", () => {
+  const allowances = new RateLimiter(LIMITS);
   assert(allowances.spend(0, peer(1), 999));
   assert(allowances.spend(0, peer(1), 1));
   assertFalse(allowances.spend(0, peer(1), 1));
 });
 
-Deno.test("Allowances.spend() counts all ports of an address as one source", () => {
-  const allowances = new Allowances(LIMITS);
+Deno.test("RateLimiter.spend() counts all ports of an address as one source", () => {
+  const allowances = new RateLimiter(LIMITS);
   assert(allowances.spend(0, peer(1, 1), 1_000));
   assertFalse(allowances.spend(0, peer(1, 2), 1));
   assert(allowances.spend(0, peer(2, 1), 1));
 });
 
-Deno.test("Allowances.spend() charges neither this machine nor short answers", () => {
-  const allowances = new Allowances(LIMITS);
+Deno.test("RateLimiter.spend() charges neither this machine nor short answers", () => {
+  const allowances = new RateLimiter(LIMITS);
   for (let i = 0; i < 100; i++) {
     assert(allowances.spend(0, peerOf("127.0.0.1", 1), 65_507));
     assert(allowances.spend(0, peerOf("::1", 1), 65_507));
@@ -30,8 +30,8 @@ Deno.test("Allowances.spend() charges neither this machine nor short answers", (
   assert(allowances.spend(0, peer(1), 1_000));
 });
 
-Deno.test("Allowances.readyAt() is when an overdrawn allowance is above zero again", () => {
-  const allowances = new Allowances(LIMITS);
+Deno.test("RateLimiter.readyAt() is when an overdrawn allowance is above zero again", () => {
+  const allowances = new RateLimiter(LIMITS);
   assert(allowances.spend(0, peer(1), 65_507));
   const readyAt = allowances.readyAt(peer(1))!;
   assertEquals(readyAt, (65_507 - 1_000 + 1) * 10);
@@ -39,15 +39,15 @@ Deno.test("Allowances.readyAt() is when an overdrawn allowance is above zero aga
   assert(allowances.spend(readyAt, peer(1), 1));
 });
 
-Deno.test("Allowances.spend() lets an allowance grow back to what it was, not beyond", () => {
-  const allowances = new Allowances(LIMITS);
+Deno.test("RateLimiter.spend() lets an allowance grow back to what it was, not beyond", () => {
+  const allowances = new RateLimiter(LIMITS);
   assert(allowances.spend(0, peer(1), 1_000));
   assert(allowances.spend(1_000_000, peer(1), 1_000));
   assertFalse(allowances.spend(1_000_000, peer(1), 1));
 });
 
-Deno.test("Allowances.spend() forgets only sources whose allowance is whole", () => {
-  const allowances = new Allowances(LIMITS);
+Deno.test("RateLimiter.spend() forgets only sources whose allowance is whole", () => {
+  const allowances = new RateLimiter(LIMITS);
   for (const n of [1, 2, 3]) assert(allowances.spend(0, peer(n), 500));
   assertFalse(allowances.spend(0, peer(4), 1));
   assertEquals(allowances.readyAt(peer(4)), undefined);

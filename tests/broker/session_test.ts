@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
-import { Budget } from "../../broker/memory_budget.ts";
+import { MemoryBudget } from "../../broker/memory_budget.ts";
 import type { Millis } from "../../base/clock.ts";
 import { Message } from "../../wire/message.ts";
 import { peerOf } from "../../base/peer.ts";
@@ -56,8 +56,8 @@ class Host implements OutboxHost<Session>, Scheduler {
 
 function makeSession(limits: Partial<SessionLimits> = {}) {
   const host = new Host();
-  const queueBudget = new Budget(1e6);
-  const nameBudget = new Budget(1e6);
+  const queueBudget = new MemoryBudget(1e6);
+  const nameBudget = new MemoryBudget(1e6);
   const session = new Session(
     "ann",
     {

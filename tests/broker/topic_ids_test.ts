@@ -1,5 +1,5 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
-import { Budget } from "../../broker/memory_budget.ts";
+import { MemoryBudget } from "../../broker/memory_budget.ts";
 import type { TopicName } from "../../wire/message.ts";
 import { MAX_TOPIC_ID, TopicIds } from "../../broker/topic_ids.ts";
 import { parseTopicName } from "../../wire/topics.ts";
@@ -12,7 +12,7 @@ function name(text: string | number): TopicName {
 }
 
 function makeTable(maxTopicIds = 10, octets = 1e9) {
-  const nameBudget = new Budget(octets);
+  const nameBudget = new MemoryBudget(octets);
   return {
     table: new TopicIds({ maxTopicIds, nameBudget }),
     nameBudget,
@@ -84,7 +84,7 @@ Deno.test("TopicIds.assign() lets the oldest go that the client does not count o
 });
 
 Deno.test("TopicIds.assign() says undefined when the shared memory is spent", () => {
-  const nameBudget = new Budget(400);
+  const nameBudget = new MemoryBudget(400);
   const one = new TopicIds({ maxTopicIds: 10, nameBudget });
   const other = new TopicIds({ maxTopicIds: 10, nameBudget });
   let taken = 0;
@@ -165,7 +165,7 @@ Deno.test("TopicIds.clear() gives its memory back, and begins at 1 again", () =>
 });
 
 Deno.test("TopicIds of two clients are two tables (§7.3)", () => {
-  const nameBudget = new Budget(1e6);
+  const nameBudget = new MemoryBudget(1e6);
   const ann = new TopicIds({ maxTopicIds: 10, nameBudget });
   const bob = new TopicIds({ maxTopicIds: 10, nameBudget });
   ann.assign(name("a"));
@@ -189,7 +189,7 @@ Deno.test("G14 what the client registered or was told in SUBACK needs no REGISTE
 // What is kept of it
 
 function keptTable(maxTopicIds = 10) {
-  const nameBudget = new Budget(1e9);
+  const nameBudget = new MemoryBudget(1e9);
   const { keeper, take } = makeKeeper();
   const owner: { keeper: typeof keeper | undefined } = { keeper };
   const table = new TopicIds({ maxTopicIds, nameBudget }, owner);

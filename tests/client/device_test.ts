@@ -1325,7 +1325,7 @@ Deno.test("updateWillTopic() of none ends the will", () => {
   assertEquals(bench.wire, ["021a"]);
   bench.take("03 1b 00");
   bench.take(GOODBYE);
-  assertEquals(bench.run(5_000), [`5000 ${CONNECT}`]); // without Will
+  assertEquals(bench.run(5_000), [`5000 ${CONNECT}`]); // without DeviceConnectWill
 });
 
 Deno.test("A refused will update changes nothing", () => {
@@ -1499,7 +1499,7 @@ Deno.test("Whatever comes and is told, it neither throws nor is always due", () 
       bench.tell((device, now) => device.leave(now));
     }
     assertEquals(bench.device.state, "disconnected", `seed ${seed}`);
-    // Gateways that announced themselves are forgotten in time.
+    // GatewaySearch that announced themselves are forgotten in time.
     bench.run(1e9);
     assertEquals(bench.device.nextTimeout(), undefined, `seed ${seed}`);
     for (const end of bench.ends) {

@@ -8,7 +8,10 @@
 import { assert, assertEquals, assertThrows } from "@std/assert";
 import { type Millis, seededRandom } from "../../base/clock.ts";
 import { Device } from "../../client/device.ts";
-import { Gateways, type SearchOptions } from "../../client/gateway_search.ts";
+import {
+  GatewaySearch,
+  type SearchOptions,
+} from "../../client/gateway_search.ts";
 import { LocalProtocolError } from "../../base/errors.ts";
 import { type Peer, peerOf } from "../../base/peer.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
@@ -45,7 +48,7 @@ function searchGw(radius = 0) {
 }
 
 /** What a list broadcasts by a moment, and when, from deadline to deadline. */
-function run(gateways: Gateways, until: Millis): [Millis, MqttSnPacket][] {
+function run(gateways: GatewaySearch, until: Millis): [Millis, MqttSnPacket][] {
   const sent: [Millis, MqttSnPacket][] = [];
   for (let turn = 0; turn < 1_000; turn++) {
     const at = gateways.nextTimeout();
@@ -56,7 +59,7 @@ function run(gateways: Gateways, until: Millis): [Millis, MqttSnPacket][] {
   throw new Error("Always due");
 }
 
-const keysOf = (gateways: Gateways) =>
+const keysOf = (gateways: GatewaySearch) =>
   gateways.known.map(({ peer }) => peer.key);
 
 /** One that draws the longest wait, nearly. */
@@ -65,7 +68,7 @@ const ALMOST = () => 1 - 2 ** -32;
 // C1: the list
 
 Deno.test("C1: ADVERTISE and GWINFO make a list of gateways", () => {
-  const gateways = new Gateways({}, () => 0);
+  const gateways = new GatewaySearch({}, () => 0);
   assertEquals(gateways.known, []);
   gateways.handleAdvertise(0, GATEWAY, advertise(7));
   gateways.handleGwInfo(0, OTHER, gwInfo(8));
@@ -79,7 +82,7 @@ Deno.test("C1: ADVERTISE and GWINFO make a list of gateways", () => {
 });
 
 Deno.test("C1: a gateway goes that misses three announcements of its own", () => {
-  const gateways = new Gateways({}, () => 0);
+  const gateways = new GatewaySearch({}, () => 0);
   gateways.handleAdvertise(0, GATEWAY, advertise(1, 10));
   gateways.handleAdvertise(0, OTHER, advertise(2, 100));
   assertEquals(gateways.nextTimeout(), 30_000);
@@ -94,7 +97,7 @@ Deno.test("C1: a gateway goes that misses three announcements of its own", () =>
 });
 
 Deno.test("C1: GWINFO does not make up for announcements that are missed", () => {
-  const gateways = new Gateways({}, () => 0);
+  const gateways = new GatewaySearch({}, () => 0);
   gateways.handleAdvertise(0, GATEWAY, advertise(1, 10));
   gateways.handleGwInfo(20_000, GATEWAY, gwInfo());
   assertEquals(gateways.nextTimeout(), 30_000);
@@ -103,7 +106,7 @@ Deno.test("C1: GWINFO does not make up for announcements that are missed", () =>
 });
 
 Deno.test("C1: who answers and announces nothing stays", () => {
-  const gateways = new Gateways({}, () => 0);
+  const gateways = new GatewaySearch({}, () => 0);
   gateways.handleGwInfo(0, GATEWAY, gwInfo());
   assertEquals(gateways.nextTimeout(), undefined);
   gateways.handleTimeout(1e9);
@@ -111,14 +114,14 @@ Deno.test("C1: who answers and announces nothing stays", () => {
 });
 
 Deno.test("C1: an announcement every 0 s is not over at once", () => {
-  const gateways = new Gateways({}, () => 0);
+  const gateways = new GatewaySearch({}, () => 0);
   gateways.handleAdvertise(0, GATEWAY, advertise(1, 0));
   gateways.handleTimeout(2_999);
   assertEquals(gateways.known.length, 1);
 });
 
 Deno.test("C1: the list has 32 gateways, the one known for longest goes", () => {
-  const gateways = new Gateways({}, () => 0);
+  const gateways = new GatewaySearch({}, () => 0);
   const peers = Array.from({ length: 33 }, (_, at) => peerOf("10.0.0.1", at));
   for (const peer of peers.slice(0, 32)) {
     gateways.handleAdvertise(0, peer, advertise());
@@ -162,7 +165,7 @@ Deno.test("C1: who does not search keeps no list", () => {
 
 Deno.test("C2: SEARCHGW goes out after a random time, 0 to T_SEARCHGW", () => {
   const waitOf = (random: () => number, options: SearchOptions = {}) => {
-    const gateways = new Gateways(options, random);
+    const gateways = new GatewaySearch(options, random);
     gateways.search(1_000);
     const at = gateways.nextTimeout()!;
     assertEquals(gateways.handleTimeout(at - 0.001), undefined);
@@ -183,7 +186,7 @@ Deno.test("C2: SEARCHGW goes out after a random time, 0 to T_SEARCHGW", () => {
 });
 
 Deno.test("C2: SEARCHGW is repeated after gaps that double, up to 300 s", () => {
-  const gateways = new Gateways({}, () => 0.5);
+  const gateways = new GatewaySearch({}, () => 0.5);
   gateways.search(0);
   const times = run(gateways, 2_000_000).map(([at]) => at);
   assertEquals(times[0], 2_500);
@@ -212,14 +215,14 @@ Deno.test("C2: SEARCHGW is repeated after gaps that double, up to 300 s", () => 
 });
 
 Deno.test("C2: an identical SEARCHGW heard before counts as its own", () => {
-  const gateways = new Gateways({ radius: 2 }, () => 0.5);
+  const gateways = new GatewaySearch({ radius: 2 }, () => 0.5);
   gateways.search(0);
   gateways.handleSearchGw(1_000, searchGw(2));
   assertEquals(run(gateways, 30_000).map(([at]) => at), [6_000, 16_000]);
 });
 
 Deno.test("C2: an identical SEARCHGW counts in each search anew", () => {
-  const gateways = new Gateways({}, () => 0.5);
+  const gateways = new GatewaySearch({}, () => 0.5);
   gateways.search(0);
   gateways.handleTimeout(2_500);
   gateways.rest();
@@ -229,14 +232,14 @@ Deno.test("C2: an identical SEARCHGW counts in each search anew", () => {
 });
 
 Deno.test("C2: SEARCHGW of another radius is another question", () => {
-  const gateways = new Gateways({ radius: 2 }, () => 0.5);
+  const gateways = new GatewaySearch({ radius: 2 }, () => 0.5);
   gateways.search(0);
   gateways.handleSearchGw(1_000, searchGw(1));
   assertEquals(gateways.nextTimeout(), 2_500);
 });
 
 Deno.test("C2: its own echo does not disturb", () => {
-  const gateways = new Gateways({}, () => 0.5);
+  const gateways = new GatewaySearch({}, () => 0.5);
   gateways.search(0);
   for (const at of [2_500, 7_500, 17_500]) {
     assertEquals(gateways.nextTimeout(), at);
@@ -247,7 +250,7 @@ Deno.test("C2: its own echo does not disturb", () => {
 });
 
 Deno.test("C2: who looks for another one does not answer its own echo", () => {
-  const gateways = new Gateways({}, () => 0.5);
+  const gateways = new GatewaySearch({}, () => 0.5);
   gateways.handleAdvertise(0, GATEWAY, advertise(1, 60_000)); // silent by now
   gateways.search(0);
   assertEquals(gateways.handleTimeout(2_500), searchGw());
@@ -260,7 +263,7 @@ Deno.test("C2: who looks for another one does not answer its own echo", () => {
 });
 
 Deno.test("C2: who looks for another one lets an identical question count", () => {
-  const gateways = new Gateways({}, () => 0.5);
+  const gateways = new GatewaySearch({}, () => 0.5);
   gateways.handleAdvertise(0, GATEWAY, advertise(1, 60_000));
   gateways.search(0);
   gateways.handleSearchGw(1_000, searchGw());
@@ -314,7 +317,7 @@ Deno.test("C2: a search that is not one is not made", () => {
       { infoMs: -1 },
       { infoMs: NaN },
     ]
-  ) assertThrows(() => new Gateways(options, () => 0), RangeError);
+  ) assertThrows(() => new GatewaySearch(options, () => 0), RangeError);
   // Nothing to go to, and no way to find it.
   assertThrows(
     () => new Device({ clientId: "lamp", random: () => 0 }),
@@ -425,7 +428,7 @@ Deno.test("A lost gateway is not asked for ever for what is given up", () => {
 // C3: to answer others
 
 Deno.test("C3: who knows a gateway answers SEARCHGW with its address", () => {
-  const gateways = new Gateways({}, () => 0.5);
+  const gateways = new GatewaySearch({}, () => 0.5);
   gateways.handleSearchGw(0, searchGw());
   assertEquals(gateways.nextTimeout(), undefined); // it knows none
   gateways.handleGwInfo(0, peerOf("192.0.2.7", 4_711), gwInfo(9));
@@ -438,7 +441,7 @@ Deno.test("C3: who knows a gateway answers SEARCHGW with its address", () => {
 
 Deno.test("C3: the answer comes after a random time, 0 to T_GWINFO", () => {
   for (let seed = 1; seed <= 50; seed++) {
-    const gateways = new Gateways({ infoMs: 300 }, seededRandom(seed));
+    const gateways = new GatewaySearch({ infoMs: 300 }, seededRandom(seed));
     gateways.handleGwInfo(0, GATEWAY, gwInfo());
     gateways.handleSearchGw(1_000, searchGw());
     const at = gateways.nextTimeout()!;
@@ -448,7 +451,7 @@ Deno.test("C3: the answer comes after a random time, 0 to T_GWINFO", () => {
 });
 
 Deno.test("C3: another's GWINFO takes the answer's place", () => {
-  const gateways = new Gateways({}, () => 0.5);
+  const gateways = new GatewaySearch({}, () => 0.5);
   gateways.handleGwInfo(0, GATEWAY, gwInfo());
   gateways.handleSearchGw(1_000, searchGw());
   gateways.handleGwInfo(2_000, OTHER, gwInfo(2));
@@ -458,7 +461,7 @@ Deno.test("C3: another's GWINFO takes the answer's place", () => {
 });
 
 Deno.test("C3: GWINFO with an address is about another than its sender", () => {
-  const gateways = new Gateways({}, () => 0);
+  const gateways = new GatewaySearch({}, () => 0);
   gateways.handleGwInfo(0, NEIGHBOUR, gwInfo(3, [6, 10, 1, 2, 3, 0x2e, 0xe3]));
   assertEquals(gateways.known, [{
     peer: peerOf("10.1.2.3", 12_003),
@@ -467,7 +470,7 @@ Deno.test("C3: GWINFO with an address is about another than its sender", () => {
 });
 
 Deno.test("C3: a malformed address is ignored", () => {
-  const gateways = new Gateways({}, () => 0);
+  const gateways = new GatewaySearch({}, () => 0);
   for (
     const gwAdd of [
       [6],
@@ -484,7 +487,7 @@ Deno.test("C3: a malformed address is ignored", () => {
 });
 
 Deno.test("C3: a gateway at an IPv6 address is others' to tell", () => {
-  const gateways = new Gateways({}, () => 0);
+  const gateways = new GatewaySearch({}, () => 0);
   gateways.handleGwInfo(0, peerOf("2001:db8::1", 12_003), gwInfo(1));
   gateways.handleSearchGw(0, searchGw());
   assertEquals(run(gateways, 1e9), []);
@@ -643,7 +646,7 @@ Deno.test("C7: a gateway that is found while it pauses is tried in turn", () => 
 
 Deno.test("C7: gateways are tried in turn, whoever leaves the list", () => {
   const third = peerOf("127.0.0.3", 12_003);
-  const gateways = new Gateways({}, () => 0);
+  const gateways = new GatewaySearch({}, () => 0);
   const next = (last: Peer | undefined) => gateways.after(last)?.key;
   assertEquals(next(undefined), undefined);
   assertEquals(next(GATEWAY), undefined);

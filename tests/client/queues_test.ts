@@ -7,7 +7,7 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import type { Command } from "../../client/commands.ts";
 import type { DeviceEvent } from "../../client/events.ts";
-import { type Job, Lane, Lanes } from "../../client/queues.ts";
+import { CommandQueue, CommandQueues, type Job } from "../../client/queues.ts";
 import { EffectQueue } from "../../base/machine.ts";
 import type { Request } from "../../client/requests.ts";
 
@@ -18,7 +18,7 @@ function jobOf(token: number): Job {
   return { token, order: token, command, giveUpAt: undefined };
 }
 
-function make(giveUpMs?: number): [Lanes, () => DeviceEvent[]] {
+function make(giveUpMs?: number): [CommandQueues, () => DeviceEvent[]] {
   const effects = new EffectQueue<DeviceEvent>();
   const drain = () => {
     const events: DeviceEvent[] = [];
@@ -27,7 +27,7 @@ function make(giveUpMs?: number): [Lanes, () => DeviceEvent[]] {
     }
     return events;
   };
-  return [new Lanes(effects, WAIT_MS, giveUpMs), drain];
+  return [new CommandQueues(effects, WAIT_MS, giveUpMs), drain];
 }
 
 const REQUEST: Request = {
@@ -39,7 +39,7 @@ const REQUEST: Request = {
 };
 
 Deno.test("shift() takes commands in order, however many there are", () => {
-  const lane = new Lane("register");
+  const lane = new CommandQueue("register");
   assertEquals(lane.shift(), undefined);
   let taken = 0;
   for (let token = 1; token <= 10_000; token++) {
@@ -54,7 +54,7 @@ Deno.test("shift() takes commands in order, however many there are", () => {
 });
 
 Deno.test("remove() takes a command out that waits, and no other", () => {
-  const lane = new Lane("register");
+  const lane = new CommandQueue("register");
   for (let token = 1; token <= 4; token++) lane.push(jobOf(token));
   lane.current = lane.shift();
   assertFalse(lane.remove(1)); // it is under way
@@ -67,7 +67,7 @@ Deno.test("remove() takes a command out that waits, and no other", () => {
 });
 
 Deno.test("oldest is the first that somebody has given", () => {
-  const lane = new Lane("register");
+  const lane = new CommandQueue("register");
   assertEquals(lane.oldest, undefined);
   lane.replaceWaiting([jobOf(0), jobOf(0), jobOf(5), jobOf(6)]);
   assertEquals(lane.oldest?.token, 5);
@@ -75,7 +75,7 @@ Deno.test("oldest is the first that somebody has given", () => {
 });
 
 Deno.test("asked() is what waits for its answer, if it is of that type", () => {
-  const lane = new Lane("link");
+  const lane = new CommandQueue("link");
   assertEquals(lane.asked("PINGRESP"), undefined);
   lane.request = REQUEST;
   assertEquals(lane.asked("PINGRESP"), REQUEST.packet);
@@ -171,7 +171,7 @@ Deno.test("finish() and silence() tell an end only to who asked", () => {
   ]);
 });
 
-Deno.test("Lanes has those at hand in which there has been something, in their order", () => {
+Deno.test("CommandQueues has those at hand in which there has been something, in their order", () => {
   const [lanes] = make();
   const names = () => lanes.all.map(({ name }) => name);
   assertEquals(names(), ["link"]);

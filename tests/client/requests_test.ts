@@ -13,7 +13,11 @@ import { EffectQueue } from "../../base/machine.ts";
 import { type Peer, peerOf } from "../../base/peer.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
 import { describeDatagram } from "../../wire/describe.ts";
-import { type Patience, type Request, Uplink } from "../../client/requests.ts";
+import {
+  type Patience,
+  type Request,
+  Requests,
+} from "../../client/requests.ts";
 import { Bench, CONNACK, RETRY_MS, text } from "../support/device.ts";
 import { publishOf } from "../support/gateway.ts";
 
@@ -22,14 +26,14 @@ const GATEWAY = peerOf("127.0.0.1", 12003);
 /** A way to a gateway, and what went along it. */
 class Way {
   readonly #effects = new EffectQueue<DeviceEvent>();
-  readonly uplink: Uplink;
+  readonly uplink: Requests;
 
   constructor(
     patience: Partial<Patience> = {},
     gateway: Peer | undefined = GATEWAY,
     msgId = 0,
   ) {
-    this.uplink = new Uplink(this.#effects, {
+    this.uplink = new Requests(this.#effects, {
       gateway,
       patience: { retryMs: 10_000, retries: 4, backoff: 1, ...patience },
       msgId,
@@ -157,7 +161,7 @@ Deno.test("nextMsgId() goes from 65535 to 1: 0 is none", () => {
 
 Deno.test("Without a gateway nothing is sent but broadcasts", () => {
   const effects = new EffectQueue<DeviceEvent>();
-  const uplink = new Uplink(effects, {
+  const uplink = new Requests(effects, {
     gateway: undefined,
     patience: { retryMs: 1, retries: 0, backoff: 1 },
     msgId: 0,

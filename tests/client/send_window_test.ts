@@ -6,14 +6,14 @@
  */
 
 import { assert, assertFalse } from "@std/assert";
-import { Flow } from "../../client/send_window.ts";
+import { SendWindow } from "../../client/send_window.ts";
 
-function send(flow: Flow, messages: number): void {
+function send(flow: SendWindow, messages: number): void {
   for (let i = 0; i < messages; i++) flow.count();
 }
 
-Deno.test("Flow wants a PINGREQ once when half its window is sent", () => {
-  const flow = new Flow(6);
+Deno.test("SendWindow wants a PINGREQ once when half its window is sent", () => {
+  const flow = new SendWindow(6);
   send(flow, 2);
   assertFalse(flow.wantsPing);
   send(flow, 1);
@@ -23,8 +23,8 @@ Deno.test("Flow wants a PINGREQ once when half its window is sent", () => {
   assertFalse(flow.wantsPing);
 });
 
-Deno.test("Flow is full at the end of its window, whatever was asked", () => {
-  const flow = new Flow(4);
+Deno.test("SendWindow is full at the end of its window, whatever was asked", () => {
+  const flow = new SendWindow(4);
   send(flow, 3);
   flow.ask();
   assertFalse(flow.isFull);
@@ -32,8 +32,8 @@ Deno.test("Flow is full at the end of its window, whatever was asked", () => {
   assert(flow.isFull);
 });
 
-Deno.test("Flow.answer() makes room for what was sent before it was asked", () => {
-  const flow = new Flow(4);
+Deno.test("SendWindow.answer() makes room for what was sent before it was asked", () => {
+  const flow = new SendWindow(4);
   send(flow, 2);
   flow.ask();
   send(flow, 2);
@@ -44,15 +44,15 @@ Deno.test("Flow.answer() makes room for what was sent before it was asked", () =
   assert(flow.isFull);
 });
 
-Deno.test("Flow.answer() that answers nothing makes no room", () => {
-  const flow = new Flow(2);
+Deno.test("SendWindow.answer() that answers nothing makes no room", () => {
+  const flow = new SendWindow(2);
   send(flow, 2);
   flow.answer();
   assert(flow.isFull);
 });
 
-Deno.test("Flow.reset() begins anew, and forgets what was asked", () => {
-  const flow = new Flow(2);
+Deno.test("SendWindow.reset() begins anew, and forgets what was asked", () => {
+  const flow = new SendWindow(2);
   send(flow, 2);
   flow.ask();
   flow.reset();
@@ -61,8 +61,8 @@ Deno.test("Flow.reset() begins anew, and forgets what was asked", () => {
   assert(flow.isFull);
 });
 
-Deno.test("Flow without an end is never full, and asks nothing", () => {
-  const flow = new Flow(Infinity);
+Deno.test("SendWindow without an end is never full, and asks nothing", () => {
+  const flow = new SendWindow(Infinity);
   send(flow, 10_000);
   assertFalse(flow.isFull);
   assertFalse(flow.wantsPing);

@@ -6,16 +6,16 @@
 
 import { assertEquals } from "@std/assert";
 import { seededRandom } from "../../base/clock.ts";
-import { KnownTopics } from "../../client/topic_ids.ts";
+import { KnownTopicIds } from "../../client/topic_ids.ts";
 import type { Publish } from "../../wire/packets.ts";
 import { publishOf } from "../support/gateway.ts";
 
 const PREDEFINED = new Map([[5, "p/five"]]);
 
-const make = () => new KnownTopics(PREDEFINED);
+const make = () => new KnownTopicIds(PREDEFINED);
 
 function named(
-  topics: KnownTopics,
+  topics: KnownTopicIds,
   topicId: number,
   topicIdType: Publish["topicIdType"] = "normal",
 ): string | undefined {
@@ -100,7 +100,7 @@ Deno.test("clear() forgets all but what is pre-defined", () => {
   assertEquals(named(topics, 5, "predefined"), "p/five");
 });
 
-Deno.test("KnownTopics is as two tables are, however many topics there are", () => {
+Deno.test("KnownTopicIds is as two tables are, however many topics there are", () => {
   for (let seed = 1; seed <= 20; seed++) {
     const random = seededRandom(seed);
     const topics = make();

@@ -5,10 +5,10 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { FleetBooks, numberIn, numberPayload } from "../../fleet/ledger.ts";
+import { Ledger, numberIn, numberPayload } from "../../fleet/ledger.ts";
 
-Deno.test("FleetBooks counts what is expected, what comes, and what comes twice", () => {
-  const books = new FleetBooks();
+Deno.test("Ledger counts what is expected, what comes, and what comes twice", () => {
+  const books = new Ledger();
   const reading = books.publish(1_000, "readings", 7, 1, 2);
   const command = books.publish(1_500, "commands", 9, 2, 1);
   assertEquals(books.expected, 3);
@@ -24,8 +24,8 @@ Deno.test("FleetBooks counts what is expected, what comes, and what comes twice"
   assertEquals([two.arrived, two.duplicates], [1, 0]);
 });
 
-Deno.test("FleetBooks finds a message by its payload, however many there are", () => {
-  const books = new FleetBooks();
+Deno.test("Ledger finds a message by its payload, however many there are", () => {
+  const books = new Ledger();
   const payload = new Uint8Array(9);
   for (let count = 0; count < 70_000; count++) {
     books.publish(

@@ -63,7 +63,10 @@ Deno.test("requireFleetOptions() refuses what is out of range", () => {
   requireFleetOptions(DEFAULT_FLEET);
   for (
     const [wrong, says] of [
-      [{ clients: 0 }, 'Cannot take "0" as clients: it is a number from 1 to 1000000'],
+      [
+        { clients: 0 },
+        'Cannot take "0" as clients: it is a number from 1 to 1000000',
+      ],
       [{ sleepers: 1.5 }, 'Cannot take "1.5" as sleepers'],
       [{ rate: NaN }, 'Cannot take "NaN" as rate'],
       [{ sleep: 65_536 }, 'Cannot take "65536" as sleep'],

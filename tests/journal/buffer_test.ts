@@ -1,14 +1,14 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { seededRandom } from "../../base/clock.ts";
 import { peerOf } from "../../base/peer.ts";
-import { Tape, WAYS } from "../../journal/buffer.ts";
+import { DatagramBuffer, WAYS } from "../../journal/buffer.ts";
 
-Deno.test("Tape keeps what was added last, whatever its lengths", () => {
+Deno.test("DatagramBuffer keeps what was added last, whatever its lengths", () => {
   for (let seed = 1; seed <= 20; seed++) {
     const random = seededRandom(seed);
     const maxEntries = 1 + Math.floor(random() * 700);
     const maxOctets = 65_536 + Math.floor(random() * 200_000);
-    const tape = new Tape({ maxEntries, maxOctets });
+    const tape = new DatagramBuffer({ maxEntries, maxOctets });
     const all: { way: number; port: number; bytes: Uint8Array }[] = [];
     const forgotten: number[] = [];
     tape.onForget = (entry) => {
@@ -53,9 +53,9 @@ Deno.test("Tape keeps what was added last, whatever its lengths", () => {
   }
 });
 
-Deno.test("Tape.reel() copies what follows, octets in one piece", () => {
+Deno.test("DatagramBuffer.reel() copies what follows, octets in one piece", () => {
   const random = seededRandom(7);
-  const tape = new Tape({ maxEntries: 500, maxOctets: 65_536 });
+  const tape = new DatagramBuffer({ maxEntries: 500, maxOctets: 65_536 });
   const sums: number[] = [];
   const check = (from: number) => {
     const reel = tape.reel(from, 100, 20_000);
@@ -85,8 +85,8 @@ Deno.test("Tape.reel() copies what follows, octets in one piece", () => {
   assertEquals(tape.reel(tape.next - 1, 10, 10).octets.length, 5_000);
 });
 
-Deno.test("Tape forgets whose entries have gone", () => {
-  const tape = new Tape({ maxEntries: 3 });
+Deno.test("DatagramBuffer forgets whose entries have gone", () => {
+  const tape = new DatagramBuffer({ maxEntries: 3 });
   for (let port = 1; port <= 10_000; port++) {
     tape.add(0, "received", peerOf("10.0.0.1", port), new Uint8Array(1));
   }
@@ -97,19 +97,20 @@ Deno.test("Tape forgets whose entries have gone", () => {
   );
 });
 
-Deno.test("Tape refuses limits that are none", () => {
+Deno.test("DatagramBuffer refuses limits that are none", () => {
   assertThrows(
-    () => new Tape({ maxEntries: 0 }),
+    () => new DatagramBuffer({ maxEntries: 0 }),
     RangeError,
     'Cannot take "0" as maxEntries: it is a whole number from 1 to 10000000',
   );
   assertThrows(
-    () => new Tape({ maxOctets: 1_000 }),
+    () => new DatagramBuffer({ maxOctets: 1_000 }),
     RangeError,
     'Cannot take "1000" as maxOctets',
   );
   assertThrows(
-    () => new Tape().add(0, "sent", undefined, new Uint8Array(65_537)),
+    () =>
+      new DatagramBuffer().add(0, "sent", undefined, new Uint8Array(65_537)),
     RangeError,
     "Cannot keep 65537 octets",
   );

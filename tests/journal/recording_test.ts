@@ -7,7 +7,7 @@ import {
   type RecordingHeader,
   RecordingLines,
 } from "../../journal/recording.ts";
-import { Tape } from "../../journal/buffer.ts";
+import { DatagramBuffer } from "../../journal/buffer.ts";
 import { encodeUtf8 } from "../../base/utf8.ts";
 import { VECTORS } from "../support/vectors.ts";
 import { encodePacket } from "../../wire/mqttsn.ts";
@@ -22,7 +22,7 @@ const FIRST =
   '{"mockMqttRecording":1,"broker":"[::1]:12003","startedAt":"2026-05-04T06:55:15.120Z","predefined":{"1":"a/b"}}\n';
 
 Deno.test("RecordingLines.write() writes what parseRecording() reads", () => {
-  const tape = new Tape();
+  const tape = new DatagramBuffer();
   const peers = [peerOf("10.0.0.7", 1), peerOf("fe80::1%eth0", 65_535)];
   const datagrams = [
     ...VECTORS.map(({ packet, longForm = false }) =>
@@ -62,7 +62,7 @@ Deno.test("RecordingLines.write() writes what parseRecording() reads", () => {
 });
 
 Deno.test("RecordingLines.write() writes lines that a person can read", () => {
-  const tape = new Tape();
+  const tape = new DatagramBuffer();
   const lamp = peerOf("10.0.0.7", 4711);
   const connect = "0c040401003c6c616d702d37"; // "lamp-7"
   tape.add(50, "received", lamp, Uint8Array.fromHex(connect));

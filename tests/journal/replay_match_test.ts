@@ -3,7 +3,7 @@ import { seededRandom } from "../../base/clock.ts";
 import { peerOf } from "../../base/peer.ts";
 import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
 import type { MqttSnPacket, Publish } from "../../wire/packets.ts";
-import { compare, Replica } from "../../journal/replay_match.ts";
+import { compare, ReplayMatch } from "../../journal/replay_match.ts";
 import { encodeUtf8 } from "../../base/utf8.ts";
 
 const LAMP = peerOf("127.0.0.1", 1_001);
@@ -17,7 +17,7 @@ function publish(fields: Partial<Publish>): Publish {
 }
 
 /** A replica that is spoken to in packets, and what it has to say. */
-class Told extends Replica {
+class Told extends ReplayMatch {
   #line = 1;
 
   /** A recorded answer, and the one that comes now. */
@@ -60,7 +60,7 @@ class Told extends Replica {
   }
 }
 
-Deno.test("Replica.translate() has a client publish under the id that this broker gave the name", () => {
+Deno.test("ReplayMatch.translate() has a client publish under the id that this broker gave the name", () => {
   const told = new Told().connect();
   const topicName = "room/1";
   told.say({ type: "REGISTER", topicId: 0, msgId: 3, topicName });
@@ -91,7 +91,7 @@ Deno.test("Replica.translate() has a client publish under the id that this broke
   assertEquals([told.differing, told.owed], [[], 0]);
 });
 
-Deno.test("Replica.translate() has a client acknowledge the counterpart of what it acknowledged", () => {
+Deno.test("ReplayMatch.translate() has a client acknowledge the counterpart of what it acknowledged", () => {
   const told = new Told().connect();
   const topicName = "room/1";
   told.answer(
@@ -139,7 +139,7 @@ Deno.test("Replica.translate() has a client acknowledge the counterpart of what 
   assertEquals(told.differing, ['-PUBLISH qos=1 "room/1" data="off"']);
 });
 
-Deno.test("Replica tells answers apart by all that a broker does not choose", () => {
+Deno.test("ReplayMatch tells answers apart by all that a broker does not choose", () => {
   const topicName = "room/1";
   const ack = { topicId: 1, msgId: 7, returnCode: 0 };
   const pairs: readonly (readonly [MqttSnPacket, MqttSnPacket])[] = [
@@ -176,7 +176,7 @@ Deno.test("Replica tells answers apart by all that a broker does not choose", ()
   }
 });
 
-Deno.test("Replica.owed counts what is to come, and giveUp() what is not", () => {
+Deno.test("ReplayMatch.owed counts what is to come, and giveUp() what is not", () => {
   const told = new Told().connect();
   const pingresp = { type: "PINGRESP" } as const;
   told.missing(pingresp);
@@ -196,7 +196,7 @@ Deno.test("Replica.owed counts what is to come, and giveUp() what is not", () =>
   assertEquals([told.owed, told.differing], [0, ["+PINGRESP"]]);
 });
 
-Deno.test("Replica leaves out what a broker tells of itself", () => {
+Deno.test("ReplayMatch leaves out what a broker tells of itself", () => {
   const told = new Told().connect();
   const topicName = "$SYS/broker/uptime";
   told.answer({ type: "REGISTER", topicId: 1, msgId: 1, topicName });
@@ -206,8 +206,8 @@ Deno.test("Replica leaves out what a broker tells of itself", () => {
   assertEquals([told.owed, told.differing], [0, []]);
 });
 
-Deno.test("Replica.translate() translates what is wrapped", () => {
-  const replica = new Replica();
+Deno.test("ReplayMatch.translate() translates what is wrapped", () => {
+  const replica = new ReplayMatch();
   const wrap = (packet: MqttSnPacket) =>
     encodePacket({
       type: "ENCAPSULATED",
@@ -232,9 +232,9 @@ Deno.test("Replica.translate() translates what is wrapped", () => {
   ]);
 });
 
-Deno.test("Replica.translate() takes whatever was sent", () => {
+Deno.test("ReplayMatch.translate() takes whatever was sent", () => {
   const random = seededRandom(5);
-  const replica = new Replica();
+  const replica = new ReplayMatch();
   for (let i = 0; i < 4_000; i++) {
     const bytes = Uint8Array.from(
       { length: Math.floor(random() * 12) },

@@ -5,12 +5,12 @@
  */
 
 import { assertEquals } from "@std/assert";
-import { Agenda } from "../../netsim/event_heap.ts";
+import { EventHeap } from "../../netsim/event_heap.ts";
 import { seededRandom } from "../../base/clock.ts";
 
-Deno.test("Agenda gives out what is due in the order of moments, and of entry", () => {
+Deno.test("EventHeap gives out what is due in the order of moments, and of entry", () => {
   const random = seededRandom(5);
-  const agenda = new Agenda();
+  const agenda = new EventHeap();
   /** The same, kept plainly: by slot its moment and its place in the order. */
   const plain = new Map<number, readonly [at: number, order: number]>();
   let order = 0;
@@ -47,8 +47,8 @@ Deno.test("Agenda gives out what is due in the order of moments, and of entry", 
   }
 });
 
-Deno.test("Agenda uses the numbers of closed slots again", () => {
-  const agenda = new Agenda();
+Deno.test("EventHeap uses the numbers of closed slots again", () => {
+  const agenda = new EventHeap();
   const slots = Array.from({ length: 1_000 }, () => agenda.open());
   assertEquals(new Set(slots).size, 1_000);
   for (const slot of slots) agenda.close(slot);

@@ -17,7 +17,7 @@ import { run, Running, start } from "../support/programs.ts";
 const COMMAND = Deno.env.get("MQTT_SN_GATEWAY");
 const LACKS = (Deno.env.get("MQTT_SN_GATEWAY_LACKS") ?? "").split(",");
 
-/** Gateways need a moment to find their broker. */
+/** GatewaySearch need a moment to find their broker. */
 const START_WITHIN_MS = 30_000;
 
 class Gateway implements AsyncDisposable {

@@ -13,7 +13,7 @@ import { Transcript } from "./transcript.ts";
 const PATIENCE_MS = 30_000;
 
 /** A datagram that came. */
-interface Received {
+interface DuplicateFilter {
   readonly peer: string;
   readonly text: string;
 }
@@ -24,12 +24,12 @@ export class LoggedBroker implements AsyncDisposable {
   readonly broker: Broker;
   /** Its log, down to each datagram. */
   readonly log: Transcript;
-  readonly #datagrams: readonly Received[];
+  readonly #datagrams: readonly DuplicateFilter[];
 
   private constructor(
     broker: Broker,
     log: Transcript,
-    datagrams: readonly Received[],
+    datagrams: readonly DuplicateFilter[],
   ) {
     this.broker = broker;
     this.log = log;
@@ -39,7 +39,7 @@ export class LoggedBroker implements AsyncDisposable {
   /** Starts one. */
   static async listen(options: BrokerOptions = {}): Promise<LoggedBroker> {
     const transcript = new Transcript();
-    const datagrams: Received[] = [];
+    const datagrams: DuplicateFilter[] = [];
     const write = (line: string) => {
       const [, peer, text] = /^\S+ debug (\S+) > (.*)$/.exec(line) ?? [];
       if (peer !== undefined) datagrams.push({ peer, text: text! });

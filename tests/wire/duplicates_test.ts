@@ -1,6 +1,6 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import type { Publish } from "../../wire/packets.ts";
-import { digestOf, Received } from "../../wire/duplicates.ts";
+import { digestOf, DuplicateFilter } from "../../wire/duplicates.ts";
 import { encodeUtf8 } from "../../base/utf8.ts";
 import { GatewayBench, publishTo, to } from "../support/gateway.ts";
 import { makeKeeper } from "../support/kept.ts";
@@ -24,8 +24,8 @@ function publishOf(text: string): Publish {
 
 // By itself
 
-Deno.test("Received.has() knows a msgId until PUBREL, whatever comes under it", () => {
-  const received = new Received();
+Deno.test("DuplicateFilter.has() knows a msgId until PUBREL, whatever comes under it", () => {
+  const received = new DuplicateFilter();
   assertFalse(received.has(0, 7, LAMP));
   received.add(7, LAMP);
   assert(received.has(0, 7, LAMP));
@@ -34,8 +34,8 @@ Deno.test("Received.has() knows a msgId until PUBREL, whatever comes under it", 
   assertEquals(received.unreleased, 1);
 });
 
-Deno.test("Received.release() frees the msgId, but for late copies", () => {
-  const received = new Received();
+Deno.test("DuplicateFilter.release() frees the msgId, but for late copies", () => {
+  const received = new DuplicateFilter();
   received.add(7, LAMP);
   received.release(100, 7, 1_000);
   assertEquals(received.unreleased, 0);
@@ -44,8 +44,8 @@ Deno.test("Received.release() frees the msgId, but for late copies", () => {
   assertFalse(received.has(1_100, 7, LAMP));
 });
 
-Deno.test("Received.release() again, when no copy is expected any more, expects some", () => {
-  const received = new Received();
+Deno.test("DuplicateFilter.release() again, when no copy is expected any more, expects some", () => {
+  const received = new DuplicateFilter();
   received.add(7, LAMP);
   received.release(0, 7, 1_000);
   assertFalse(received.has(1_000, 7, LAMP));
@@ -56,8 +56,8 @@ Deno.test("Received.release() again, when no copy is expected any more, expects 
   assertEquals(received.unreleased, 0);
 });
 
-Deno.test("Received.release() of what is not there changes nothing", () => {
-  const received = new Received();
+Deno.test("DuplicateFilter.release() of what is not there changes nothing", () => {
+  const received = new DuplicateFilter();
   received.release(0, 7, 1_000);
   assertEquals(received.unreleased, 0);
   received.add(7, LAMP);
@@ -67,8 +67,8 @@ Deno.test("Received.release() of what is not there changes nothing", () => {
   assertEquals(received.unreleased, 0);
 });
 
-Deno.test("Received.add() takes a released msgId again", () => {
-  const received = new Received();
+Deno.test("DuplicateFilter.add() takes a released msgId again", () => {
+  const received = new DuplicateFilter();
   received.add(7, LAMP);
   received.release(0, 7, 1_000);
   received.add(7, DOOR);
@@ -80,15 +80,15 @@ Deno.test("Received.add() takes a released msgId again", () => {
   assert(received.has(20, 7, DOOR));
 });
 
-Deno.test("Received.add() counts a msgId once that waits already", () => {
-  const received = new Received();
+Deno.test("DuplicateFilter.add() counts a msgId once that waits already", () => {
+  const received = new DuplicateFilter();
   received.add(7, LAMP);
   received.add(7, DOOR);
   assertEquals(received.unreleased, 1);
 });
 
-Deno.test("Received keeps 256 released msgIds at most, the latest", () => {
-  const received = new Received();
+Deno.test("DuplicateFilter keeps 256 released msgIds at most, the latest", () => {
+  const received = new DuplicateFilter();
   for (let msgId = 1; msgId <= 1_000; msgId++) {
     received.add(msgId, LAMP);
     received.release(0, msgId, 1_000);
@@ -102,8 +102,8 @@ Deno.test("Received keeps 256 released msgIds at most, the latest", () => {
   assertEquals([known[0], known.at(-1)], [745, 1_000]);
 });
 
-Deno.test("Received forgets no unreleased one for all the released ones", () => {
-  const received = new Received();
+Deno.test("DuplicateFilter forgets no unreleased one for all the released ones", () => {
+  const received = new DuplicateFilter();
   for (let msgId = 1; msgId <= 5; msgId++) received.add(msgId, DOOR);
   for (let msgId = 6; msgId <= 2_000; msgId++) {
     received.add(msgId, LAMP);
@@ -230,7 +230,7 @@ Deno.test("G27 a reordered PUBREL before its PUBLISH: PUBCOMP, and the PUBLISH c
 function keptReceived() {
   const { keeper, take } = makeKeeper();
   const owner: { keeper: typeof keeper | undefined } = { keeper };
-  return { received: new Received(owner), owner, keeper, take };
+  return { received: new DuplicateFilter(owner), owner, keeper, take };
 }
 
 const RECEIVED = {
@@ -240,7 +240,7 @@ const RECEIVED = {
   digest: LAMP,
 } as const;
 
-Deno.test("Received tells of each message as it comes, is released and is forgotten", () => {
+Deno.test("DuplicateFilter tells of each message as it comes, is released and is forgotten", () => {
   const { received, take } = keptReceived();
   received.add(7, LAMP);
   assertEquals(take(), [{ ...RECEIVED, until: undefined }]);
@@ -261,7 +261,7 @@ Deno.test("Received tells of each message as it comes, is released and is forgot
   ]);
 });
 
-Deno.test("Received.add() tells of a msgId that is used again", () => {
+Deno.test("DuplicateFilter.add() tells of a msgId that is used again", () => {
   const { received, take } = keptReceived();
   received.add(7, LAMP);
   received.release(0, 7, 1_000);
@@ -275,7 +275,7 @@ Deno.test("Received.add() tells of a msgId that is used again", () => {
   assertEquals(types, ["received", "received"], "7 is not forgotten");
 });
 
-Deno.test("Received tells nobody as long as it is not kept, and then all by keep()", () => {
+Deno.test("DuplicateFilter tells nobody as long as it is not kept, and then all by keep()", () => {
   const { received, owner, keeper, take } = keptReceived();
   owner.keeper = undefined;
   received.add(7, LAMP);
@@ -289,14 +289,14 @@ Deno.test("Received tells nobody as long as it is not kept, and then all by keep
   ]);
 });
 
-Deno.test("Received.restore() awaits no copy for longer than it is told, as clocks may have been ahead", () => {
+Deno.test("DuplicateFilter.restore() awaits no copy for longer than it is told, as clocks may have been ahead", () => {
   const { received } = keptReceived();
   received.restore({ ...RECEIVED, until: 86_400_000 }, 2_000);
   assert(received.has(1_999, 7, RECEIVED.digest));
   assertFalse(received.has(2_000, 7, RECEIVED.digest));
 });
 
-Deno.test("Received.restore() knows again what came and what was released", () => {
+Deno.test("DuplicateFilter.restore() knows again what came and what was released", () => {
   const { received, take } = keptReceived();
   received.restore({ ...RECEIVED, until: undefined }, 2_000);
   received.restore({ ...RECEIVED, msgId: 8, until: 1_000 }, 2_000);
