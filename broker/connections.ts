@@ -36,13 +36,13 @@ import { LATE_MS } from "../wire/duplicates.ts";
 import type { PeerRecord, SessionRecord } from "./records.ts";
 import {
   costOfWill,
-  type DeviceConnectWill,
   type Scheduler,
   Session,
   SESSION_STATES,
   type SessionEvent,
   type SessionLimits,
   type SessionState,
+  type Will,
 } from "./session.ts";
 import { isSystem, parseTopicName } from "../wire/topics.ts";
 import { utf8Length } from "../base/utf8.ts";
@@ -545,7 +545,7 @@ export class Connections implements Scheduler {
     now: Millis,
     peer: Peer,
     packet: Connect,
-    will: DeviceConnectWill | undefined,
+    will: Will | undefined,
     wakesOnly: boolean,
   ): void {
     const { clientId, cleanSession, duration } = packet;
@@ -604,7 +604,7 @@ export class Connections implements Scheduler {
   }
 
   /** Whether a client's share, and the whole, has room for its will. */
-  #hasRoomFor(packet: Connect, will: DeviceConnectWill | undefined): boolean {
+  #hasRoomFor(packet: Connect, will: Will | undefined): boolean {
     const { maxNameOctets, nameBudget } = this.#options;
     const { clientId, cleanSession } = packet;
     const session = this.#byClient.get(clientId);
@@ -644,7 +644,7 @@ export class Connections implements Scheduler {
   restore(
     now: Millis,
     record: SessionRecord,
-    will: DeviceConnectWill | undefined,
+    will: Will | undefined,
   ): Session | undefined {
     const { session: number, clientId, peer } = record;
     if (this.#byClient.has(clientId)) return undefined;

@@ -39,7 +39,7 @@ import {
   type PublicationStats,
 } from "./publications.ts";
 import type { SessionRecord } from "./records.ts";
-import type { DeviceConnectWill, Session } from "./session.ts";
+import type { Session, Will } from "./session.ts";
 import {
   type SubscriptionHost,
   type SubscriptionOptions,
@@ -214,7 +214,7 @@ export class Gateway {
   restore(
     now: Millis,
     record: SessionRecord,
-    will: DeviceConnectWill | undefined,
+    will: Will | undefined,
   ): Session | undefined {
     return this.#connections.restore(now, record, will);
   }

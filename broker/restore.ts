@@ -28,7 +28,7 @@ import type {
   TopicIdRecord,
   WillRecord,
 } from "./records.ts";
-import type { DeviceConnectWill, Session } from "./session.ts";
+import type { Session, Will } from "./session.ts";
 import { MAX_TOPIC_ID } from "./topic_ids.ts";
 import { isSystem, parseTopicFilter, parseTopicName } from "../wire/topics.ts";
 import { utf8Length } from "../base/utf8.ts";
@@ -208,7 +208,7 @@ export class Restorer {
 /** A will that was kept; one whose topic makes no sense is never published. */
 function willOf(
   { topicName, qos, retain, payload }: WillRecord,
-): DeviceConnectWill {
+): Will {
   const name = topicName === undefined ? undefined : parseTopicName(topicName);
   return { topicName: name, qos, retain, payload };
 }

@@ -103,7 +103,7 @@ export const TRANSITIONS: Readonly<
 };
 
 /** A client's last will. */
-export interface DeviceConnectWill {
+export interface Will {
   /** Where to; a will without a topic is never published (§6.4). */
   readonly topicName: TopicName | undefined;
   /** At which QoS. */
@@ -207,7 +207,7 @@ export class Session implements Subscriber, Timed, Kept {
   #topicIds: TopicIds | undefined;
   #subscriptions: Map<TopicFilter, Grant> | undefined;
   #received: DuplicateFilter | undefined;
-  #will: DeviceConnectWill | undefined;
+  #will: Will | undefined;
 
   /**
    * Begins a session: disconnected, with nothing.
@@ -328,7 +328,7 @@ export class Session implements Subscriber, Timed, Kept {
   }
 
   /** Its will. */
-  get will(): DeviceConnectWill | undefined {
+  get will(): Will | undefined {
     return this.#will;
   }
 
@@ -337,7 +337,7 @@ export class Session implements Subscriber, Timed, Kept {
    *
    * @returns whether there was room for it; nothing changes if not
    */
-  setWill(will: DeviceConnectWill | undefined): boolean {
+  setWill(will: Will | undefined): boolean {
     const last = costOfWill(this.#will);
     const cost = costOfWill(will);
     if (cost > last && !this.#share.allows(cost - last)) return false;
@@ -388,7 +388,7 @@ export class Session implements Subscriber, Timed, Kept {
     now: Millis,
     record: SessionRecord,
     keeper: SessionKeeper,
-    will: DeviceConnectWill | undefined,
+    will: Will | undefined,
   ): void {
     const { clientId, isClean, state, allowedMs, leftAt } = record;
     const { announcedWill, duration } = record;
@@ -540,7 +540,7 @@ function costOfFilter(filter: TopicFilter): number {
 }
 
 /** What a will costs, in octets, roughly. */
-export function costOfWill(will: DeviceConnectWill | undefined): number {
+export function costOfWill(will: Will | undefined): number {
   if (will === undefined) return 0;
   const { topicName = "", payload } = will;
   return topicName.length * 2 + payload.length + LEVEL_OVERHEAD;

@@ -14,7 +14,7 @@ import type { MemoryBudget } from "./memory_budget.ts";
 import type { Millis } from "../base/clock.ts";
 import type { Peer } from "../base/peer.ts";
 import type { Connect } from "../wire/packets.ts";
-import type { DeviceConnectWill } from "./session.ts";
+import type { Will } from "./session.ts";
 
 /** A client that is being asked for its will. */
 export interface Prompt {
@@ -23,7 +23,7 @@ export interface Prompt {
   /** What it connects with. */
   readonly connect: Connect;
   /** Where the will goes; `undefined` until that is known. */
-  readonly topic: Omit<DeviceConnectWill, "payload"> | undefined;
+  readonly topic: Omit<Will, "payload"> | undefined;
   /** When it is over. */
   readonly until: Millis;
 }
@@ -91,7 +91,7 @@ export class WillPrompts {
   note(
     now: Millis,
     { peer, connect, topic: last }: Prompt,
-    topic: Omit<DeviceConnectWill, "payload">,
+    topic: Omit<Will, "payload">,
   ): Prompt | undefined {
     const { nameBudget, lifetimeMs } = this.#limits;
     nameBudget.give(costOf(last));
@@ -133,6 +133,6 @@ export class WillPrompts {
   }
 }
 
-function costOf(topic: Omit<DeviceConnectWill, "payload"> | undefined): number {
+function costOf(topic: Omit<Will, "payload"> | undefined): number {
   return topic === undefined ? 0 : (topic.topicName ?? "").length * 2;
 }

@@ -39,7 +39,7 @@ import type { Request, Requests } from "./requests.ts";
 const WAKE_MS = 900;
 
 /** A client's last will, as its two packets carry it. */
-export interface DeviceConnectWill {
+export interface WillParts {
   /** Where to, `undefined` for no will. */
   topic: WillTopic | undefined;
   /** What. */
@@ -47,7 +47,7 @@ export interface DeviceConnectWill {
 }
 
 /** Who connects, and how patient. */
-export interface LinkOptions {
+export interface ConnectionOptions {
   /** Who it is. */
   readonly clientId: string;
   /** Whether nothing of it is kept between connections. */
@@ -75,7 +75,7 @@ export interface LinkParts {
   /** What is published at QoS 0, which PINGREQ asks about. */
   readonly flow: SendWindow;
   /** Shared with whoever changes it. */
-  readonly will: DeviceConnectWill;
+  readonly will: WillParts;
   /**
    * Is called when it is connected, before anything else is asked for.
    *
@@ -88,13 +88,13 @@ export interface LinkParts {
 
 /** A client's connection. */
 export class Connection {
-  readonly #options: LinkOptions;
+  readonly #options: ConnectionOptions;
   readonly #effects: EffectQueue<DeviceEvent>;
   readonly #lanes: CommandQueues;
   readonly #uplink: Requests;
   readonly #gateways: GatewaySearch | undefined;
   readonly #flow: SendWindow;
-  readonly #will: DeviceConnectWill;
+  readonly #will: WillParts;
   readonly #onConnected: (now: Millis, isForgotten: boolean) => void;
   readonly #onMoved: (now: Millis) => void;
   #state: DeviceState = "disconnected";
@@ -113,7 +113,7 @@ export class Connection {
   #wakeAt: Millis | undefined;
 
   /** Makes a connection that is none yet. */
-  constructor(options: LinkOptions, parts: LinkParts) {
+  constructor(options: ConnectionOptions, parts: LinkParts) {
     this.#options = options;
     this.#effects = parts.effects;
     this.#lanes = parts.lanes;

@@ -50,7 +50,7 @@ import {
 } from "./gateway_search.ts";
 import { KnownTopicIds } from "./topic_ids.ts";
 import { type CommandQueue, CommandQueues, type Job } from "./queues.ts";
-import { Connection, type DeviceConnectWill } from "./connection.ts";
+import { Connection, type WillParts } from "./connection.ts";
 import { type Effect, EffectQueue, type Machine } from "../base/machine.ts";
 import type { DeliveryQos } from "../wire/message.ts";
 import { LocalProtocolError, MalformedPacketError } from "../base/errors.ts";
@@ -177,7 +177,7 @@ export class Device implements Machine<DeviceEvent> {
   readonly #subscribing: Subscribing;
   /** Made when it is needed: most clients are sent nothing at QoS 2. */
   #arrivals: Arrivals | undefined;
-  readonly #will: DeviceConnectWill;
+  readonly #will: WillParts;
   readonly #cleanSession: boolean;
   readonly #hasRoom: ((message: ReceivedMessage) => boolean) | undefined;
   readonly #ownsDatagrams: boolean;

@@ -25,7 +25,7 @@ export interface Patience {
 }
 
 /** What a way to a gateway begins with. */
-export interface UplinkOptions {
+export interface RequestsOptions {
   /** Where to, if that is known. */
   readonly gateway: Peer | undefined;
   /** How long answers may take. */
@@ -65,7 +65,7 @@ export class Requests {
    *
    * @param effects takes what is sent
    */
-  constructor(effects: EffectQueue<DeviceEvent>, options: UplinkOptions) {
+  constructor(effects: EffectQueue<DeviceEvent>, options: RequestsOptions) {
     this.#effects = effects;
     this.#patience = options.patience;
     this.#msgId = options.msgId;

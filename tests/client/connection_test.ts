@@ -662,7 +662,7 @@ Deno.test("A will's update that is not answered is told again, with the old will
   assertEquals(willOf(bench).at(-1), 'WILLMSG data="y"');
 });
 
-Deno.test("DeviceConnectWill updates go out one at a time, in order", () => {
+Deno.test("Will updates go out one at a time, in order", () => {
   const bench = Bench.active();
   assertEquals(
     bench.tell((device, now) => {

@@ -1325,7 +1325,7 @@ Deno.test("updateWillTopic() of none ends the will", () => {
   assertEquals(bench.wire, ["021a"]);
   bench.take("03 1b 00");
   bench.take(GOODBYE);
-  assertEquals(bench.run(5_000), [`5000 ${CONNECT}`]); // without DeviceConnectWill
+  assertEquals(bench.run(5_000), [`5000 ${CONNECT}`]); // without Will
 });
 
 Deno.test("A refused will update changes nothing", () => {

@@ -74,7 +74,7 @@ Deno.test("A1 CONNECT from asleep honours its flags: Clean=0 keeps everything", 
   assertEquals(bench.stats.wills, 1, "the will was kept");
 });
 
-Deno.test("A1 CONNECT from asleep honours its flags: DeviceConnectWill=1 asks for a will", () => {
+Deno.test("A1 CONNECT from asleep honours its flags: Will=1 asks for a will", () => {
   const { bench } = withSleeper();
   const connect = { ...KEPT, will: true, duration: 5 };
   assertEquals(bench.connect(ANN, "ann", connect), [
@@ -84,7 +84,7 @@ Deno.test("A1 CONNECT from asleep honours its flags: DeviceConnectWill=1 asks fo
 });
 
 for (const will of [false, true]) {
-  Deno.test(`A1 with connectWakesOnly, CONNECT wakes whatever its flags, DeviceConnectWill=${will}`, () => {
+  Deno.test(`A1 with connectWakesOnly, CONNECT wakes whatever its flags, Will=${will}`, () => {
     const { bench, a } = withSleeper({ connectWakesOnly: true });
     const sent = bench.connect(ANN, "ann", { will, cleanSession: true });
     assertEquals(sent[0], connack(ANN));

@@ -557,7 +557,7 @@ const GATEWAYS: readonly (readonly [string, () => Court, string])[] = [
     court.says(connect());
     court.hears({ type: "WILLTOPICREQ" });
     return court;
-  }, "WILLTOPICREQ without DeviceConnectWill flag"],
+  }, "WILLTOPICREQ without Will flag"],
   ["the second prompt before the first", () => {
     const court = new Court();
     court.says(connect({ will: true }));

@@ -262,7 +262,7 @@ export class GatewayRecord {
   #prompt(line: Line, type: "WILLTOPICREQ" | "WILLMSGREQ"): void {
     this.#answer(line, type, "CONNECT");
     if (line.connect?.will !== true) {
-      this.#blame(line, `${type} without DeviceConnectWill flag`);
+      this.#blame(line, `${type} without Will flag`);
     }
     if (type === "WILLMSGREQ" && !line.hasWillTopic) {
       this.#blame(line, "WILLMSGREQ before WILLTOPIC");
