@@ -46,7 +46,7 @@ import { UdpTransport } from "./transport/udp.ts";
 import type { RouterOptions } from "./broker/options.ts";
 import type { Durability } from "./store/file.ts";
 import type { RouterStats } from "./broker/sys_topics.ts";
-import type { TapeOptions } from "./journal/buffer.ts";
+import type { DatagramBufferOptions } from "./journal/buffer.ts";
 
 /** Where a broker listens, what it logs, and its limits. */
 export interface BrokerOptions
@@ -90,7 +90,7 @@ export interface BrokerOptions
    * Whether it keeps what goes over the wire, for `broker.journal`, and how much
    * of it. Default true: the last 8,192 datagrams, at most 1 MiB.
    */
-  readonly journal?: boolean | TapeOptions;
+  readonly journal?: boolean | DatagramBufferOptions;
   /**
    * The file for a recording of what goes over the wire, to be played again, and
    * overwritten. Its journal keeps more, unless it is told how much.
@@ -151,7 +151,10 @@ interface Parts {
 }
 
 /** How much a journal keeps that is recorded: what comes while a disk is slow. */
-const RECORDED: TapeOptions = { maxEntries: 65_536, maxOctets: 2 ** 24 };
+const RECORDED: DatagramBufferOptions = {
+  maxEntries: 65_536,
+  maxOctets: 2 ** 24,
+};
 
 /** Between two attempts at a commit that fails, in milliseconds. */
 const RETRY_COMMIT_MS = 1_000;

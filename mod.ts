@@ -122,7 +122,7 @@ export {
   type ReplayOptions,
   type ReplayReport,
 } from "./journal/replay.ts";
-export type { Slice, TapeOptions, Way } from "./journal/buffer.ts";
+export type { DatagramBufferOptions, Slice, Way } from "./journal/buffer.ts";
 export {
   type Count,
   type DatagramQuery,
@@ -175,9 +175,13 @@ export {
   type Rate,
   type Reorder,
 } from "./netsim/spec.ts";
-export { NET_PRESETS, type NetPreset } from "./netsim/net_presets.ts";
-export { type NetTextOptions, parseNetSpec } from "./netsim/spec_text.ts";
-export { printNetSpec } from "./netsim/net_print.ts";
+export {
+  NET_PRESETS,
+  type NetPreset,
+  type NetTextOptions,
+  parseNetSpec,
+  printNetSpec,
+} from "./netsim/spec_text.ts";
 export {
   type Deliver,
   Netem,

@@ -80,7 +80,7 @@ export interface AirCounts {
  *
  * const fleet = new Fleet({ ...DEFAULT_FLEET, clients: 5, seed: 7 });
  * fleet.run(fleet.endsAt);
- * assertEquals(fleet.books.arrived, fleet.books.expected);
+ * assertEquals(fleet.ledger.arrived, fleet.ledger.expected);
  * ```
  */
 export class Fleet {
@@ -89,7 +89,7 @@ export class Fleet {
   /** The network, which has the clock and the digest. */
   readonly net: VirtualNet = new VirtualNet();
   /** What was published and what has come. */
-  readonly books: Ledger = new Ledger();
+  readonly ledger: Ledger = new Ledger();
   /** What it was like once in a while, so far. */
   readonly samples: FleetSample[] = [];
   readonly #host: FleetHost;
@@ -109,7 +109,7 @@ export class Fleet {
     const { clients, listeners, retryMs, retries, maxQueue } = options;
     this.#host = {
       options,
-      books: this.books,
+      ledger: this.ledger,
       broker: BROKER,
       quietAt: this.quietAt,
       memberFor: (random) => this.#memberFor(random),
@@ -235,13 +235,13 @@ export class Fleet {
   }
 
   #sample(): void {
-    const { books, net } = this;
+    const { ledger, net } = this;
     const { queued, queueMemory, clients } = this.#router.stats().mqttsn;
     this.samples.push({
       at: net.now - START_MS,
-      published: books.published,
-      expected: books.expected,
-      arrived: books.arrived,
+      published: ledger.published,
+      expected: ledger.expected,
+      arrived: ledger.arrived,
       sent: net.counts.sent,
       lost: net.counts.lost,
       queued,

@@ -1,5 +1,5 @@
 /**
- * The books of a fleet: what was published and has to arrive, and what has. Knows
+ * The ledger of a fleet: what was published and has to arrive, and what has. Knows
  * messages by their number, which their payload carries, when each was published
  * and which of its receivers have it; nothing of datagrams.
  *
@@ -44,7 +44,7 @@ interface Chunk {
   readonly got: Uint8Array;
 }
 
-/** A message as its receiver finds it in the books. */
+/** A message as its receiver finds it in the ledger. */
 export interface Entry {
   /** Its number. */
   readonly number: number;
@@ -54,7 +54,7 @@ export interface Entry {
   readonly flow: MessageKind;
 }
 
-/** The books. */
+/** The ledger. */
 export class Ledger {
   /** What became of the messages, by flow and QoS. */
   readonly accounts: Readonly<

@@ -1,7 +1,7 @@
 /**
  * Who takes part in a fleet: members, which publish, sleep and take commands, and
  * listeners, which they publish for. Each is a machine around a `Device`, which it
- * tells what to do when. Knows one party at a time, and the books.
+ * tells what to do when. Knows one party at a time, and the ledger.
  *
  * @module
  */
@@ -20,7 +20,7 @@ export interface FleetHost {
   /** What it was told to be. */
   readonly options: FleetOptions;
   /** What was published and what has come. */
-  readonly books: Ledger;
+  readonly ledger: Ledger;
   /** Where the broker is. */
   readonly broker: Peer;
   /** When nobody publishes any more. */
@@ -138,7 +138,7 @@ export abstract class Party implements Machine<never> {
   /** A command of its device has ended well. */
   protected handleDone(_token: number): void {}
 
-  /** Enters a message into the books and hands it to the device. */
+  /** Enters a message into the ledger and hands it to the device. */
   protected send(
     now: Millis,
     flow: MessageKind,
@@ -146,11 +146,11 @@ export abstract class Party implements Machine<never> {
     client: number,
     receivers: number,
   ): void {
-    const { books, options: { payload: [min, max], qos: mix } } = this.host;
+    const { ledger, options: { payload: [min, max], qos: mix } } = this.host;
     const qos = this.#qosOf(mix);
     const size = min + Math.floor(this.random() * (max - min + 1));
     const payload = scratch[size] ??= new Uint8Array(size);
-    const number = books.publish(now, flow, client, qos, receivers);
+    const number = ledger.publish(now, flow, client, qos, receivers);
     numberPayload(payload, number);
     this.device.publish(now, topicName, payload, { qos });
   }
@@ -236,10 +236,10 @@ export class Member extends Party {
 
   /** Takes a message that came. */
   protected override receive(now: Millis, { payload }: ReceivedMessage): void {
-    const { books } = this.host;
-    const entry = books.find(payload);
+    const { ledger } = this.host;
+    const entry = ledger.find(payload);
     if (entry?.flow !== "commands" || entry.client !== this.number) return;
-    books.arrive(now, entry.number, 0);
+    ledger.arrive(now, entry.number, 0);
   }
 
   /** Notes that it takes commands. */
@@ -312,11 +312,11 @@ export class Listener extends Party {
 
   /** Takes a message that came. */
   protected override receive(now: Millis, { payload }: ReceivedMessage): void {
-    const { books, options: { tree, listeners, fanout } } = this.host;
-    const entry = books.find(payload);
+    const { ledger, options: { tree, listeners, fanout } } = this.host;
+    const entry = ledger.find(payload);
     if (entry?.flow !== "readings") return;
     const branch = tree.branchOf(entry.client);
     const place = placeOf(branch, this.#number, listeners);
-    if (place < fanout) books.arrive(now, entry.number, place);
+    if (place < fanout) ledger.arrive(now, entry.number, place);
   }
 }

@@ -156,12 +156,12 @@ export interface RunCost {
  * @param network what its network was asked to be
  */
 export function reportOf(fleet: Fleet, network = ""): FleetReport {
-  const { options, books, net, samples, air } = fleet;
+  const { options, ledger, net, samples, air } = fleet;
   const { mqttsn, dropped } = fleet.stats();
   const all = new Histogram();
   let duplicates = 0;
   const flows = MESSAGE_KINDS.flatMap((flow) =>
-    books.accounts[flow].map((account, qos) => {
+    ledger.accounts[flow].map((account, qos) => {
       all.addAll(account.latency);
       duplicates += account.duplicates;
       return flowReportOf(flow, qos as DeliveryQos, account);
@@ -169,7 +169,7 @@ export function reportOf(fleet: Fleet, network = ""): FleetReport {
   );
   const { seed, clients, sleepers, sleep, durationMs, graceMs } = options;
   const perDelivery = (count: number) =>
-    books.arrived === 0 ? 0 : count / books.arrived;
+    ledger.arrived === 0 ? 0 : count / ledger.arrived;
   const withHeaders = air.octets + air.datagrams * HEADERS;
   return {
     seed,
@@ -182,8 +182,8 @@ export function reportOf(fleet: Fleet, network = ""): FleetReport {
     digest: net.digest,
     flows,
     total: {
-      expected: books.expected,
-      arrived: books.arrived,
+      expected: ledger.expected,
+      arrived: ledger.arrived,
       duplicates,
       latency: latencyReportOf(all),
     },
@@ -192,7 +192,7 @@ export function reportOf(fleet: Fleet, network = ""): FleetReport {
       queued: mqttsn.queued,
       withheld: fleet.withheld,
       givenUp: countsOf(mqttsn.lost),
-      spoiled: books.spoiled,
+      spoiled: ledger.spoiled,
     },
     datagrams: { ...net.counts },
     air: {

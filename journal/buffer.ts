@@ -1,5 +1,5 @@
 /**
- * A tape: the last datagrams that came and went, their octets in one ring, with
+ * A buffer: the last datagrams that came and went, their octets in one ring, with
  * when, which way and whose. Knows octets and moments; nothing of what a datagram
  * says, and no clock.
  *
@@ -15,18 +15,18 @@ import type { Millis } from "../base/clock.ts";
 import { type Peer, peerOf } from "../base/peer.ts";
 import { requireInteger } from "../base/units.ts";
 
-/** Which way a datagram went, seen from whoever keeps the tape; or it is a remark. */
+/** Which way a datagram went, seen from whoever keeps the buffer; or it is a remark. */
 export type Way = "received" | "sent" | "note";
 
-/** How much a tape keeps. */
-export interface TapeOptions {
+/** How much a buffer keeps. */
+export interface DatagramBufferOptions {
   /** Datagrams and notes, 1 to 10,000,000. Default 8,192. */
   readonly maxEntries?: number;
   /** Their octets, 65,536 (any datagram fits) to 1 GiB. Default 1 MiB. */
   readonly maxOctets?: number;
 }
 
-/** A part of a tape as arrays of its own, which can be handed to another thread. */
+/** A part of a buffer as arrays of its own, which can be handed to another thread. */
 export interface Slice {
   /** The number of the first entry. */
   readonly first: number;
@@ -61,7 +61,7 @@ const RECENT = 1_024;
 const SHORT = 48;
 
 /**
- * A tape.
+ * A buffer.
  *
  * Entries are numbered from 0 in the order in which they came, and keep their
  * numbers: those from `first` on, before `next`, are still there.
@@ -72,14 +72,14 @@ const SHORT = 48;
  * import { peerOf } from "../base/peer.ts";
  * import { DatagramBuffer } from "./buffer.ts";
  *
- * const tape = new DatagramBuffer({ maxEntries: 2 });
+ * const buffer = new DatagramBuffer({ maxEntries: 2 });
  * const peer = peerOf("127.0.0.1", 4711);
  * for (const octet of [7, 8, 9]) {
- *   tape.add(octet, "received", peer, Uint8Array.of(octet));
+ *   buffer.add(octet, "received", peer, Uint8Array.of(octet));
  * }
- * assertEquals([tape.first, tape.next], [1, 3]);
- * assertEquals(tape.bytesOf(1), Uint8Array.of(8));
- * assertEquals([tape.atOf(2), tape.peerOf(2)], [9, peer]);
+ * assertEquals([buffer.first, buffer.next], [1, 3]);
+ * assertEquals(buffer.bytesOf(1), Uint8Array.of(8));
+ * assertEquals([buffer.atOf(2), buffer.peerOf(2)], [9, peer]);
  * ```
  */
 export class DatagramBuffer {
@@ -120,7 +120,7 @@ export class DatagramBuffer {
    *
    * @throws {RangeError} when a limit is out of its range
    */
-  constructor(options: TapeOptions = {}) {
+  constructor(options: DatagramBufferOptions = {}) {
     const { maxEntries = 8_192, maxOctets = 2 ** 20 } = options;
     requireInteger("maxEntries", maxEntries, 1, MOST_ENTRIES);
     requireInteger("maxOctets", maxOctets, 65_536, MOST_OCTETS);
@@ -211,7 +211,7 @@ export class DatagramBuffer {
    * @param maxEntries how many at most, 1 or more
    * @param maxOctets after how many octets no further one is begun
    */
-  reel(from: number, maxEntries: number, maxOctets: number): Slice {
+  slice(from: number, maxEntries: number, maxOctets: number): Slice {
     const most = Math.min(this.next - from, maxEntries);
     const start = this.#slotOf(from);
     let octets = 0;

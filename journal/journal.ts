@@ -29,14 +29,15 @@ import { relevantTo, tableOf, type TableOptions } from "./table.ts";
 import type { Peer } from "../base/peer.ts";
 import {
   DatagramBuffer,
+  type DatagramBufferOptions,
   type Slice,
-  type TapeOptions,
   type Way,
 } from "./buffer.ts";
 import { decodeUtf8Loosely, encodeUtf8 } from "../base/utf8.ts";
 
 /** What a journal is given. */
-export interface JournalOptions extends TapeOptions, ConversationOptions {
+export interface JournalOptions
+  extends DatagramBufferOptions, ConversationOptions {
   /** Where it reads the time. Default: the system's monotonic clock. */
   readonly clock?: Clock | undefined;
   /** Whose it is: that of a gateway, the default, or that of a client. */
@@ -145,7 +146,7 @@ const USUAL_WITHIN = 1_000;
  * ```
  */
 export class Journal {
-  readonly #tape: DatagramBuffer;
+  readonly #datagrams: DatagramBuffer;
   readonly #clock: Clock;
   readonly #conversation: Conversation;
   readonly #isGateway: boolean;
@@ -164,8 +165,8 @@ export class Journal {
    * @throws {RangeError} when a limit is out of its range
    */
   constructor(options: JournalOptions = {}) {
-    this.#tape = new DatagramBuffer(options);
-    this.#tape.onForget = (entry) => this.#forget(entry);
+    this.#datagrams = new DatagramBuffer(options);
+    this.#datagrams.onForget = (entry) => this.#forget(entry);
     this.#clock = options.clock ?? { now: () => performance.now() };
     this.#conversation = new Conversation(options);
     this.#startedAt = this.#clock.now();
@@ -174,17 +175,17 @@ export class Journal {
 
   /** Datagrams and notes that are kept. */
   get size(): number {
-    return this.#tape.next - this.#tape.first;
+    return this.#datagrams.next - this.#datagrams.first;
   }
 
   /** Their octets. */
   get octets(): number {
-    return this.#tape.octets;
+    return this.#datagrams.octets;
   }
 
   /** Those that had to go, as there was no more room for them. */
   get forgotten(): number {
-    return this.#tape.first;
+    return this.#datagrams.first;
   }
 
   /**
@@ -198,7 +199,7 @@ export class Journal {
     bytes: Uint8Array,
     at: Millis = this.#clock.now(),
   ): void {
-    this.#tape.add(at, way, peer, bytes);
+    this.#datagrams.add(at, way, peer, bytes);
     if (this.#follower !== undefined) this.#follower();
     if (this.#waiters.size > 0) this.#serve();
   }
@@ -211,14 +212,14 @@ export class Journal {
    */
   note(text: string, peer?: Peer): void {
     const bytes = encodeUtf8(text).subarray(0, 65_536);
-    this.#tape.add(this.#clock.now(), "note", peer, bytes);
+    this.#datagrams.add(this.#clock.now(), "note", peer, bytes);
     if (this.#follower !== undefined) this.#follower();
     if (this.#waiters.size > 0) this.#serve();
   }
 
   /** A mark for `since`: what is added from now on is not older. */
   mark(): number {
-    return this.#tape.next;
+    return this.#datagrams.next;
   }
 
   /**
@@ -311,9 +312,9 @@ export class Journal {
    * @param maxEntries how many at most
    * @param maxOctets after how many octets no further one is begun
    */
-  reel(from: number, maxEntries: number, maxOctets: number): Slice {
-    return this.#tape.reel(
-      Math.max(from, this.#tape.first),
+  slice(from: number, maxEntries: number, maxOctets: number): Slice {
+    return this.#datagrams.slice(
+      Math.max(from, this.#datagrams.first),
       maxEntries,
       maxOctets,
     );
@@ -371,8 +372,8 @@ export class Journal {
   #show(waiter: Waiter): boolean {
     this.#catchUp();
     const { query, found, until } = waiter;
-    let at = Math.max(waiter.next, this.#tape.first);
-    waiter.next = this.#tape.next;
+    let at = Math.max(waiter.next, this.#datagrams.first);
+    waiter.next = this.#datagrams.next;
     for (; at < waiter.next; at++) {
       const entry = this.#readings.get(at)!;
       if (entry.at > until) return true;
@@ -434,18 +435,18 @@ export class Journal {
 
   /** Reads what has not been read. */
   #catchUp(): void {
-    const { next } = this.#tape;
+    const { next } = this.#datagrams;
     for (; this.#unread < next; this.#unread++) {
       this.#readings.set(this.#unread, this.#entryOf(this.#unread));
     }
   }
 
   #entryOf(number: number): JournalEntry {
-    const at = this.#tape.atOf(number);
-    const way = this.#tape.wayOf(number);
-    const peer = this.#tape.peerOf(number);
+    const at = this.#datagrams.atOf(number);
+    const way = this.#datagrams.wayOf(number);
+    const peer = this.#datagrams.peerOf(number);
     // A packet's octets are views into these.
-    const bytes = this.#tape.bytesOf(number).slice();
+    const bytes = this.#datagrams.bytesOf(number).slice();
     if (way !== "note" && peer !== undefined) {
       const reading = this.#follow(way, peer, bytes);
       return { ...reading, number, at, way, bytes };
@@ -473,10 +474,10 @@ export class Journal {
       return;
     }
     this.#unread = number + 1;
-    const way = this.#tape.wayOf(number);
-    const peer = this.#tape.peerOf(number);
+    const way = this.#datagrams.wayOf(number);
+    const peer = this.#datagrams.peerOf(number);
     if (way === "note" || peer === undefined) return;
-    const bytes = this.#tape.bytesOf(number);
+    const bytes = this.#datagrams.bytesOf(number);
     if (Conversation.matters(bytes)) this.#follow(way, peer, bytes);
   }
 }

@@ -177,14 +177,14 @@ export class Recorder implements AsyncDisposable {
       this.#parts < MAX_PARTS && this.#next < journal.mark() &&
       this.#sink.isOpen
     ) {
-      const reel = journal.reel(this.#next, PART, PART_OCTETS);
-      const count = reel.times.length;
-      const lost = reel.first - this.#next;
-      this.#next = reel.first + count;
+      const slice = journal.slice(this.#next, PART, PART_OCTETS);
+      const count = slice.times.length;
+      const lost = slice.first - this.#next;
+      this.#next = slice.first + count;
       if (lost > 0) this.#lose(lost);
       this.#counts.recorded += count;
       this.#parts++;
-      const errors = this.#sink.write(reel, lost);
+      const errors = this.#sink.write(slice, lost);
       if (errors instanceof Promise) errors.then(this.#handleWritten);
       else this.#handleWritten(errors);
     }
@@ -253,7 +253,7 @@ interface Plan {
   readonly record: string | undefined;
   readonly pcap: string | undefined;
   readonly header: RecordingHeader;
-  /** The moment of the beginning on the reels' clock. */
+  /** The moment of the beginning on the slices' clock. */
   readonly zero: Millis;
 }
 
@@ -263,7 +263,7 @@ interface Sink {
   readonly isOpen: boolean;
   /** Writes a part, behind `lost` that are missing. Gives what went wrong. */
   write(
-    reel: Slice,
+    slice: Slice,
     lost: number,
   ): readonly string[] | Promise<readonly string[]>;
   /** Ends the files. Gives what went wrong. */
@@ -275,7 +275,7 @@ interface OpenFile {
   readonly path: string;
   readonly file: Deno.FsFile;
   /** The octets of a part. */
-  octetsOf(reel: Slice, lost: number): Uint8Array;
+  octetsOf(slice: Slice, lost: number): Uint8Array;
 }
 
 /** The files themselves, written at once. */
@@ -288,16 +288,16 @@ class Files implements Sink {
         const lines = new RecordingLines(header, zero);
         const encoder = new TextEncoder();
         this.#begin(record, encoder.encode(headerLine(header)), {
-          octetsOf: (reel, lost) =>
+          octetsOf: (slice, lost) =>
             encoder.encode(
-              (lost > 0 ? lines.lost(lost) : "") + lines.write(reel),
+              (lost > 0 ? lines.lost(lost) : "") + lines.write(slice),
             ),
         });
       }
       if (pcap !== undefined) {
         const offset = header.startedAt - zero;
         this.#begin(pcap, pcapHeader(), {
-          octetsOf: (reel) => captureOf(reel, header.broker, offset),
+          octetsOf: (slice) => captureOf(slice, header.broker, offset),
         });
       }
     } catch (error) {
@@ -310,11 +310,11 @@ class Files implements Sink {
     return this.#open.length > 0;
   }
 
-  write(reel: Slice, lost: number): readonly string[] {
+  write(slice: Slice, lost: number): readonly string[] {
     const errors: string[] = [];
     for (const open of [...this.#open]) {
       try {
-        writeAll(open.file, open.octetsOf(reel, lost));
+        writeAll(open.file, open.octetsOf(slice, lost));
       } catch (error) {
         this.#open.splice(this.#open.indexOf(open), 1);
         errors.push(cannotWrite(open.path, error));
@@ -370,23 +370,23 @@ function reasonOf(error: unknown): string {
   return printable(error.message);
 }
 
-/** A reel as a capture file has it. */
-function captureOf(reel: Slice, broker: Peer, offset: Millis): Uint8Array {
-  const ends = reel.peers.map((peer) => ({
+/** A slice as a capture file has it. */
+function captureOf(slice: Slice, broker: Peer, offset: Millis): Uint8Array {
+  const ends = slice.peers.map((peer) => ({
     there: pcapEnd(peer.hostname, peer.port),
     here: pcapEnd(hostnameFor(peer, broker), broker.port),
   }));
   const records: Uint8Array[] = [];
   let length = 0;
   let at = 0;
-  for (let i = 0; i < reel.times.length; i++) {
-    const bytes = reel.octets.subarray(at, at += reel.lengths[i]!);
-    const way = WAYS[reel.ways[i]!];
-    const end = ends[reel.owners[i]! - 1];
+  for (let i = 0; i < slice.times.length; i++) {
+    const bytes = slice.octets.subarray(at, at += slice.lengths[i]!);
+    const way = WAYS[slice.ways[i]!];
+    const end = ends[slice.owners[i]! - 1];
     if (way === "note" || end === undefined) continue;
     const { here, there } = end;
     const [from, to] = way === "received" ? [there, here] : [here, there];
-    const record = pcapRecord(reel.times[i]! + offset, from, to, bytes);
+    const record = pcapRecord(slice.times[i]! + offset, from, to, bytes);
     records.push(record);
     length += record.length;
   }
@@ -410,7 +410,7 @@ function hostnameFor(peer: Peer, { hostname }: Peer): string {
 /** What the worker is told. */
 type Order =
   | { readonly call: "open"; readonly plan: Plan }
-  | { readonly call: "write"; readonly reel: Slice; readonly lost: number }
+  | { readonly call: "write"; readonly slice: Slice; readonly lost: number }
   | { readonly call: "close" };
 
 /** What it answers to each order. */
@@ -436,11 +436,11 @@ class WorkerSink implements Sink {
     return this.#isOpen;
   }
 
-  async write(reel: Slice, lost: number): Promise<readonly string[]> {
-    const { times, ways, lengths, owners, octets } = reel;
+  async write(slice: Slice, lost: number): Promise<readonly string[]> {
+    const { times, ways, lengths, owners, octets } = slice;
     const arrays = [times, ways, lengths, owners, octets];
     const answer = await this.#ask(
-      { call: "write", reel, lost },
+      { call: "write", slice, lost },
       arrays.map(({ buffer }) => buffer),
     );
     if ("fault" in answer || !answer.isOpen) this.#isOpen = false;
@@ -487,7 +487,7 @@ function serve(): void {
           return { fault: messageOf(error) };
         }
       case "write":
-        return written(files?.write(order.reel, order.lost));
+        return written(files?.write(order.slice, order.lost));
       case "close":
         return written(files?.close());
       default:

@@ -103,10 +103,10 @@ export function headerLine(header: RecordingHeader): string {
  *   startedAt: 0,
  *   predefined: new Map(),
  * };
- * const tape = new DatagramBuffer();
- * tape.add(500, "received", peerOf("127.0.0.1", 4711), Uint8Array.of(2, 0x16));
+ * const buffer = new DatagramBuffer();
+ * buffer.add(500, "received", peerOf("127.0.0.1", 4711), Uint8Array.of(2, 0x16));
  * const lines = new RecordingLines(header, 100);
- * const text = headerLine(header) + lines.write(tape.reel(0, 10, 1_000));
+ * const text = headerLine(header) + lines.write(buffer.slice(0, 10, 1_000));
  * const { datagrams } = parseRecording(text);
  * assertEquals(datagrams[0]?.ms, 400);
  * assertEquals(datagrams[0]?.bytes, Uint8Array.of(2, 0x16));
@@ -124,7 +124,7 @@ export class RecordingLines {
    * Begins.
    *
    * @param header the recording's
-   * @param zero the moment on the reels' clock at which it began
+   * @param zero the moment on the slices' clock at which it began
    */
   constructor(header: RecordingHeader, zero: number) {
     this.#conversation = new Conversation({
@@ -140,21 +140,21 @@ export class RecordingLines {
     return `{"lost":${count}}\n`;
   }
 
-  /** The lines of a reel, each with its end. */
-  write(reel: Slice): string {
+  /** The lines of a slice, each with its end. */
+  write(slice: Slice): string {
     let text = "";
     let at = 0;
     // A node's address is its forwarder's.
-    const addresses = reel.peers.map(({ hostname, port }) =>
+    const addresses = slice.peers.map(({ hostname, port }) =>
       JSON.stringify(peerOf(hostname, port).key)
     );
-    for (let i = 0; i < reel.times.length; i++) {
-      const bytes = reel.octets.subarray(at, at += reel.lengths[i]!);
+    for (let i = 0; i < slice.times.length; i++) {
+      const bytes = slice.octets.subarray(at, at += slice.lengths[i]!);
       text += this.#line(
-        reel.times[i]! - this.#zero,
-        WAYS[reel.ways[i]!]!,
-        reel.peers[reel.owners[i]! - 1],
-        addresses[reel.owners[i]! - 1],
+        slice.times[i]! - this.#zero,
+        WAYS[slice.ways[i]!]!,
+        slice.peers[slice.owners[i]! - 1],
+        addresses[slice.owners[i]! - 1],
         bytes,
       );
     }

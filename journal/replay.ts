@@ -103,7 +103,7 @@ export async function replay(
 
 class Player implements AsyncDisposable {
   readonly #recording: Recording;
-  readonly #replica: ReplayMatch;
+  readonly #match: ReplayMatch;
   readonly #options: ReplayOptions;
   readonly #speed: number;
   readonly #patienceMs: number;
@@ -120,7 +120,7 @@ class Player implements AsyncDisposable {
       requireNumber(name, value, 0, Number.MAX_SAFE_INTEGER);
     }
     this.#recording = recording;
-    this.#replica = new ReplayMatch({ predefined: recording.predefined });
+    this.#match = new ReplayMatch({ predefined: recording.predefined });
     this.#options = options;
     this.#speed = speed;
     this.#patienceMs = patienceMs;
@@ -139,7 +139,7 @@ class Player implements AsyncDisposable {
       if (way === "sent") {
         // Who has not spoken does not listen: it was said to everybody.
         if (!spoke.has(peer.key)) continue;
-        this.#replica.expect(peer, bytes, line);
+        this.#match.expect(peer, bytes, line);
         recorded++;
         continue;
       }
@@ -148,7 +148,7 @@ class Player implements AsyncDisposable {
       await this.#settle();
       signal?.throwIfAborted();
       const socket = this.#sockets.get(peer.key) ?? await this.#open(peer);
-      socket.send(broker, this.#replica.translate(peer, bytes));
+      socket.send(broker, this.#match.translate(peer, bytes));
       // It has left before another's does: so they arrive in this order.
       await socket.flush();
       sent++;
@@ -172,7 +172,7 @@ class Player implements AsyncDisposable {
     this.#sockets.set(peer.key, socket);
     socket.receive((from, bytes) => {
       if (from.key !== broker.key) return; // somebody else's
-      this.#replica.handleAnswer(peer, bytes);
+      this.#match.handleAnswer(peer, bytes);
       this.#heard?.();
     }).catch(() => {}); // what it does not hear shows in the answers
     return socket;
@@ -181,11 +181,11 @@ class Player implements AsyncDisposable {
   /** Waits until all has come that was sent by now, or its patience is over. */
   async #settle(): Promise<void> {
     const until = performance.now() + this.#patienceMs;
-    while (this.#replica.owed > 0) {
+    while (this.#match.owed > 0) {
       if (await this.#hear(until)) continue;
       if (this.#options.signal?.aborted) return;
       this.#timeouts++;
-      this.#replica.giveUp();
+      this.#match.giveUp();
     }
   }
 
@@ -220,7 +220,7 @@ class Player implements AsyncDisposable {
   }
 
   #report(sent: number, recorded: number): ReplayReport {
-    const clients = this.#replica.answers.map((answers): ClientReport => {
+    const clients = this.#match.answers.map((answers): ClientReport => {
       const differences = compare(answers.recorded, answers.live);
       const differing = differences.filter(({ sign }) => sign !== " ").length;
       const { name, peer, recorded, live } = answers;

@@ -13,7 +13,7 @@
 
 import type { Millis } from "../base/clock.ts";
 
-/** Slots that an agenda begins with. */
+/** Slots that an heap begins with. */
 const FIRST_SIZE = 64;
 
 /** No place in the heap. */
@@ -27,14 +27,14 @@ const OUT = -1;
  * import { assertEquals } from "@std/assert";
  * import { EventHeap } from "./event_heap.ts";
  *
- * const agenda = new EventHeap();
- * const [bell, lamp] = [agenda.open(), agenda.open()];
- * agenda.set(bell, 500);
- * agenda.set(lamp, 300);
- * agenda.set(bell, 200);
- * assertEquals(agenda.take(250), bell);
- * assertEquals(agenda.take(250), undefined);
- * assertEquals(agenda.next, 300);
+ * const heap = new EventHeap();
+ * const [bell, lamp] = [heap.open(), heap.open()];
+ * heap.set(bell, 500);
+ * heap.set(lamp, 300);
+ * heap.set(bell, 200);
+ * assertEquals(heap.take(250), bell);
+ * assertEquals(heap.take(250), undefined);
+ * assertEquals(heap.next, 300);
  * ```
  */
 export class EventHeap {

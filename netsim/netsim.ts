@@ -10,7 +10,6 @@
  * @module
  */
 
-import { BadTransport, type End, type Surface } from "./bad_transport.ts";
 import { type Clock, type Millis, seededRandom } from "../base/clock.ts";
 import { Deadlines, type Timed } from "../base/deadlines.ts";
 import { parseFaults } from "./fault_text.ts";
@@ -18,11 +17,15 @@ import { describeFault, type FaultEvent, Faults } from "./faults.ts";
 import type { Log } from "../base/log.ts";
 import type { Peer } from "../base/peer.ts";
 import { NetPaths } from "./paths.ts";
-import { printNetSpec } from "./net_print.ts";
 import type { NetSpec } from "./spec.ts";
-import { parseNetSpec } from "./spec_text.ts";
+import { parseNetSpec, printNetSpec } from "./spec_text.ts";
 import type { PathCounts } from "./netem.ts";
-import type { Transport } from "../transport/transport.ts";
+import { MAX_TIMER, REAL_CLOCK } from "../base/system_clock.ts";
+import type {
+  DatagramHandler,
+  Transport,
+  TransportStats,
+} from "../transport/transport.ts";
 
 /** The bad network that a program can be given. */
 export interface NetOptions {
@@ -74,21 +77,18 @@ export interface NetSimOptions extends NetOptions {
   readonly predefined?: ReadonlyMap<number, string>;
 }
 
-/** The system's monotonic clock. */
-const MONOTONIC: Clock = { now: () => performance.now() };
-
 /** Octets that are under way at once, with what a datagram costs beside its own. */
 const MAX_OCTETS = 64 * 1024 * 1024;
 
-/** The longest that a timer of the system can wait, in milliseconds. */
-const MAX_TIMER = 2 ** 31 - 1;
+/** How long a transport that closes waits for what is to leave, in milliseconds. */
+const CLOSE_MS = 5_000;
 
 /** What a datagram does next: it comes out of the network, or reaches a program. */
 type Step = "arrive" | "take" | "launch" | "leave";
 
 /** A datagram that is under way. */
 interface UnderWay {
-  readonly end: End;
+  readonly end: BadTransport;
   readonly step: Step;
   readonly peer: Peer;
   readonly bytes: Uint8Array;
@@ -143,7 +143,7 @@ export class NetSim {
    * @throws {TypeError} when `net` or `faults` cannot be understood
    */
   constructor(options: NetSimOptions) {
-    const { side, clock = MONOTONIC, faults, onFault, predefined } = options;
+    const { side, clock = REAL_CLOCK, faults, onFault, predefined } = options;
     const seed = options.seed ?? Math.floor(Math.random() * 2 ** 32);
     this.#side = side;
     this.#clock = clock;
@@ -211,7 +211,7 @@ export class NetSim {
    * @returns what is to be used instead of it, and closes it when it is closed
    */
   around(transport: Transport): Transport {
-    const net: Surface = {
+    const net: Passage = {
       isOff: () => this.#isOff && this.#faults === undefined,
       arrive: (end, peer, bytes) => this.#arrive(end, peer, bytes),
       send: (end, peer, bytes) => this.#send(end, peer, bytes),
@@ -247,7 +247,7 @@ export class NetSim {
   }
 
   /** What has come over the wire: through the network, then past the faults. */
-  #arrive(end: End, peer: Peer, bytes: Uint8Array): void {
+  #arrive(end: BadTransport, peer: Peer, bytes: Uint8Array): void {
     const now = this.#clock.now();
     this.#paths.of(peer, bytes).in.send(now, bytes, (at, got) => {
       if (at <= now) this.#judge(end, peer, got);
@@ -258,7 +258,7 @@ export class NetSim {
     });
   }
 
-  #judge(end: End, peer: Peer, bytes: Uint8Array): void {
+  #judge(end: BadTransport, peer: Peer, bytes: Uint8Array): void {
     const from = this.#side === "broker" ? "client" : "broker";
     const now = this.#clock.now();
     const verdict = this.#faults?.judge(now, from, peer, bytes);
@@ -273,7 +273,7 @@ export class NetSim {
   }
 
   /** What is to go: past the faults, then through the network to the wire. */
-  #send(end: End, peer: Peer, bytes: Uint8Array): void {
+  #send(end: BadTransport, peer: Peer, bytes: Uint8Array): void {
     const from = this.#side;
     const now = this.#clock.now();
     const verdict = this.#faults?.judge(now, from, peer, bytes);
@@ -287,7 +287,7 @@ export class NetSim {
     }
   }
 
-  #launch(end: End, peer: Peer, bytes: Uint8Array): void {
+  #launch(end: BadTransport, peer: Peer, bytes: Uint8Array): void {
     const now = this.#clock.now();
     this.#paths.of(peer, bytes).out.send(now, bytes, (at, got) => {
       if (at <= now) end.leave(peer, got);
@@ -295,7 +295,7 @@ export class NetSim {
     });
   }
 
-  #do(step: Step, end: End, peer: Peer, bytes: Uint8Array): void {
+  #do(step: Step, end: BadTransport, peer: Peer, bytes: Uint8Array): void {
     if (step !== "arrive" && step !== "take") end.leaving--;
     if (end.isClosed) {
       this.#cutOff++;
@@ -319,7 +319,7 @@ export class NetSim {
 
   #after(
     ms: Millis,
-    end: End,
+    end: BadTransport,
     step: "take" | "launch",
     peer: Peer,
     bytes: Uint8Array,
@@ -332,7 +332,7 @@ export class NetSim {
   /** Keeps a datagram until its moment. */
   #wait(
     at: Millis,
-    end: End,
+    end: BadTransport,
     step: Step,
     peer: Peer,
     bytes: Uint8Array,
@@ -370,7 +370,7 @@ export class NetSim {
   }
 
   /** Lets go of what is under way from or to an end that has closed. */
-  #forget(end: End): void {
+  #forget(end: BadTransport): void {
     for (const moment of this.#moments.values()) {
       const kept = moment.datagrams.filter((datagram) => {
         if (datagram.end !== end) return true;
@@ -396,4 +396,107 @@ function doesNothing(spec: NetSpec): boolean {
 
 function costOf({ length }: Uint8Array): number {
   return length + 128;
+}
+
+/** How a transport passes its datagrams to its network. */
+interface Passage {
+  /** Whether the network does nothing. */
+  isOff(): boolean;
+  /** Takes what has come over the wire; its octets may be reused afterwards. */
+  arrive(end: BadTransport, peer: Peer, bytes: Uint8Array): void;
+  /** Takes what is to go; its octets do not change afterwards. */
+  send(end: BadTransport, peer: Peer, bytes: Uint8Array): void;
+  /** Drops what is under way from or to a transport. */
+  forget(end: BadTransport): void;
+}
+
+/** A transport whose datagrams go through a network. */
+class BadTransport implements Transport {
+  /** Datagrams that have yet to leave. */
+  leaving = 0;
+  isClosed = false;
+  readonly #net: Passage;
+  readonly #inner: Transport;
+  #handler: DatagramHandler | undefined;
+  #isClosing = false;
+  #onLeft: (() => void) | undefined;
+
+  /** Puts a network in front of a transport, and closes that along with itself. */
+  constructor(net: Passage, inner: Transport) {
+    this.#net = net;
+    this.#inner = inner;
+  }
+
+  get address(): Peer {
+    return this.#inner.address;
+  }
+
+  /** What waits in the network counts as sent: its sender cannot know better. */
+  get unsent(): number {
+    return this.#inner.unsent;
+  }
+
+  receive(handler: DatagramHandler): Promise<void> {
+    this.#handler = handler;
+    return this.#inner.receive((peer, bytes) => {
+      if (this.#net.isOff()) this.take(peer, bytes);
+      else if (!this.#isClosing) this.#net.arrive(this, peer, bytes);
+    });
+  }
+
+  send(peer: Peer, bytes: Uint8Array): void {
+    if (this.#net.isOff()) this.#inner.send(peer, bytes);
+    else this.#net.send(this, peer, bytes);
+  }
+
+  flush(): Promise<void> {
+    return this.#inner.flush();
+  }
+
+  stats(): TransportStats {
+    return this.#inner.stats();
+  }
+
+  overflowed(): Promise<number> {
+    return this.#inner.overflowed();
+  }
+
+  /** Hands what has come to the program; its octets may be reused afterwards. */
+  take(peer: Peer, bytes: Uint8Array): void {
+    if (!this.#isClosing) this.#handler?.(peer, bytes);
+  }
+
+  /** Sends over the wire. */
+  leave(peer: Peer, bytes: Uint8Array): void {
+    this.#inner.send(peer, bytes);
+  }
+
+  /** Ends a close that waited, when `leaving` has come down to 0. */
+  handleLeft(): void {
+    if (this.leaving === 0) this.#onLeft?.();
+  }
+
+  close(): void {
+    if (this.isClosed) return;
+    this.isClosed = true;
+    this.#isClosing = true;
+    this.#net.forget(this);
+    this.#onLeft?.();
+    this.#inner.close();
+  }
+
+  /** Waits until what was sent has left, 5 s at most, and closes. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this.#isClosing = true;
+    if (this.leaving > 0 && !this.isClosed) {
+      const { promise, resolve } = Promise.withResolvers<void>();
+      this.#onLeft = resolve;
+      const timer = setTimeout(resolve, CLOSE_MS);
+      await promise;
+      clearTimeout(timer);
+    }
+    this.isClosed = true;
+    this.#net.forget(this);
+    await this.#inner[Symbol.asyncDispose]();
+  }
 }

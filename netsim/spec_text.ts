@@ -1,7 +1,7 @@
 /**
- * The language in which a bad network is described, from text to values. Knows
- * words, units and ranges; nothing of how it is done. The way back is
- * `netsim/net_print.ts`.
+ * The language in which a bad network is described: its named networks, its reader
+ * and its writer. They stand in one file because a change to the language changes
+ * all three.
  *
  * ```
  * [PRESET | WORD …] [in: WORD …] [out: WORD …]
@@ -18,7 +18,6 @@
 
 import type { Millis } from "../base/clock.ts";
 import { addressFrom } from "../base/peer.ts";
-import { NET_PRESETS } from "./net_presets.ts";
 import type {
   Chance,
   Chosen,
@@ -412,4 +411,160 @@ function unquoted(text: string): string | undefined {
   } catch {
     return undefined;
   }
+}
+
+/** A network by its name. */
+export interface NetPreset {
+  /** What happens on the way from clients to their broker. */
+  readonly uplink: string;
+  /** What happens on the way back. */
+  readonly downlink: string;
+}
+
+/** Of a network that is the same both ways. */
+function both(words: string): NetPreset {
+  return { uplink: words, downlink: words };
+}
+
+/** The networks that have a name. */
+export const NET_PRESETS: ReadonlyMap<string, NetPreset> = new Map([
+  ["lan", both("delay 0.3ms rate 100mbit 66 mtu 1472")],
+  [
+    "wifi-poor",
+    both(
+      "loss gemodel 2.8% 25% delay 20ms 20ms distribution pareto rate 1mbit 66 mtu 1472",
+    ),
+  ],
+  ["2g", {
+    uplink: "delay 350ms 200ms rate 28.8kbit 28 mtu 1472",
+    downlink: "delay 350ms 200ms rate 57.6kbit 28 mtu 1472",
+  }],
+  ["nbiot", {
+    uplink: "delay 2s 700ms distribution pareto rate 62kbit 28 mtu 1330",
+    downlink: "delay 500ms 250ms rate 26kbit 28 mtu 1330",
+  }],
+  ["lora", {
+    uplink: "loss 12% rate 1760bit 13 mtu 115",
+    downlink: "loss 12% delay 1s rate 1760bit 13 mtu 115",
+  }],
+  ["satellite", both("delay 280ms rate 448kbit 28 mtu 1472")],
+  ["zigbee", both("loss 1% delay 15ms 8ms rate 250kbit 69 mtu 64")],
+]);
+
+/**
+ * Writes a network down, so that the same comes of it again: `off` where nothing
+ * happens.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { parseNetSpec, printNetSpec } from "./spec_text.ts";
+ *
+ * const net = parseNetSpec("lora in: loss 50%");
+ * assertEquals(
+ *   printNetSpec(net),
+ *   "in: loss 50% rate 1760bit 13 mtu 115 " +
+ *     "out: loss 12% delay 1s rate 1760bit 13 mtu 115",
+ * );
+ * assertEquals(parseNetSpec(printNetSpec(net)), net);
+ * ```
+ */
+export function printNetSpec(net: NetSpec): string {
+  const sections = net.chosen.map(({ who, ...paths }) => {
+    // Words before the first section hold in it as well.
+    const text = printPaths(paths);
+    return `${printChosen(who)} off ${text === "off" ? "" : text}`.trim();
+  });
+  return [printPaths(net), ...sections].join(" ");
+}
+
+function printPaths(paths: Paths): string {
+  const into = printPath(paths.in);
+  const out = printPath(paths.out);
+  const shared = paths.isShared ? "shared " : "";
+  if (into === out) return shared + (into || "off");
+  return `${shared}in: ${into || "off"} out: ${out || "off"}`;
+}
+
+function printChosen(who: Chosen): string {
+  if ("clientId" in who) {
+    const isPlain = /^[^\s,;:"\\]+$/.test(who.clientId);
+    return `client ${isPlain ? who.clientId : JSON.stringify(who.clientId)}:`;
+  }
+  const { hostname, port } = who;
+  const address = hostname.includes(":") ? `[${hostname}]` : hostname;
+  return `peer ${address}${port === undefined ? "" : `:${port}`}:`;
+}
+
+function printPath(path: PathSpec): string {
+  const { loss, delay, duplicate, reorder, corrupt, rate, down } = path;
+  const words: string[] = [];
+  if (loss !== undefined) {
+    words.push(
+      "loss",
+      "toBad" in loss ? `gemodel ${printGeModel(loss)}` : printChance(loss),
+    );
+  }
+  if (delay !== undefined) words.push("delay", printDelay(delay));
+  if (duplicate) words.push("duplicate", printChance(duplicate));
+  if (reorder) {
+    words.push("reorder", printChance(reorder));
+    if (reorder.gap !== 1) words.push("gap", `${reorder.gap}`);
+  }
+  if (corrupt) words.push("corrupt", printChance(corrupt));
+  if (rate) words.push("rate", printRate(rate));
+  if (path.limit !== undefined) words.push(`limit ${path.limit}`);
+  if (path.mtu !== undefined) words.push(`mtu ${path.mtu}`);
+  if (down) {
+    words.push("down");
+    if (down.ms < down.everyMs) {
+      words.push(printTime(down.ms), "every", printTime(down.everyMs));
+    }
+  }
+  return words.join(" ");
+}
+
+function printGeModel(model: GeModel): string {
+  const { toBad, toGood, lossInBad, lossInGood } = model;
+  return [toBad, toGood, lossInBad, lossInGood].map(printShare).join(" ");
+}
+
+function printChance({ chance, correlation }: Chance): string {
+  const text = printShare(chance);
+  return correlation === 0 ? text : `${text} ${printShare(correlation)}`;
+}
+
+function printDelay(delay: Delay): string {
+  const { ms, jitterMs, correlation, distribution } = delay;
+  if (jitterMs === 0) return printTime(ms);
+  const words = [printTime(ms), printTime(jitterMs)];
+  if (correlation > 0) words.push(printShare(correlation));
+  if (distribution !== "uniform") words.push("distribution", distribution);
+  return words.join(" ");
+}
+
+function printRate({ bitsPerSecond, overhead }: Rate): string {
+  const [unit, factor] = bitsPerSecond >= 1e6
+    ? ["mbit", 1e6]
+    : bitsPerSecond >= 1e4
+    ? ["kbit", 1e3]
+    : ["bit", 1];
+  const text = `${plain(bitsPerSecond / factor)}${unit}`;
+  return overhead === 0 ? text : `${text} ${overhead}`;
+}
+
+function printShare(share: number): string {
+  return `${plain(share * 100)}%`;
+}
+
+function printTime(ms: Millis): string {
+  return ms >= 1_000 ? `${plain(ms / 1_000)}s` : `${plain(ms)}ms`;
+}
+
+/** A number without an exponent, and without what rounding has added to it. */
+function plain(value: number): string {
+  const text = value.toFixed(
+    Math.max(0, 11 - Math.floor(Math.log10(value + 1))),
+  );
+  return text.includes(".") ? text.replace(/\.?0+$/, "") : text;
 }

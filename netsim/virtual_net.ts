@@ -8,7 +8,7 @@
  * the same run to the octet, and {@linkcode VirtualNet.digest} says whether two
  * were the same.
  *
- * A machine's deadline has one entry in the agenda. One that moves away is not
+ * A machine's deadline has one entry in the heap. One that moves away is not
  * worth touching it for: when it comes up too early, the machine is asked again.
  *
  * @module
@@ -113,7 +113,7 @@ interface Place {
   readonly out: NetWay | undefined;
   /** Its number, for the digest. */
   readonly number: number;
-  /** Its deadline in the agenda. */
+  /** Its deadline in the heap. */
   readonly slot: number;
   /** Whether it is there still. */
   isAttached: boolean;
@@ -214,8 +214,8 @@ export class VirtualNet {
   readonly #onDelivery: VirtualNetOptions["onDelivery"];
   readonly #places = new Map<string, Place>();
   readonly #muted = new Set<string>();
-  readonly #agenda = new EventHeap();
-  /** What each slot of the agenda stands for. */
+  readonly #due = new EventHeap();
+  /** What each slot of the heap stands for. */
   readonly #events: (Place | Flight | Action | undefined)[] = [];
   #numbers = 0;
   #now: Millis = 0;
@@ -282,7 +282,7 @@ export class VirtualNet {
       in: access.in,
       out: access.out,
       number: ++this.#numbers,
-      slot: this.#agenda.open(),
+      slot: this.#due.open(),
       isAttached: true,
       partner: undefined,
       dueAt: Infinity,
@@ -370,17 +370,17 @@ export class VirtualNet {
    * @throws {Error} when a machine never stops being due, with its peer's key
    */
   proceed(until: Millis): void {
-    const agenda = this.#agenda;
+    const heap = this.#due;
     const events = this.#events;
-    for (let slot; (slot = agenda.take(until)) !== undefined;) {
+    for (let slot; (slot = heap.take(until)) !== undefined;) {
       const event = events[slot]!;
-      this.#advance(agenda.taken);
+      this.#advance(heap.taken);
       if (event.type === "place") {
         this.#expire(event);
         continue;
       }
       events[slot] = undefined;
-      agenda.close(slot);
+      heap.close(slot);
       if (event.type === "flight") this.#deliver(event);
       else {
         event.action();
@@ -401,9 +401,9 @@ export class VirtualNet {
   }
 
   #enter(at: Millis, event: Flight | Action): void {
-    const slot = this.#agenda.open();
+    const slot = this.#due.open();
     this.#events[slot] = event;
-    this.#agenda.set(slot, at);
+    this.#due.set(slot, at);
   }
 
   #deliver(flight: Flight): void {
@@ -459,8 +459,8 @@ export class VirtualNet {
   #refresh(place: Place): void {
     const { machine, slot, frozenUntil } = place;
     if (frozenUntil > this.#now) {
-      if (frozenUntil < this.#agenda.at(slot)) {
-        this.#agenda.set(slot, frozenUntil);
+      if (frozenUntil < this.#due.at(slot)) {
+        this.#due.set(slot, frozenUntil);
       }
       return;
     }
@@ -480,7 +480,7 @@ export class VirtualNet {
     place.dueAt = dueAt;
     if (dueAt === Infinity) return;
     const at = Math.max(dueAt - place.aheadMs, this.#now);
-    if (at < this.#agenda.at(slot)) this.#agenda.set(slot, at);
+    if (at < this.#due.at(slot)) this.#due.set(slot, at);
   }
 
   /** To every other machine, to each by its own luck. */

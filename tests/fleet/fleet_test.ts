@@ -47,7 +47,7 @@ function told(options: Partial<FleetOptions> = {}, net?: string): Fleet {
 
 Deno.test("Fleet brings everything to everybody on a perfect network", () => {
   const fleet = told();
-  const { readings, commands } = fleet.books.accounts;
+  const { readings, commands } = fleet.ledger.accounts;
   for (const account of [...readings, ...commands]) {
     assert(account.published > 5, `${account.published}`);
     assertEquals(account.arrived, account.expected);
@@ -66,7 +66,7 @@ Deno.test("Fleet brings everything to everybody on a perfect network", () => {
 
 Deno.test("Fleet loses nothing at QoS 1, and doubles nothing at QoS 2, on a bad network", () => {
   const fleet = told({}, "loss 15% delay 300ms 200ms duplicate 5%");
-  const { readings, commands } = fleet.books.accounts;
+  const { readings, commands } = fleet.ledger.accounts;
   for (const [zero, one, two] of [readings, commands]) {
     assert(zero.arrived < zero.expected, "QoS 0 lost nothing");
     assertEquals(one.arrived, one.expected);
@@ -76,12 +76,12 @@ Deno.test("Fleet loses nothing at QoS 1, and doubles nothing at QoS 2, on a bad 
   assert(readings[1].duplicates > 0, "nothing came twice at QoS 1");
   assert(fleet.repeats > 0 && fleet.stats().mqttsn.retried > 0);
   assertEquals(fleet.ways.lost > 0, true);
-  assertEquals(fleet.books.spoiled, 0);
+  assertEquals(fleet.ledger.spoiled, 0);
 });
 
 Deno.test("Fleet tells what came spoiled", () => {
   const fleet = told({ qos: [1, 0, 0] }, "corrupt 30%");
-  assert(fleet.books.spoiled > 0);
+  assert(fleet.ledger.spoiled > 0);
 });
 
 Deno.test("Fleet is the same to the octet for the same seed, however it is run", () => {
@@ -105,8 +105,8 @@ Deno.test("Fleet gives chosen clients a network of their own, and a cell to shar
   // 60 clients on one slow line wait for each other.
   const shared = told({ sleepers: 0, commands: 0 }, "shared rate 2kbit");
   const apart = told({ sleepers: 0, commands: 0 }, "rate 2kbit");
-  const [slow, fast] = [shared, apart].map(({ books }) =>
-    books.accounts.readings[0].latency.percentile(99)!
+  const [slow, fast] = [shared, apart].map(({ ledger }) =>
+    ledger.accounts.readings[0].latency.percentile(99)!
   );
   assert(slow! > 2 * fast!, `${slow} against ${fast}`);
 });
@@ -118,7 +118,7 @@ Deno.test("Fleet goes on when nobody answers at first, and withholds what it can
   );
   assert(fleet.turnedAway > 0);
   assert(fleet.withheld > 0);
-  const { arrived, expected } = fleet.books.accounts.readings[1];
+  const { arrived, expected } = fleet.ledger.accounts.readings[1];
   assert(arrived > 0 && arrived <= expected);
 });
 

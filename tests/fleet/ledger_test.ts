@@ -1,5 +1,5 @@
 /**
- * Tests of a fleet's books.
+ * Tests of a fleet's ledger.
  *
  * @module
  */
@@ -8,16 +8,16 @@ import { assertEquals } from "@std/assert";
 import { Ledger, numberIn, numberPayload } from "../../fleet/ledger.ts";
 
 Deno.test("Ledger counts what is expected, what comes, and what comes twice", () => {
-  const books = new Ledger();
-  const reading = books.publish(1_000, "readings", 7, 1, 2);
-  const command = books.publish(1_500, "commands", 9, 2, 1);
-  assertEquals(books.expected, 3);
-  assertEquals(books.arrive(1_200, reading, 0), 200);
-  assertEquals(books.arrive(1_250, reading, 1), 250);
-  assertEquals(books.arrive(1_300, reading, 0), undefined);
-  assertEquals(books.arrive(2_000, command, 0), 500);
-  assertEquals(books.arrived, 3);
-  const { readings: [zero, one], commands: [, , two] } = books.accounts;
+  const ledger = new Ledger();
+  const reading = ledger.publish(1_000, "readings", 7, 1, 2);
+  const command = ledger.publish(1_500, "commands", 9, 2, 1);
+  assertEquals(ledger.expected, 3);
+  assertEquals(ledger.arrive(1_200, reading, 0), 200);
+  assertEquals(ledger.arrive(1_250, reading, 1), 250);
+  assertEquals(ledger.arrive(1_300, reading, 0), undefined);
+  assertEquals(ledger.arrive(2_000, command, 0), 500);
+  assertEquals(ledger.arrived, 3);
+  const { readings: [zero, one], commands: [, , two] } = ledger.accounts;
   assertEquals([zero.published, one.published, two.published], [0, 1, 1]);
   assertEquals([one.expected, one.arrived, one.duplicates], [2, 2, 1]);
   assertEquals(one.latency.percentile(100), 250);
@@ -25,10 +25,10 @@ Deno.test("Ledger counts what is expected, what comes, and what comes twice", ()
 });
 
 Deno.test("Ledger finds a message by its payload, however many there are", () => {
-  const books = new Ledger();
+  const ledger = new Ledger();
   const payload = new Uint8Array(9);
   for (let count = 0; count < 70_000; count++) {
-    books.publish(
+    ledger.publish(
       count,
       count % 2 === 0 ? "readings" : "commands",
       count,
@@ -38,16 +38,16 @@ Deno.test("Ledger finds a message by its payload, however many there are", () =>
   }
   for (const number of [0, 1, 65_535, 65_536, 69_999]) {
     numberPayload(payload, number);
-    assertEquals(books.find(payload), {
+    assertEquals(ledger.find(payload), {
       number,
       client: number,
       flow: number % 2 === 0 ? "readings" : "commands",
     });
   }
-  assertEquals(books.spoiled, 0);
+  assertEquals(ledger.spoiled, 0);
   numberPayload(payload, 70_000);
-  assertEquals(books.find(payload), undefined);
-  assertEquals(books.spoiled, 1);
+  assertEquals(ledger.find(payload), undefined);
+  assertEquals(ledger.spoiled, 1);
 });
 
 Deno.test("numberIn() knows a payload of which one bit is another", () => {

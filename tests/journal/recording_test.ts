@@ -22,7 +22,7 @@ const FIRST =
   '{"mockMqttRecording":1,"broker":"[::1]:12003","startedAt":"2026-05-04T06:55:15.120Z","predefined":{"1":"a/b"}}\n';
 
 Deno.test("RecordingLines.write() writes what parseRecording() reads", () => {
-  const tape = new DatagramBuffer();
+  const buffer = new DatagramBuffer();
   const peers = [peerOf("10.0.0.7", 1), peerOf("fe80::1%eth0", 65_535)];
   const datagrams = [
     ...VECTORS.map(({ packet, longForm = false }) =>
@@ -34,15 +34,15 @@ Deno.test("RecordingLines.write() writes what parseRecording() reads", () => {
   ];
   for (const [i, bytes] of datagrams.entries()) {
     const way = i % 3 === 0 ? "sent" : "received";
-    tape.add(1_000 + i / 7, way, peers[i % 2], bytes);
+    buffer.add(1_000 + i / 7, way, peers[i % 2], bytes);
     if (i % 10 === 0) {
-      tape.add(1_000 + i / 7, "note", undefined, encodeUtf8("here\n"));
+      buffer.add(1_000 + i / 7, "note", undefined, encodeUtf8("here\n"));
     }
   }
   const lines = new RecordingLines(HEADER, 1_000);
   const text = headerLine(HEADER) +
-    lines.write(tape.reel(0, 50, 2 ** 20)) + lines.lost(3) +
-    lines.write(tape.reel(50, 1_000, 2 ** 20)) + lines.lost(4);
+    lines.write(buffer.slice(0, 50, 2 ** 20)) + lines.lost(3) +
+    lines.write(buffer.slice(50, 1_000, 2 ** 20)) + lines.lost(4);
   const { lost, datagrams: read, ...header } = parseRecording(text);
   assertEquals(header, HEADER);
   assertEquals(lost, 7);
@@ -62,15 +62,15 @@ Deno.test("RecordingLines.write() writes what parseRecording() reads", () => {
 });
 
 Deno.test("RecordingLines.write() writes lines that a person can read", () => {
-  const tape = new DatagramBuffer();
+  const buffer = new DatagramBuffer();
   const lamp = peerOf("10.0.0.7", 4711);
   const connect = "0c040401003c6c616d702d37"; // "lamp-7"
-  tape.add(50, "received", lamp, Uint8Array.fromHex(connect));
-  tape.add(52.0625, "sent", lamp, Uint8Array.of(3, 5, 0));
-  tape.add(1_000_000, "note", lamp, encodeUtf8("down"));
+  buffer.add(50, "received", lamp, Uint8Array.fromHex(connect));
+  buffer.add(52.0625, "sent", lamp, Uint8Array.of(3, 5, 0));
+  buffer.add(1_000_000, "note", lamp, encodeUtf8("down"));
   const lines = new RecordingLines(HEADER, 50);
   assertEquals(
-    headerLine(HEADER) + lines.write(tape.reel(0, 9, 999)),
+    headerLine(HEADER) + lines.write(buffer.slice(0, 9, 999)),
     FIRST +
       `{"ms":0,"time":"2026-05-04T06:55:15.120000Z","way":"received","peer":"10.0.0.7:4711","octets":"${connect}","type":"CONNECT","client":"lamp-7","text":"cleanSession protocolId=1 duration=60 clientId=\\"lamp-7\\""}\n` +
       '{"ms":2.063,"time":"2026-05-04T06:55:15.122063Z","way":"sent","peer":"10.0.0.7:4711","octets":"030500","type":"CONNACK","client":"lamp-7","text":"returnCode=0"}\n' +

@@ -16,7 +16,7 @@ function publish(fields: Partial<Publish>): Publish {
   };
 }
 
-/** A replica that is spoken to in packets, and what it has to say. */
+/** A match that is spoken to in packets, and what it has to say. */
 class Told extends ReplayMatch {
   #line = 1;
 
@@ -207,7 +207,7 @@ Deno.test("ReplayMatch leaves out what a broker tells of itself", () => {
 });
 
 Deno.test("ReplayMatch.translate() translates what is wrapped", () => {
-  const replica = new ReplayMatch();
+  const match = new ReplayMatch();
   const wrap = (packet: MqttSnPacket) =>
     encodePacket({
       type: "ENCAPSULATED",
@@ -216,25 +216,25 @@ Deno.test("ReplayMatch.translate() translates what is wrapped", () => {
       message: encodePacket(packet),
     });
   const topicName = "room/1";
-  replica.translate(
+  match.translate(
     LAMP,
     wrap({ type: "REGISTER", topicId: 0, msgId: 3, topicName }),
   );
   const regack = { type: "REGACK", msgId: 3, returnCode: 0 } as const;
-  replica.expect(LAMP, wrap({ ...regack, topicId: 1 }), 2);
-  replica.handleAnswer(LAMP, wrap({ ...regack, topicId: 2 }));
+  match.expect(LAMP, wrap({ ...regack, topicId: 1 }), 2);
+  match.handleAnswer(LAMP, wrap({ ...regack, topicId: 2 }));
   assertEquals(
-    replica.translate(LAMP, wrap(publish({}))),
+    match.translate(LAMP, wrap(publish({}))),
     wrap(publish({ topicId: 2 })),
   );
-  assertEquals(replica.answers.map(({ name }) => name), [
+  assertEquals(match.answers.map(({ name }) => name), [
     "127.0.0.1:1001/010203",
   ]);
 });
 
 Deno.test("ReplayMatch.translate() takes whatever was sent", () => {
   const random = seededRandom(5);
-  const replica = new ReplayMatch();
+  const match = new ReplayMatch();
   for (let i = 0; i < 4_000; i++) {
     const bytes = Uint8Array.from(
       { length: Math.floor(random() * 12) },
@@ -244,11 +244,11 @@ Deno.test("ReplayMatch.translate() takes whatever was sent", () => {
       bytes[0] = bytes.length;
       bytes[1] = Math.floor(random() * 0x1e);
     }
-    assertEquals(replica.translate(LAMP, bytes).length, bytes.length);
-    replica.expect(LAMP, bytes, i + 2);
-    replica.handleAnswer(LAMP, bytes);
+    assertEquals(match.translate(LAMP, bytes).length, bytes.length);
+    match.expect(LAMP, bytes, i + 2);
+    match.handleAnswer(LAMP, bytes);
   }
-  assertEquals(replica.owed, 0);
+  assertEquals(match.owed, 0);
 });
 
 Deno.test("compare() finds the fewest lines that differ", () => {

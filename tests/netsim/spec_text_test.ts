@@ -1,9 +1,11 @@
 import { assertEquals, assertThrows } from "@std/assert";
 import { seededRandom } from "../../base/clock.ts";
 import type { PathSpec } from "../../netsim/spec.ts";
-import { NET_PRESETS } from "../../netsim/net_presets.ts";
-import { printNetSpec } from "../../netsim/net_print.ts";
-import { parseNetSpec } from "../../netsim/spec_text.ts";
+import {
+  NET_PRESETS,
+  parseNetSpec,
+  printNetSpec,
+} from "../../netsim/spec_text.ts";
 
 const plain = (chance: number) => ({ chance, correlation: 0 });
 
