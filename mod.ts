@@ -188,7 +188,8 @@ export {
   noPathCounts,
   type PathCounts,
 } from "./netsim/netem.ts";
-export type { ClientState, End } from "./wire/bystander.ts";
+export type { ClientState } from "./wire/observer.ts";
+export type { Side } from "./wire/packets.ts";
 export {
   type DraftType,
   type FieldValue,

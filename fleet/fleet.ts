@@ -17,7 +17,7 @@ import { type Millis, type Random, seededRandom } from "../base/clock.ts";
 import { Ledger } from "./ledger.ts";
 import { type FleetOptions, requireFleetOptions } from "./options.ts";
 import { type FleetHost, Listener, Member } from "./members.ts";
-import { FleetWays } from "../netsim/fleet_ways.ts";
+import { FleetPaths } from "../netsim/paths.ts";
 import { type Peer, peerOf } from "../base/peer.ts";
 import type { PathCounts } from "../netsim/netem.ts";
 import { Router } from "../broker/router.ts";
@@ -93,7 +93,7 @@ export class Fleet {
   /** What it was like once in a while, so far. */
   readonly samples: FleetSample[] = [];
   readonly #host: FleetHost;
-  readonly #ways: FleetWays;
+  readonly #ways: FleetPaths;
   readonly #router: Router;
   readonly #members: Member[] = [];
   readonly #listeners: Listener[] = [];
@@ -114,7 +114,7 @@ export class Fleet {
       quietAt: this.quietAt,
       memberFor: (random) => this.#memberFor(random),
     };
-    this.#ways = new FleetWays(options.net, options.seed);
+    this.#ways = new FleetPaths(options.net, options.seed);
     this.#router = new Router({
       maxClients: clients + listeners,
       maxQueue,

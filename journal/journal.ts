@@ -464,7 +464,7 @@ export class Journal {
 
   #follow(way: "received" | "sent", peer: Peer, bytes: Uint8Array) {
     const isUp = (way === "received") === this.#isGateway;
-    return this.#conversation.read(isUp ? "up" : "down", peer, bytes);
+    return this.#conversation.read(isUp ? "client" : "broker", peer, bytes);
   }
 
   /** Learns from the oldest, before it goes, if nobody has read it. */

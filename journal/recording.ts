@@ -176,7 +176,7 @@ export class RecordingLines {
     }
     line += `,"octets":"${bytes.toHex()}"`;
     const { type, clientId, topicName, text } = this.#conversation
-      .read(way === "received" ? "up" : "down", peer, bytes);
+      .read(way === "received" ? "client" : "broker", peer, bytes);
     line += `,"type":"${type}"`;
     if (clientId !== undefined) line += `,"client":${JSON.stringify(clientId)}`;
     if (topicName !== undefined) {

@@ -69,7 +69,7 @@ class Side {
 
   /** Reads an answer: what of it is compared, `undefined` for nothing. */
   read(peer: Peer, bytes: Uint8Array): { text?: string; reading: Reading } {
-    const reading = this.conversation.read("down", peer, bytes);
+    const reading = this.conversation.read("broker", peer, bytes);
     const { topicName, packet } = reading;
     if (packet?.type === "PUBLISH" || packet?.type === "REGISTER") {
       this.#open(reading.peer, packet, topicName);
@@ -227,7 +227,7 @@ export class ReplayMatch {
    */
   translate(peer: Peer, bytes: Uint8Array): Uint8Array {
     const { packet, peer: client } = this.#recorded.conversation
-      .read("up", peer, bytes);
+      .read("client", peer, bytes);
     const now = bytes.slice();
     // Whatever is wrapped ends where the datagram does, or has a tail of no concern.
     const at = bytes.length < 2 ? 0 : innerStart(bytes);
@@ -261,7 +261,7 @@ export class ReplayMatch {
         break;
       }
     }
-    const { clientId } = this.#live.conversation.read("up", peer, now);
+    const { clientId } = this.#live.conversation.read("client", peer, now);
     const known = this.#clients.get(client.key);
     if (known !== undefined && clientId !== undefined) known.name = clientId;
     return now;

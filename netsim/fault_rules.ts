@@ -6,16 +6,11 @@
  * @module
  */
 
-import type {
-  Acquaintance,
-  ClientState,
-  End,
-  Subject,
-} from "../wire/bystander.ts";
+import type { ClientState, ObservedClient, Subject } from "../wire/observer.ts";
 import type { Millis } from "../base/clock.ts";
 import { fieldOf, type FieldValue, type PacketDraft } from "./fault_packets.ts";
 import type { TopicFilter, TopicName } from "../wire/message.ts";
-import type { MqttSnPacket, MsgType, Qos } from "../wire/packets.ts";
+import type { MqttSnPacket, MsgType, Qos, Side } from "../wire/packets.ts";
 import { matchesFilter } from "../wire/topics.ts";
 
 /** Which datagrams: those to which all applies that is said. */
@@ -23,7 +18,7 @@ export interface FaultMatch {
   /** One of these message types. */
   readonly types?: readonly MsgType[];
   /** Which end it comes from. */
-  readonly from?: End;
+  readonly from?: Side;
   /** The client's id; with `*` at its end all that begin so. */
   readonly client?: string;
   /** A filter that the topic matches, which it or what it answers is about. */
@@ -75,7 +70,7 @@ export type FaultAct =
   | {
     readonly type: "insert";
     readonly packet: PacketDraft;
-    readonly to: End;
+    readonly to: Side;
     readonly afterMs: Millis;
   }
   /** The client is sent again what it was sent last. */
@@ -125,10 +120,10 @@ export function matchesClientId(
 /** Whether a datagram is one of those that are meant. */
 export function matches(
   match: FaultMatch,
-  from: End,
-  who: Acquaintance,
+  from: Side,
+  who: ObservedClient,
   packet: MqttSnPacket,
-  { topic, qos }: Subject,
+  { topicName, qos }: Subject,
 ): boolean {
   const { types, where } = match;
   if (types !== undefined && !types.includes(packet.type as MsgType)) {
@@ -142,8 +137,8 @@ export function matches(
   ) return false;
   if (match.topic !== undefined) {
     // A filter that somebody subscribes to is taken level by level, like a name.
-    if (topic === undefined) return false;
-    if (!matchesFilter(match.topic, topic as TopicName)) return false;
+    if (topicName === undefined) return false;
+    if (!matchesFilter(match.topic, topicName as TopicName)) return false;
   }
   return where === undefined ||
     Object.entries(where).every(([name, value]) =>

@@ -10,7 +10,7 @@
  * @module
  */
 
-import { type Acquaintance, Bystander, type End } from "../wire/bystander.ts";
+import { type ObservedClient, WireObserver } from "../wire/observer.ts";
 import type { Millis, Random } from "../base/clock.ts";
 import { answerTo, corrupted, packetOf, withField } from "./fault_packets.ts";
 import { type FaultMatch, type FaultRule, matches } from "./fault_rules.ts";
@@ -18,7 +18,7 @@ import { nodePeerOf, wrapFor } from "../wire/forwarder.ts";
 import { MalformedPacketError } from "../base/errors.ts";
 import type { Peer } from "../base/peer.ts";
 import { decodePacket, encodePacket, isFramed } from "../wire/mqttsn.ts";
-import { type MqttSnPacket, RETURN_CODE } from "../wire/packets.ts";
+import { type MqttSnPacket, RETURN_CODE, type Side } from "../wire/packets.ts";
 
 /** A datagram, and how long it waits. */
 export interface Late {
@@ -45,7 +45,7 @@ export interface FaultEvent {
   /** What that is called, `undefined` for one without a name. */
   readonly name: string | undefined;
   /** Who sent the datagram that it struck. */
-  readonly from: End;
+  readonly from: Side;
   /** The other end of the conversation. */
   readonly peer: Peer;
   /** The client's id, `undefined` while it is not known. */
@@ -110,8 +110,8 @@ export class Faults {
   readonly #turns: readonly Turn[];
   readonly #random: Random;
   readonly #onFault: (event: FaultEvent) => void;
-  readonly #bystander: Bystander;
-  readonly #memories = new WeakMap<Acquaintance, Memory>();
+  readonly #observer: WireObserver;
+  readonly #memories = new WeakMap<ObservedClient, Memory>();
   readonly #replays: boolean;
   #struck = 0;
 
@@ -120,7 +120,7 @@ export class Faults {
     this.#turns = rules.map((rule, i) => new Turn(rule, i + 1));
     this.#random = options.random;
     this.#onFault = options.onFault ?? (() => {});
-    this.#bystander = new Bystander(options.predefined);
+    this.#observer = new WireObserver(options.predefined);
     this.#replays = rules.some(({ act }) => act.type === "replay");
   }
 
@@ -140,7 +140,7 @@ export class Faults {
    */
   judge(
     now: Millis,
-    from: End,
+    from: Side,
     peer: Peer,
     bytes: Uint8Array,
   ): FaultVerdict | undefined {
@@ -157,7 +157,7 @@ export class Faults {
       if (!(error instanceof MalformedPacketError)) throw error;
       return undefined;
     }
-    const who = this.#bystander.meet(whose.key, packet);
+    const who = this.#observer.meet(whose.key, from, packet);
     const memory = this.#memoryOf(who);
     const passing = { now, from, peer: whose, who, memory, packet, bytes };
     if (swallows(passing)) return { onward: [], back: [] };
@@ -166,7 +166,7 @@ export class Faults {
     return verdict;
   }
 
-  #memoryOf(who: Acquaintance): Memory {
+  #memoryOf(who: ObservedClient): Memory {
     let memory = this.#memories.get(who);
     if (memory === undefined) {
       memory = {
@@ -182,7 +182,7 @@ export class Faults {
 
   #strike(passing: Passing): FaultVerdict | undefined {
     const { from, who, packet } = passing;
-    const subject = this.#bystander.subjectOf(who, from, packet);
+    const subject = this.#observer.subjectOf(who, from, packet);
     const isOf = (match: FaultMatch) =>
       matches(match, from, who, packet, subject);
     let verdict: FaultVerdict | undefined;
@@ -251,7 +251,7 @@ export class Faults {
       case "forget": {
         if (act.what === "session") return this.#forgetSession(passing, told);
         const ids = act.what === "topicIds"
-          ? [...who.topics.keys()]
+          ? [...who.names.keys()]
           : topicIdsOf(packet);
         if (ids.length === 0) return undefined;
         told(`topic ids forgotten: ${ids.join(", ")}`);
@@ -306,12 +306,12 @@ export class Faults {
 
   /** Takes in what the broker takes in. */
   #learn(
-    { from, who, memory, packet, bytes }: Passing,
+    { from, peer, memory, packet, bytes }: Passing,
     verdict: FaultVerdict | undefined,
   ): void {
     const isOnItsWay = verdict === undefined || verdict.onward.length > 0;
     if (from === "client" && !isOnItsWay) return;
-    this.#bystander.learn(who, from, packet);
+    this.#observer.learn(peer.key, from, packet);
     switch (packet.type) {
       case "PUBLISH":
         if (!this.#replays || from !== "broker" || !isOnItsWay) break;
@@ -343,10 +343,10 @@ export class Faults {
 /** A datagram as it passes. */
 interface Passing {
   readonly now: Millis;
-  readonly from: End;
+  readonly from: Side;
   /** Whose it is: a node, where that is behind a forwarder. */
   readonly peer: Peer;
-  readonly who: Acquaintance;
+  readonly who: ObservedClient;
   readonly memory: Memory;
   readonly packet: MqttSnPacket;
   readonly bytes: Uint8Array;
@@ -399,7 +399,7 @@ class Turn {
   readonly number: number;
   #matched = 0;
   /** By client, for a rule that counts so; those who are not in are not meant yet. */
-  readonly #byClient = new WeakMap<Acquaintance, number>();
+  readonly #byClient = new WeakMap<ObservedClient, number>();
 
   constructor(rule: FaultRule, number: number) {
     this.rule = rule;
@@ -408,7 +408,7 @@ class Turn {
 
   /** Counts a datagram if it is for it, and tells whether it is its turn. */
   count(
-    who: Acquaintance,
+    who: ObservedClient,
     isOf: (match: FaultMatch) => boolean,
     random: Random,
   ): boolean {
@@ -422,7 +422,7 @@ class Turn {
     return isDue;
   }
 
-  #isTurn(who: Acquaintance): boolean {
+  #isTurn(who: ObservedClient): boolean {
     const { rule } = this;
     let matched: number;
     if (rule.perClient || rule.since !== undefined) {

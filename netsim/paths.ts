@@ -1,17 +1,19 @@
 /**
- * Which paths of a bad network each peer's datagrams take, and what happens on
- * them. Knows peers, and the names that they give themselves; holds no datagram.
+ * Which paths of a bad network a peer's datagrams take: {@linkcode NetPaths} for a
+ * program in real time, {@linkcode FleetPaths} for a fleet in virtual time. What
+ * happens on a path is `netsim/netem.ts`.
  *
  * @module
  */
 
-import { Bystander } from "../wire/bystander.ts";
+import { WireObserver } from "../wire/observer.ts";
 import { type Millis, type Random, seededRandom } from "../base/clock.ts";
 import { matchesClientId } from "./fault_rules.ts";
-import { MalformedPacketError } from "../base/errors.ts";
 import type { Peer } from "../base/peer.ts";
-import { decodePacket, isFramed } from "../wire/mqttsn.ts";
-import type { NetSpec } from "./spec.ts";
+import { isFramed } from "../wire/mqttsn.ts";
+import { decoded } from "../wire/reading.ts";
+import type { Chosen, NetSpec, Paths } from "./spec.ts";
+import type { Access } from "./virtual_net.ts";
 import { Netem, noPathCounts, type PathCounts } from "./netem.ts";
 
 /** Both directions of a path. */
@@ -21,6 +23,9 @@ export interface PathPair {
   /** Away from it. */
   readonly out: Netem;
 }
+
+/** A datagram with octets behind its message still tells its client id. */
+const LENIENT = { lenient: true };
 
 /** Paths of a kind; beyond them the oldest is forgotten. */
 const MAX_PATHS = 10_000;
@@ -61,8 +66,8 @@ export class NetPaths {
   #startAt: Millis;
   /** By peer: everybody's first, then those of each chosen kind. */
   #tables: Map<string, PathPair>[] = [];
-  /** Tells who is who, `undefined` where that decides on nothing. */
-  #bystander: Bystander | undefined;
+  /** Knows client ids; `undefined` where they decide nothing. */
+  #observer: WireObserver | undefined;
 
   /**
    * Makes a network on which nothing is under way.
@@ -106,8 +111,8 @@ export class NetPaths {
     const { chosen } = this.#spec;
     this.#tables = [this.#spec, ...chosen].map(() => new Map());
     if (!chosen.some(({ who }) => "clientId" in who)) {
-      this.#bystander = undefined;
-    } else this.#bystander ??= new Bystander();
+      this.#observer = undefined;
+    } else this.#observer ??= new WireObserver();
   }
 
   /**
@@ -146,28 +151,79 @@ export class NetPaths {
   #sectionOf(peer: Peer, bytes: Uint8Array): number {
     const { chosen } = this.#spec;
     if (chosen.length === 0) return -1;
-    const bystander = this.#bystander;
-    if (bystander !== undefined) introduce(bystander, peer, bytes);
-    const clientId = bystander?.clientIdAt(peer.key);
-    return chosen.findLastIndex(({ who }) =>
-      "clientId" in who
-        ? matchesClientId(who.clientId, clientId)
-        : who.hostname === peer.hostname &&
-          (who.port === undefined || who.port === peer.port)
-    );
+    const clientId = this.#clientIdAt(peer, bytes);
+    return chosen.findLastIndex(({ who }) => isMeant(who, clientId, peer));
+  }
+
+  /** A peer's client id, where that decides anything; its datagram may tell it. */
+  #clientIdAt(peer: Peer, bytes: Uint8Array): string | undefined {
+    const observer = this.#observer;
+    if (observer === undefined) return undefined;
+    const packet = isFramed(bytes, LENIENT)
+      ? decoded(bytes, LENIENT)
+      : undefined;
+    if (packet !== undefined) observer.meet(peer.key, "client", packet);
+    return observer.at(peer.key)?.clientId;
   }
 }
 
-/** Lets a bystander hear what a client is called, where a datagram says so. */
-function introduce(
-  bystander: Bystander,
-  peer: Peer,
-  bytes: Uint8Array,
-): void {
-  if (!isFramed(bytes, { lenient: true })) return;
-  try {
-    bystander.meet(peer.key, decodePacket(bytes, { lenient: true }));
-  } catch (error) {
-    if (!(error instanceof MalformedPacketError)) throw error;
+/** Keeps the luck of shared paths apart from that of the members. */
+const SHARED = 0x6a09e667;
+
+/** The paths between the members of a fleet and their broker, in virtual time. */
+export class FleetPaths {
+  /** What happened on all of them, in both directions. */
+  readonly counts: PathCounts = noPathCounts();
+  readonly #net: NetSpec | undefined;
+  readonly #seed: number;
+  /** Those that are shared, by their description. */
+  readonly #shared = new Map<Paths, Access>();
+
+  /**
+   * Makes no path yet.
+   *
+   * @param net as the members see it, `undefined` for a perfect one
+   * @param seed where the chances of shared ways come from
+   */
+  constructor(net: NetSpec | undefined, seed: number) {
+    this.#net = net;
+    this.#seed = seed;
   }
+
+  /**
+   * The paths of a member, `undefined` where datagrams arrive at once.
+   *
+   * @param random where their chances come from, unless they are shared
+   */
+  of(clientId: string, peer: Peer, random: Random): Access | undefined {
+    if (this.#net === undefined) return undefined;
+    const chosen = this.#net.chosen.findLast(({ who }) =>
+      isMeant(who, clientId, peer)
+    );
+    const paths = chosen ?? this.#net;
+    if (!paths.isShared) return this.#open(paths, random);
+    const shared = this.#shared.get(paths) ??
+      this.#open(paths, seededRandom(this.#seed ^ SHARED));
+    this.#shared.set(paths, shared);
+    return shared;
+  }
+
+  #open(paths: Paths, random: Random): Access {
+    return {
+      in: new Netem(paths.in, random, 0, this.counts),
+      out: new Netem(paths.out, random, 0, this.counts),
+    };
+  }
+}
+
+function isMeant(
+  who: Chosen,
+  clientId: string | undefined,
+  peer: Peer,
+): boolean {
+  if ("hostname" in who) {
+    const { hostname, port = peer.port } = who;
+    return hostname === peer.hostname && port === peer.port;
+  }
+  return matchesClientId(who.clientId, clientId);
 }

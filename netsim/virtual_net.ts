@@ -14,6 +14,7 @@
  * @module
  */
 
+import { digest, FNV_START, mix } from "../base/digest.ts";
 import { EventHeap } from "./event_heap.ts";
 import type { Millis } from "../base/clock.ts";
 import { isNodePeer } from "../wire/forwarder.ts";
@@ -152,9 +153,6 @@ interface Action {
 /** Small datagrams that a socket's buffer holds. */
 const MAX_HELD = 256;
 
-/** The prime of FNV-1a at 32 bits. */
-const FNV_PRIME = 0x01000193;
-
 /**
  * A network of machines, and the clock that they share.
  *
@@ -226,7 +224,7 @@ export class VirtualNet {
   #copies = 0;
   #fate = "";
   // The digest's halves.
-  #octets = 0x811c9dc5;
+  #octets = FNV_START;
   #words = 0x9e3779b9;
 
   /** Makes a network without machines, at moment 0. */
@@ -544,12 +542,8 @@ export class VirtualNet {
 
   /** FNV-1a over the octets, and over the words beside them. */
   #digest(from: number, to: number, bytes: Uint8Array): void {
-    let octets = this.#octets;
-    for (let at = 0; at < bytes.length; at++) {
-      octets = Math.imul(octets ^ bytes[at]!, FNV_PRIME);
-    }
-    this.#octets = octets;
-    this.#word(octets);
+    this.#octets = digest(bytes, this.#octets);
+    this.#word(this.#octets);
     this.#word(bytes.length);
     this.#word(from);
     this.#word(to);
@@ -563,7 +557,7 @@ export class VirtualNet {
   }
 
   #word(word: number): void {
-    const mixed = Math.imul(this.#words ^ word, FNV_PRIME);
+    const mixed = mix(this.#words, word);
     this.#words = mixed ^ (mixed >>> 15);
   }
 }

@@ -12,6 +12,7 @@
  */
 
 import type { Millis } from "../base/clock.ts";
+import { digest, FNV_START, mix } from "../base/digest.ts";
 import type { Publish } from "./packets.ts";
 
 /** What is known of a message that has come. */
@@ -185,10 +186,6 @@ function finite(until: Millis): Millis | undefined {
 export function digestOf(
   { topicIdType, topicId, retain, data }: Publish,
 ): number {
-  let digest = 0x811c9dc5 ^ data.length;
-  digest = Math.imul(digest ^ topicId, 0x01000193);
-  digest = Math.imul(digest ^ topicIdType.length, 0x01000193);
-  digest = Math.imul(digest ^ (retain ? 1 : 0), 0x01000193);
-  for (const octet of data) digest = Math.imul(digest ^ octet, 0x01000193);
-  return digest >>> 0;
+  const fields = [topicId, topicIdType.length, retain ? 1 : 0];
+  return digest(data, fields.reduce(mix, FNV_START ^ data.length));
 }

@@ -6,6 +6,9 @@
  * @module
  */
 
+/** The two sides of the protocol. */
+export type Side = "client" | "broker";
+
 /** The message types and their codes (§5.2.2 table 3). */
 export const MSG_TYPE = {
   ADVERTISE: 0x00,

@@ -9,7 +9,7 @@ import { type ClassicRequest, decodeReply, decodeRequest } from "./classic.ts";
 import { MalformedPacketError } from "../base/errors.ts";
 import type { Peer } from "../base/peer.ts";
 import { decodePacket } from "./mqttsn.ts";
-import type { MqttSnPacket, MsgType } from "./packets.ts";
+import type { MqttSnPacket, MsgType, Side } from "./packets.ts";
 import { encodeUtf8 } from "../base/utf8.ts";
 
 /** What a datagram is of the classic protocol, or of none. */
@@ -80,10 +80,10 @@ const MAX_SHOWN = 64;
 /**
  * Reads a datagram that is none of MQTT-SN.
  *
- * @param way `up` from a client, `down` to it
+ * @param from who has sent it
  */
 export function readClassic(
-  way: "up" | "down",
+  from: Side,
   peer: Peer,
   bytes: Uint8Array,
 ): Reading {
@@ -95,7 +95,7 @@ export function readClassic(
     payload: undefined,
     isDuplicate: false,
   };
-  if (way === "down") {
+  if (from === "broker") {
     try {
       const text = quoted(decodeReply(bytes));
       return { ...common, type: "classic reply", text };

@@ -19,7 +19,7 @@ import {
 } from "../../fleet/options.ts";
 import { pageOf } from "../../fleet/page.ts";
 import { describeReport, reportOf } from "../../fleet/report.ts";
-import { FleetWays } from "../../netsim/fleet_ways.ts";
+import { FleetPaths } from "../../netsim/paths.ts";
 import { peerOf } from "../../base/peer.ts";
 import { parseNetSpec } from "../../netsim/spec_text.ts";
 
@@ -179,9 +179,9 @@ Deno.test("describeReport() tells of a fleet that has said nothing", () => {
   assertStringIncludes(text, "over a perfect network");
 });
 
-Deno.test("FleetWays gives a member the last of the words that mean it", () => {
+Deno.test("FleetPaths gives a member the last of the words that mean it", () => {
   const spec = "loss 100% client c*: mtu 5 off client c1: off mtu 9";
-  const ways = new FleetWays(parseNetSpec(spec, { side: "client" }), 1);
+  const ways = new FleetPaths(parseNetSpec(spec, { side: "client" }), 1);
   const arrives = (clientId: string, length: number) => {
     let count = 0;
     const way = ways.of(clientId, peerOf("10.0.0.1", 9), seededRandom(1))!;

@@ -1,12 +1,11 @@
 import { assert, assertEquals } from "@std/assert";
-import type { End } from "../../wire/bystander.ts";
 import { seededRandom } from "../../base/clock.ts";
 import { parseFaults } from "../../netsim/fault_text.ts";
 import { type FaultEvent, Faults } from "../../netsim/faults.ts";
 import { wrapFor } from "../../wire/forwarder.ts";
 import { type Peer, peerOf } from "../../base/peer.ts";
 import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
-import type { MqttSnPacket, Publish } from "../../wire/packets.ts";
+import type { MqttSnPacket, Publish, Side } from "../../wire/packets.ts";
 import { describePacket } from "../../wire/describe.ts";
 import { encodeUtf8 } from "../../base/utf8.ts";
 
@@ -55,7 +54,7 @@ class Bench {
   }
 
   /** What goes on (`>`) and what comes back (`<`), and how late; as it is: `-`. */
-  pass(from: End, packet: MqttSnPacket, peer: Peer = LAMP): string[] {
+  pass(from: Side, packet: MqttSnPacket, peer: Peer = LAMP): string[] {
     const bytes = wrapFor(peer, encodePacket(packet));
     const verdict = this.faults.judge(this.now, from, peer, bytes);
     if (verdict === undefined) return ["-"];

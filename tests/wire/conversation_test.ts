@@ -37,11 +37,11 @@ function publish(fields: Partial<Publish> = {}): Publish {
 /** A conversation to which packets are told. */
 class Told extends Conversation {
   up(peer: Peer, packet: MqttSnPacket) {
-    return this.read("up", peer, encodePacket(packet));
+    return this.read("client", peer, encodePacket(packet));
   }
 
   down(peer: Peer, packet: MqttSnPacket) {
-    return this.read("down", peer, encodePacket(packet));
+    return this.read("broker", peer, encodePacket(packet));
   }
 
   /** Somebody connects, and registers names under the ids from 1 on. */
@@ -91,7 +91,7 @@ function tellStory(seed: number): { read: string[]; published: string[] } {
   const drain = () => {
     for (let effect; (effect = router.pollEffect());) {
       if (effect.type === "send") {
-        conversation.read("down", effect.peer, effect.bytes);
+        conversation.read("broker", effect.peer, effect.bytes);
         launch(effect.peer.port, effect.bytes);
       } else if (effect.type === "trace" && effect.event.type === "publish") {
         const { peer, topicName, octets } = effect.event;
@@ -115,7 +115,7 @@ function tellStory(seed: number): { read: string[]; published: string[] } {
       } else {
         const { peer } = devices[-to - 1_001]!;
         const { type, clientId, topicName, payload, packet } = conversation
-          .read("up", peer, bytes);
+          .read("client", peer, bytes);
         if (packet?.type === "PUBLISH") {
           read.push(`${peer.key} ${topicName} ${payload?.length}`);
           if (packet.qos > -1) {
@@ -284,14 +284,14 @@ Deno.test("Conversation.read() unwraps what is for nodes behind a forwarder", ()
       wirelessNodeId: Uint8Array.of(node),
       message: encodePacket(packet),
     });
-  conversation.read("up", LAMP, wrap(1, connect("one")));
-  conversation.read("up", LAMP, wrap(2, connect("two")));
+  conversation.read("client", LAMP, wrap(1, connect("one")));
+  conversation.read("client", LAMP, wrap(2, connect("two")));
   const accepted = { type: "CONNACK", returnCode: 0 } as const;
   // A gateway sends to a node; what is on the wire is the forwarder's.
   const node = nodePeerOf(LAMP, { wirelessNodeId: Uint8Array.of(2) });
   for (const peer of [LAMP, node]) {
     const { clientId, peer: to, type } = conversation
-      .read("down", peer, wrap(2, accepted));
+      .read("broker", peer, wrap(2, accepted));
     assertEquals([clientId, to.key, type], [
       "two",
       `${LAMP.key}/02`,
@@ -305,13 +305,13 @@ Deno.test("Conversation.read() unwraps what is for nodes behind a forwarder", ()
     message: encodePacket({ type: "PINGRESP" }),
   });
   noMessage[noMessage.length - 1] = 0xff;
-  assertEquals(conversation.read("up", LAMP, noMessage).type, "malformed");
+  assertEquals(conversation.read("client", LAMP, noMessage).type, "malformed");
 });
 
 Deno.test("Conversation.read() reads the classic protocol, and what is none", () => {
   const conversation = new Conversation();
   const up = (bytes: Uint8Array) => {
-    const { type, topicName, text } = conversation.read("up", ANN, bytes);
+    const { type, topicName, text } = conversation.read("client", ANN, bytes);
     return [type, topicName, text];
   };
   assertEquals(up(encodePublish(" weather ", "21.5")), [
@@ -336,7 +336,7 @@ Deno.test("Conversation.read() reads the classic protocol, and what is none", ()
   ]);
   assertEquals(up(new Uint8Array(0)), ["malformed", undefined, " (0)"]);
   const down = (bytes: Uint8Array) => {
-    const { type, text } = conversation.read("down", ANN, bytes);
+    const { type, text } = conversation.read("broker", ANN, bytes);
     return [type, text];
   };
   assertEquals(down(encodeReply("21.5")), ["classic reply", '"21.5"']);
@@ -347,7 +347,7 @@ Deno.test("Conversation.read() reads the classic protocol, and what is none", ()
   const json = '{\t"type":"subscribe","topic":"a"}'.padEnd(123);
   assertEquals(up(encodeUtf8(json))[0], "classic subscribe");
   const asked = { ...connect("ann"), will: true };
-  conversation.read("up", ANN, encodePacket(asked));
+  conversation.read("client", ANN, encodePacket(asked));
   assertEquals(up(encodeUtf8(json))[0], "WILLMSG");
 });
 
