@@ -23,6 +23,7 @@ import { DEFAULT_PORT, isLoopback, type Peer } from "./base/peer.ts";
 import { isFramed } from "./wire/mqttsn.ts";
 import { groupFrom, Multicast } from "./transport/multicast.ts";
 import type { NetOptions, NetSim, NetStats } from "./netsim/netsim.ts";
+import { openNet } from "./netsim/open.ts";
 import { describeDatagram } from "./wire/describe.ts";
 import { isOneFile, Recorder, type RecorderStats } from "./journal/recorder.ts";
 import type { StoreChange } from "./broker/records.ts";
@@ -250,7 +251,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     if (options.multicast !== undefined) groupFrom(options.multicast, port);
     const { transport } = options;
     const journal = journalFor(options);
-    const net = await openNet(options, journal);
+    const net = await openNet({ ...options, side: "broker" }, journal);
     const socket = transport ?? await open({ hostname, port }, options);
     const recorder = await startRecorder(journal, socket, options);
     const multicast = socket instanceof UdpTransport
@@ -532,26 +533,6 @@ async function open(
     );
   }
   return socket;
-}
-
-/** The bad network that the options ask for. It is loaded only then. */
-async function openNet(
-  options: BrokerOptions,
-  journal: Journal | undefined,
-): Promise<NetSim | undefined> {
-  if (options.net === undefined && options.faults === undefined) return;
-  const [{ NetSim }, { describeFault }] = await Promise.all([
-    import("./netsim/netsim.ts"),
-    import("./netsim/faults.ts"),
-  ]);
-  return new NetSim({
-    ...options,
-    side: "broker",
-    onFault(event) {
-      journal?.note(describeFault(event), event.peer);
-      options.onFault?.(event);
-    },
-  });
 }
 
 /** The journal that the options ask for. */

@@ -13,7 +13,7 @@ import {
 } from "./client/classic_device.ts";
 import { NoAnswerError, RemoteProtocolError } from "./base/errors.ts";
 import { DEFAULT_PORT, type Peer } from "./base/peer.ts";
-import { openNet } from "./client.ts";
+import { openNet } from "./netsim/open.ts";
 import type { NetOptions, NetSim } from "./netsim/netsim.ts";
 import { Template, type TemplateOptions } from "./template.ts";
 import type { RequestOptions } from "./client/subscription.ts";
@@ -142,7 +142,7 @@ export class ClassicClient extends Template<ClassicDeviceEvent> {
     const { hostname = "127.0.0.1", port = DEFAULT_PORT } = options;
     timeoutFrom(options);
     const broker = await findBroker(hostname, port);
-    const net = await openNet(options);
+    const net = await openNet({ ...options, side: "client" });
     const open = options.open ?? UdpTransport.towards;
     return new ClassicClient(broker, await open(broker), net, options);
   }

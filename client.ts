@@ -19,12 +19,8 @@ import {
 } from "./base/errors.ts";
 import { DEFAULT_PORT, type Peer } from "./base/peer.ts";
 import { groupFrom, Multicast } from "./transport/multicast.ts";
-import type {
-  NetOptions,
-  NetSim,
-  NetSimOptions,
-  NetStats,
-} from "./netsim/netsim.ts";
+import type { NetOptions, NetSim, NetStats } from "./netsim/netsim.ts";
+import { openNet } from "./netsim/open.ts";
 import { type Qos, RETURN_CODE } from "./wire/packets.ts";
 import { describeDatagram } from "./wire/describe.ts";
 import { type RequestOptions, Subscription } from "./client/subscription.ts";
@@ -196,31 +192,6 @@ export function deviceOptionsFrom(
     ...timeoutMs !== undefined && { giveUpMs: timeoutMs },
     ...will && { will: { ...will, payload: octetsOf(will.payload) } },
   };
-}
-
-/**
- * The bad network that a client's options ask for, `undefined` if they ask for
- * none. It is loaded only if they do. Faults that strike are in its journal too.
- *
- * @throws {TypeError} when `net` or `faults` is not valid
- */
-export async function openNet(
-  options: Omit<NetSimOptions, "side"> & { readonly journal?: Journal },
-): Promise<NetSim | undefined> {
-  if (options.net === undefined && options.faults === undefined) return;
-  const { journal } = options;
-  const [{ NetSim }, { describeFault }] = await Promise.all([
-    import("./netsim/netsim.ts"),
-    import("./netsim/faults.ts"),
-  ]);
-  return new NetSim({
-    ...options,
-    side: "client",
-    onFault(event) {
-      journal?.note(describeFault(event), event.peer);
-      options.onFault?.(event);
-    },
-  });
 }
 
 /** How a client's options have it look for gateways. */
@@ -453,7 +424,7 @@ export class Client extends Template<DeviceEvent> {
       );
     }
     const group = isSearching ? groupFrom(multicast, port) : undefined;
-    const net = await openNet(options);
+    const net = await openNet({ ...options, side: "client" }, options.journal);
     const broker = isSearching && hostname === undefined
       ? undefined
       : await findBroker(hostname ?? "127.0.0.1", port);

@@ -34,6 +34,7 @@ import {
   type Way,
 } from "./buffer.ts";
 import { decodeUtf8Loosely, encodeUtf8 } from "../base/utf8.ts";
+import { MAX_TIMER, REAL_CLOCK } from "../base/system_clock.ts";
 
 /** What a journal is given. */
 export interface JournalOptions
@@ -113,9 +114,6 @@ interface Waiter {
   reject(error: Error): void;
 }
 
-/** The longest that a timer of the system can wait, in milliseconds. */
-const MAX_TIMER = 2 ** 31 - 1;
-
 /** How long what is expected may take, in milliseconds, if nobody says. */
 const USUAL_WITHIN = 1_000;
 
@@ -167,7 +165,7 @@ export class Journal {
   constructor(options: JournalOptions = {}) {
     this.#datagrams = new DatagramBuffer(options);
     this.#datagrams.onForget = (entry) => this.#forget(entry);
-    this.#clock = options.clock ?? { now: () => performance.now() };
+    this.#clock = options.clock ?? REAL_CLOCK;
     this.#conversation = new Conversation(options);
     this.#startedAt = this.#clock.now();
     this.#isGateway = options.side !== "client";

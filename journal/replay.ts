@@ -12,6 +12,7 @@
 
 import type { Peer } from "../base/peer.ts";
 import { requireNumber } from "../base/units.ts";
+import { MAX_TIMER } from "../base/system_clock.ts";
 import type { Recording } from "./recording.ts";
 import {
   type Answers,
@@ -212,7 +213,7 @@ class Player implements AsyncDisposable {
       };
       const abort = () => end(false);
       const wait = Math.max(0, until - performance.now());
-      const timer = setTimeout(abort, Math.min(wait, 2 ** 31 - 1));
+      const timer = setTimeout(abort, Math.min(wait, MAX_TIMER));
       signal?.addEventListener("abort", abort);
       this.#heard = () => end(true);
       if (signal?.aborted) abort();

@@ -158,12 +158,12 @@ export class WireObserver {
       this.#speakers.set(key, speaker);
       const before = speaker.connecting?.before ?? speaker.client;
       speaker.connecting = { cleanSession: packet.cleanSession, before };
-      this.#become(key, speaker, packet.clientId || `\0${key}`);
+      this.#become(speaker, packet.clientId || `\0${key}`);
     } else if (
       type === "PINGREQ" && from === "client" && packet.clientId !== ""
     ) {
       speaker.connecting = undefined;
-      this.#become(key, speaker, packet.clientId);
+      this.#become(speaker, packet.clientId);
       speaker.client.address = key;
     }
     return speaker.client;
@@ -324,7 +324,7 @@ export class WireObserver {
   }
 
   /** The client of this name speaks from an address. */
-  #become(key: string, speaker: Speaker, name: string): void {
+  #become(speaker: Speaker, name: string): void {
     const last = speaker.client;
     const isNew = last.isStray && last.clientId === undefined;
     const client = this.#clients.get(name) ??
