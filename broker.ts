@@ -13,7 +13,7 @@ import type { Millis } from "./base/clock.ts";
 import { BatchedTransport, bindSocket, type Io } from "./transport/batched.ts";
 import { Commits } from "./store/commits.ts";
 import { VERSION } from "./base/version.ts";
-import { describeEvent } from "./broker/event_text.ts";
+import { describeEvent } from "./broker/events.ts";
 import type { RouterEvent } from "./broker/events.ts";
 import { Journal } from "./journal/journal.ts";
 import { Log } from "./base/log.ts";

@@ -1,12 +1,12 @@
 /**
- * What the broker's core tells of its work: one event for each thing worth a log
- * line or a place in a journal, and the reasons that its counters are kept by.
- * Holds words and types, and does nothing.
+ * The events of the broker's core: one for each thing that is worth a log line or a
+ * place in a journal, the reasons that its counters are named by, and the line that
+ * a person reads for each.
  *
  * @module
  */
 
-import type { ClassicRefusal } from "../wire/classic.ts";
+import { CLASSIC_REPLY, type ClassicRefusal } from "../wire/classic.ts";
 import type { ForgetReason } from "./classic_history.ts";
 import type { Peer } from "../base/peer.ts";
 import type { LossReason } from "./outbox.ts";
@@ -285,4 +285,68 @@ export interface StoreEvent {
   readonly type: "store";
   /** How it is now. */
   readonly state: StoreState;
+}
+
+/**
+ * An event in a line.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { describeEvent } from "./events.ts";
+ * import { peerOf } from "../base/peer.ts";
+ *
+ * const peer = peerOf("127.0.0.1", 4711);
+ * assertEquals(
+ *   describeEvent({ type: "refuse", peer, reason: "topicId" }),
+ *   "Refused 127.0.0.1:4711: the topic id is unknown",
+ * );
+ * ```
+ */
+export function describeEvent(event: RouterEvent): string {
+  switch (event.type) {
+    case "publish":
+      return `${event.peer.key} published ${event.octets} octets to "${event.topicName}"`;
+    case "subscribe":
+      return `${event.peer.key} subscribed to "${event.topicName}"`;
+    case "deliver":
+      return `Sent ${event.octets} octets of "${event.topicName}" to ${event.peer.key}`;
+    case "hold":
+      return `Held back "${event.topicName}" for ${event.peer.key}: its allowance is spent`;
+    case "refuse":
+      return `Refused ${event.peer.key}: ${refusalText(event)}`;
+    case "drop":
+      return `Dropped a datagram from ${event.peer.key}: ${event.detail}`;
+    case "forget":
+      return `Forgot ${event.count} of "${event.topicName}": ${event.reason}`;
+    case "unsubscribe":
+      return `${event.peer.key} unsubscribed from "${event.topicName}"`;
+    case "register":
+      return `${event.peer.key} registered "${event.topicName}" as ${event.topicId}`;
+    case "connect":
+      return `"${event.clientId}" connected from ${event.peer.key}, keep alive ${event.duration} s${
+        event.cleanSession ? ", clean session" : ""
+      }`;
+    case "state":
+      return `"${event.clientId}" is ${event.state}: ${event.event}`;
+    case "move":
+      return `"${event.clientId}" goes on from ${event.peer.key}, no longer ${event.from.key}`;
+    case "will":
+      return `Published the will of "${event.clientId}" to "${event.topicName}"`;
+    case "lose":
+      return `"${event.clientId}" does not get a message of "${event.topicName}": ${event.reason}`;
+    case "expire":
+      return `Forgot the session of "${event.clientId}": it was away for too long`;
+    case "store":
+      return `The store is ${event.state}`;
+    default:
+      return event satisfies never;
+  }
+}
+
+/** Why a request was refused, for a person. */
+function refusalText({ reason }: RefuseEvent): string {
+  return reason in CLASSIC_REPLY
+    ? CLASSIC_REPLY[reason as ClassicRefusal]
+    : REFUSALS[reason as Refusal][1];
 }
