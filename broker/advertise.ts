@@ -12,6 +12,7 @@
 
 import type { Millis } from "../base/clock.ts";
 import type { Advertise, GwInfo } from "../wire/packets.ts";
+import type { Settings } from "./options.ts";
 
 /** N_ADV: announcements in a row that a gateway misses before it is given up. */
 const MAX_MISSED = 3;
@@ -20,14 +21,10 @@ const MAX_MISSED = 3;
 const MAX_DURATION = 3_600;
 
 /** How the gateway makes itself known. */
-export interface DiscoveryOptions {
-  /** Which gateway it is, 0 to 255. */
-  readonly gwId: number;
-  /** Seconds between two ADVERTISEs, 1 to 65535; 0 for none. */
-  readonly advertise: number;
-  /** Whether it advertises only while no other gateway does. */
-  readonly standby: boolean;
-}
+export type AdvertiserOptions = Pick<
+  Settings,
+  "gwId" | "advertise" | "standby"
+>;
 
 /**
  * The announcements of one gateway.
@@ -37,14 +34,14 @@ export interface DiscoveryOptions {
  * import { assertEquals } from "@std/assert";
  * import { Advertiser } from "./advertise.ts";
  *
- * const discovery = new Advertiser({ gwId: 1, advertise: 900, standby: false });
- * assertEquals(discovery.handleTimeout(0)?.duration, 900);
- * assertEquals(discovery.handleTimeout(0), undefined);
- * assertEquals(discovery.nextTimeout(), 900_000);
+ * const advertiser = new Advertiser({ gwId: 1, advertise: 900, standby: false });
+ * assertEquals(advertiser.handleTimeout(0)?.duration, 900);
+ * assertEquals(advertiser.handleTimeout(0), undefined);
+ * assertEquals(advertiser.nextTimeout(), 900_000);
  * ```
  */
 export class Advertiser {
-  readonly #options: DiscoveryOptions;
+  readonly #options: AdvertiserOptions;
   #nextAt: Millis | undefined;
   #hasStarted = false;
   /** The other gateway, while this one stands by. */
@@ -55,7 +52,7 @@ export class Advertiser {
    *
    * @param options how the gateway makes itself known
    */
-  constructor(options: DiscoveryOptions) {
+  constructor(options: AdvertiserOptions) {
     this.#options = options;
     if (options.advertise > 0) this.#nextAt = 0;
   }

@@ -35,6 +35,7 @@ import {
 import type { ClassicTopic } from "../wire/message.ts";
 import { MalformedPacketError } from "../base/errors.ts";
 import { MAX_DATAGRAM, type Peer } from "../base/peer.ts";
+import type { Settings } from "./options.ts";
 import type { Outlet } from "./outlet.ts";
 import type { Persistence } from "./persistence.ts";
 import { decodeUtf8Loosely, encodeUtf8 } from "../base/utf8.ts";
@@ -42,34 +43,6 @@ import {
   type ClassicSubscription,
   ClassicWaitingList,
 } from "./classic_waiting.ts";
-
-/** The classic side's limits: whole numbers. */
-export interface ClassicLimits {
-  /** Data kept for each topic; 0 for no history at all. */
-  readonly history: number;
-  /** Topics that have a history; 1 or more. */
-  readonly maxTopics: number;
-  /** Subscriptions that wait for a first datum; 1 or more. */
-  readonly maxWaiting: number;
-  /** Those of one peer that wait; 0 or more. */
-  readonly maxWaitingPerPeer: number;
-  /** Those of one source that are held; 1 or more. */
-  readonly maxHeldPerSource: number;
-  /**
-   * Memory in octets, estimated, for all histories, as much again for all
-   * subscriptions that wait and for all that are held; 65,507 or more.
-   */
-  readonly maxMemory: number;
-  /**
-   * Octets that a source beyond this machine may be sent at once in excess of
-   * what it sent; 1 or more.
-   */
-  readonly allowance: number;
-  /** Octets a second by which an allowance grows back; 1 or more. */
-  readonly allowanceRate: number;
-  /** Sources whose allowance is followed at a time; 1 or more. */
-  readonly maxSources: number;
-}
 
 /** What the classic side asks of the broker's core. */
 export interface ClassicHost {
@@ -79,15 +52,27 @@ export interface ClassicHost {
   dropMalformed(peer: Peer, bytes: Uint8Array): void;
 }
 
+/** What the classic side works with. */
+export interface ClassicParts {
+  /** The broker's settings. */
+  readonly settings: Settings;
+  /** The way out. */
+  readonly outlet: Outlet;
+  /** Where histories are persisted. */
+  readonly persistence: Persistence;
+  /** The broker's core. */
+  readonly host: ClassicHost;
+}
+
 /** What the classic side counted, and what its tables hold now. */
 export interface ClassicStats {
   /** Publishes accepted. */
   readonly published: number;
   /** Subscribes accepted. */
   readonly subscribed: number;
-  /** ClassicHistory sent to subscribers. */
+  /** Histories sent to subscribers. */
   readonly delivered: number;
-  /** ClassicHistory held back until an allowance had grown. */
+  /** Histories held back until an allowance had grown. */
   readonly held: number;
   /** Requests refused, by reply. */
   readonly refused: Readonly<Record<ClassicRefusal, number>>;
@@ -111,7 +96,7 @@ const REFUSALS: Readonly<Record<ClassicRefusal, Uint8Array>> = {
 
 /** The classic side of a broker. */
 export class ClassicBroker {
-  readonly #limits: ClassicLimits;
+  readonly #settings: Settings;
   readonly #persistence: Persistence;
   readonly #outlet: Outlet;
   readonly #host: ClassicHost;
@@ -143,28 +128,25 @@ export class ClassicBroker {
   /**
    * Starts with empty tables.
    *
-   * @param limits how much it holds and sends
-   * @param outlet the way out
-   * @param host the broker's core
-   * @param persistence where histories outlive the process
+   * @param parts what it works with
    */
-  constructor(
-    limits: ClassicLimits,
-    outlet: Outlet,
-    host: ClassicHost,
-    persistence: Persistence,
-  ) {
-    this.#limits = limits;
+  constructor({ settings, outlet, persistence, host }: ClassicParts) {
+    const { allowance, allowanceRate, maxSources } = settings;
+    this.#settings = settings;
     this.#persistence = persistence;
     this.#outlet = outlet;
     this.#host = host;
-    this.#allowances = new RateLimiter(this.#limits);
+    this.#allowances = new RateLimiter({
+      burst: allowance,
+      rate: allowanceRate,
+      maxSources,
+    });
     this.#waiting = new ClassicWaitingList(
-      this.#limits,
+      this.#settings,
       ({ peer }) => this.#outlet.drop(peer, "displaced"),
     );
     this.#histories = new ClassicHistory(
-      this.#limits,
+      this.#settings,
       (topicName, reason, count) =>
         this.#handleForgotten(topicName, reason, count),
       persistence,
@@ -336,7 +318,7 @@ export class ClassicBroker {
   }
 
   get #keepsHistory(): boolean {
-    return this.#limits.history > 0;
+    return this.#settings.history > 0;
   }
 
   #handleForgotten(
@@ -405,7 +387,7 @@ export class ClassicBroker {
 
   #hold(subscription: ClassicSubscription): void {
     const { peer, topicName } = subscription;
-    const { maxHeldPerSource, maxMemory } = this.#limits;
+    const { maxHeldPerSource, maxMemory } = this.#settings;
     const readyAt = this.#allowances.readyAt(peer);
     const held = this.#held.get(peer.hostname) ?? [];
     const memory = this.#heldMemory + costOf(topicName);

@@ -13,16 +13,13 @@ import type { ClassicTopic } from "../wire/message.ts";
 import { MAX_DATAGRAM } from "../base/peer.ts";
 import type { Persistence } from "./persistence.ts";
 import { decodeUtf8Loosely, utf8Length } from "../base/utf8.ts";
+import type { Settings } from "./options.ts";
 
 /** How much is kept. */
-export interface HistoryLimits {
-  /** Data kept for each topic; 0 or more. */
-  readonly history: number;
-  /** Topics that have a history; 1 or more. */
-  readonly maxTopics: number;
-  /** Memory for all histories, in octets, estimated; 65,507 or more. */
-  readonly maxMemory: number;
-}
+export type HistoryLimits = Pick<
+  Settings,
+  "history" | "maxTopics" | "maxMemory"
+>;
 
 /** Why data left a topic's history. */
 export type ForgetReason =

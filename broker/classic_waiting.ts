@@ -12,6 +12,7 @@
 import { costOf } from "./classic_history.ts";
 import type { ClassicTopic } from "../wire/message.ts";
 import type { Peer } from "../base/peer.ts";
+import type { Settings } from "./options.ts";
 
 /** Who asked for which topic. */
 export interface ClassicSubscription {
@@ -22,14 +23,10 @@ export interface ClassicSubscription {
 }
 
 /** How many may wait. */
-export interface WaitingLimits {
-  /** Subscriptions of all peers; 1 or more. */
-  readonly maxWaiting: number;
-  /** Subscriptions of one peer; 0 or more. */
-  readonly maxWaitingPerPeer: number;
-  /** Memory for all of them, in octets, estimated; 65,507 or more. */
-  readonly maxMemory: number;
-}
+export type WaitingLimits = Pick<
+  Settings,
+  "maxWaiting" | "maxWaitingPerPeer" | "maxMemory"
+>;
 
 /**
  * The list of those that wait.

@@ -16,11 +16,15 @@
 import { earliest, type Millis } from "../base/clock.ts";
 import { Deadlines } from "../base/deadlines.ts";
 import type { Refusal } from "./events.ts";
-import type { Exchange } from "./exchange.ts";
 import { nodePeerOf } from "../wire/forwarder.ts";
 import { isLoopback, type Peer, peerOf } from "../base/peer.ts";
-import type { OutboxHost } from "./outbox.ts";
+import type { Delivery } from "./delivery.ts";
+import type { TopicFilter } from "../wire/message.ts";
+import type { Settings } from "./options.ts";
 import type { Outlet } from "./outlet.ts";
+import type { Publications } from "./publications.ts";
+import type { Subscriptions } from "./subscriptions.ts";
+import type { TopicEntry } from "./topic_ids.ts";
 import {
   type Connect,
   type MsgType,
@@ -30,55 +34,36 @@ import {
   type WillMsgPacket,
   type WillTopicPacket,
 } from "../wire/packets.ts";
-import { type Persistence, SessionKeeper } from "./persistence.ts";
+import { type Persistence, SessionPersistence } from "./persistence.ts";
 import { type Prompt, WillPrompts } from "./will_prompts.ts";
 import { LATE_MS } from "../wire/duplicates.ts";
 import type { PeerRecord, SessionRecord } from "./records.ts";
 import {
   costOfWill,
-  type Scheduler,
   Session,
   SESSION_STATES,
   type SessionEvent,
-  type SessionLimits,
+  type SessionHost,
   type SessionState,
   type Will,
 } from "./session.ts";
 import { isSystem, parseTopicName } from "../wire/topics.ts";
 import { utf8Length } from "../base/utf8.ts";
 
-/** How connections are treated. */
-export interface ConnectionOptions extends SessionLimits {
-  /** Sessions, kept ones included, and as many prompts; 1 or more. */
-  readonly maxClients: number;
-  /**
-   * What a keep alive or a sleep of more than a minute is multiplied by before
-   * a client is lost; 1 to 10. For a minute or less it is 1.5 (§7.2).
-   */
-  readonly tolerance: number;
-  /** Clients connected from one address beyond this machine; 1 or more. */
-  readonly maxClientsPerSource: number;
-  /**
-   * How long a client may be away before its session goes, in milliseconds;
-   * `undefined` for as long as its place is not needed, and then for a day.
-   */
-  readonly sessionExpiryMs: Millis | undefined;
-  /** Whether rules that are usually overlooked are held. */
-  readonly strict: boolean;
-  /** Whether a client without a client id is given one. */
-  readonly allowEmptyClientId: boolean;
-  /** Whether a CONNECT without keep alive is refused. */
-  readonly requireKeepAlive: boolean;
-  /** Whether CONNECT only wakes a sleeping client, whatever its flags. */
-  readonly connectWakesOnly: boolean;
-  /** Whether a PINGREQ with its client id moves a client to a new address. */
-  readonly allowMove: boolean;
-}
-
-/** What connections ask of the gateway. */
-export interface ConnectionHost {
-  /** Publishes the will of a client that was lost. */
-  publishWill(now: Millis, session: Session): void;
+/** What connections work with. */
+export interface ConnectionParts {
+  /** The broker's settings. */
+  readonly settings: Settings;
+  /** The way out. */
+  readonly outlet: Outlet;
+  /** Encodes what clients are sent. */
+  readonly delivery: Delivery;
+  /** What clients tell of topics. */
+  readonly subscriptions: Subscriptions;
+  /** What clients publish, wills among it. */
+  readonly publications: Publications;
+  /** Where sessions are persisted. */
+  readonly persistence: Persistence;
 }
 
 /** What was counted of connections. */
@@ -130,12 +115,13 @@ const AWAY_MS = 86_400_000;
 const REMINDERS = 10;
 
 /** The connections of one gateway. */
-export class Connections implements Scheduler {
-  readonly #options: ConnectionOptions;
+export class Connections implements SessionHost {
+  /** See {@linkcode SessionHost}. */
+  readonly delivery: Delivery;
+  readonly #settings: Settings;
   readonly #outlet: Outlet;
-  readonly #exchange: Exchange;
-  readonly #sender: OutboxHost<Session>;
-  readonly #host: ConnectionHost;
+  readonly #subscriptions: Subscriptions;
+  readonly #publications: Publications;
   readonly #byClient = new Map<string, Session>();
   readonly #byPeer = new Map<string, Session>();
   /** Sessions whose client is away, the one that has been for longest first. */
@@ -161,28 +147,17 @@ export class Connections implements Scheduler {
   /**
    * Starts with nobody.
    *
-   * @param options how connections are treated
-   * @param outlet the way out
-   * @param exchange where sessions have their subscriptions
-   * @param sender sends messages to clients
-   * @param host the gateway
-   * @param persistence where sessions are kept
+   * @param parts what they work with
    */
-  constructor(
-    options: ConnectionOptions,
-    outlet: Outlet,
-    exchange: Exchange,
-    sender: OutboxHost<Session>,
-    host: ConnectionHost,
-    persistence: Persistence,
-  ) {
-    this.#options = options;
-    this.#persistence = persistence;
-    this.#outlet = outlet;
-    this.#exchange = exchange;
-    this.#sender = sender;
-    this.#host = host;
-    const { maxClients: maxPrompts, retryMs, retries, nameBudget } = options;
+  constructor(parts: ConnectionParts) {
+    const { settings } = parts;
+    this.#settings = settings;
+    this.#persistence = parts.persistence;
+    this.#outlet = parts.outlet;
+    this.#subscriptions = parts.subscriptions;
+    this.#publications = parts.publications;
+    this.delivery = parts.delivery;
+    const { maxClients: maxPrompts, retryMs, retries, nameBudget } = settings;
     const lifetimeMs = retryMs * (retries + 1);
     this.#prompts = new WillPrompts({ maxPrompts, lifetimeMs, nameBudget });
   }
@@ -231,9 +206,16 @@ export class Connections implements Scheduler {
     if (at < session.dueAt) this.#deadlines.set(session, at);
   }
 
+  /** See {@linkcode SessionHost}. */
+  handleTopicRefused(session: Session, { topicName }: TopicEntry): void {
+    // One by wildcards goes on.
+    const filter = topicName as string as TopicFilter;
+    this.#subscriptions.remove(session.peer!, session, filter);
+  }
+
   /** Takes a CONNECT (§5.4.4). */
   handleConnect(now: Millis, peer: Peer, packet: Connect): void {
-    const connect = packet.clientId === "" && this.#options.allowEmptyClientId
+    const connect = packet.clientId === "" && this.#settings.allowEmptyClientId
       ? { ...packet, clientId: `auto-${peer.key}` }
       : packet;
     const refusal = this.#refusalOf(now, peer, connect);
@@ -253,7 +235,7 @@ export class Connections implements Scheduler {
       return this.#acceptAgain(now, session, peer);
     }
 
-    const wakesOnly = this.#options.connectWakesOnly &&
+    const wakesOnly = this.#settings.connectWakesOnly &&
       (session?.state === "asleep" || session?.state === "awake");
     if (connect.will && !wakesOnly) {
       if (session !== undefined) session.heardAt = now;
@@ -326,17 +308,13 @@ export class Connections implements Scheduler {
     const answer = { type: "DISCONNECT", duration: undefined } as const;
     // Who sleeps relies on what is buffered; and the will of who has gone, and
     // knows it, is not to be published by a broker that does not.
-    const isPromise = isSleep || session.keeper !== undefined;
+    const isPromise = isSleep || session.persistence !== undefined;
     this.#outlet.sendPacket(peer, answer, isPromise);
-    if (isSleep) {
-      session.outbox.close();
-      this.#apply(session, "DISCONNECT with Duration");
-      session.supervise(now, this.#toleratedMs(duration));
-      this.#keep(session);
-      return this.schedule(session);
-    }
-    this.#apply(session, "DISCONNECT");
-    this.#leave(now, session);
+    if (!isSleep) return this.#end(now, session, "DISCONNECT");
+    this.#transition(now, session, "DISCONNECT with Duration");
+    session.supervise(now, this.#toleratedMs(duration));
+    this.#persist(session);
+    this.schedule(session);
   }
 
   /**
@@ -350,14 +328,10 @@ export class Connections implements Scheduler {
     const { told, sleptMs } = session.connect;
     session.connect = { ...session.connect, told: told - 1 };
     if (told > 1) return; // another has left, or may leave yet
-    if (sleptMs === undefined) {
-      this.#apply(session, "DISCONNECT");
-      return this.#leave(now, session);
-    }
-    session.outbox.close();
-    this.#apply(session, "DISCONNECT with Duration");
+    if (sleptMs === undefined) return this.#end(now, session, "DISCONNECT");
+    this.#transition(now, session, "DISCONNECT with Duration");
     session.supervise(now, sleptMs);
-    this.#keep(session);
+    this.#persist(session);
     this.schedule(session);
   }
 
@@ -376,7 +350,7 @@ export class Connections implements Scheduler {
     if (clientId !== "" && session?.clientId !== clientId) {
       const named = this.#byClient.get(clientId);
       if (named === undefined || !named.isConnected) return false;
-      if (!this.#options.allowMove || this.#isCrowded(peer, named)) {
+      if (!this.#settings.allowMove || this.#isCrowded(peer, named)) {
         return false;
       }
       this.#move(now, named, peer);
@@ -386,9 +360,8 @@ export class Connections implements Scheduler {
     session.heardAt = now;
     switch (session.state) {
       case "asleep":
-        this.#apply(session, "PINGREQ");
         session.remindedAt = now;
-        session.outbox.openForAwakening(now);
+        this.#transition(now, session, "PINGREQ");
         this.settle(now, session);
         break;
       case "awake":
@@ -407,7 +380,7 @@ export class Connections implements Scheduler {
 
   /** Sends again what is unanswered, but for a PINGREQ that came twice. */
   #remind(now: Millis, session: Session): void {
-    if (now - session.remindedAt < this.#options.retryMs / REMINDERS) return;
+    if (now - session.remindedAt < this.#settings.retryMs / REMINDERS) return;
     session.remindedAt = now;
     session.outbox.remind(now);
   }
@@ -415,8 +388,7 @@ export class Connections implements Scheduler {
   /** Lets an awake client sleep on when all has been delivered (§6.14). */
   settle(now: Millis, session: Session): void {
     if (session.state === "awake" && session.outbox.isFlushed) {
-      session.outbox.close();
-      this.#apply(session, "delivered");
+      this.#transition(now, session, "delivered");
       session.heardAt = now;
       this.#outlet.sendPacket(session.peer!, { type: "PINGRESP" });
     }
@@ -445,7 +417,7 @@ export class Connections implements Scheduler {
 
   #refusalOf(now: Millis, peer: Peer, packet: Connect): Refusal | undefined {
     const { protocolId, clientId, duration } = packet;
-    const { strict, requireKeepAlive } = this.#options;
+    const { strict, requireKeepAlive } = this.#settings;
     if (protocolId !== PROTOCOL_ID) return "protocolId"; // §5.3.8
     if (
       clientId === "" || utf8Length(clientId) > MAX_CLIENT_ID ||
@@ -458,7 +430,9 @@ export class Connections implements Scheduler {
     const session = this.#byClient.get(clientId);
     if (!this.#persistence.mayPromise) {
       // Nor can it be promised that what was kept is forgotten.
-      if (!packet.cleanSession || session?.keeper !== undefined) return "store";
+      if (!packet.cleanSession || session?.persistence !== undefined) {
+        return "store";
+      }
     }
     const hasPlace = session !== undefined || !this.#isFull() ||
       this.#expired(now) !== undefined;
@@ -466,12 +440,12 @@ export class Connections implements Scheduler {
   }
 
   #isFull(): boolean {
-    return this.#byClient.size >= this.#options.maxClients;
+    return this.#byClient.size >= this.#settings.maxClients;
   }
 
   /** When the session that has been away for longest goes by itself. */
   #nextExpiry(): Millis | undefined {
-    const { sessionExpiryMs = Infinity } = this.#options;
+    const { sessionExpiryMs = Infinity } = this.#settings;
     if (sessionExpiryMs === Infinity) return undefined;
     for (const { leftAt } of this.#away) return leftAt + sessionExpiryMs;
     return undefined;
@@ -490,7 +464,7 @@ export class Connections implements Scheduler {
   /** The session that may go for a new client, `undefined` for none. */
   #expired(now: Millis): Session | undefined {
     const [oldest] = this.#away;
-    const { sessionExpiryMs = AWAY_MS } = this.#options;
+    const { sessionExpiryMs = AWAY_MS } = this.#settings;
     return oldest !== undefined && now - oldest.leftAt >= sessionExpiryMs
       ? oldest
       : undefined;
@@ -503,7 +477,7 @@ export class Connections implements Scheduler {
     // Who has the very address will have to go.
     const others = (this.#bySource.get(hostname) ?? 0) -
       (this.at(peer) === undefined ? 0 : 1);
-    return others >= this.#options.maxClientsPerSource;
+    return others >= this.#settings.maxClientsPerSource;
   }
 
   #wasJustAccepted(now: Millis, session: Session, peer: Peer): boolean {
@@ -512,7 +486,7 @@ export class Connections implements Scheduler {
     }
     // A client that has gone on from there has its answer: then only the network
     // sends the same again, and soon, or it has started anew.
-    const { retryMs } = this.#options;
+    const { retryMs } = this.#settings;
     const window = session.hasSpoken ? Math.min(retryMs, LATE_MS) : retryMs;
     return session.connect !== undefined && now - session.connect.at < window;
   }
@@ -525,7 +499,7 @@ export class Connections implements Scheduler {
     const session = this.at(peer);
     if (session?.state !== "active" || !session.connect?.will) return false;
     // It may not be kept yet that it was.
-    const isKept = session.keeper?.mayPromise ?? true;
+    const isKept = session.persistence?.mayPromise ?? true;
     if (isKept) this.#acceptAgain(now, session, peer);
     else this.#refuse(peer, "store");
     return true;
@@ -583,7 +557,7 @@ export class Connections implements Scheduler {
       sleptMs: wakesOnly ? session.allowedMs : undefined,
     };
     this.#attach(session, peer);
-    session.apply("CONNECT");
+    this.#transition(now, session, "CONNECT");
     session.supervise(now, this.#toleratedMs(duration));
     this.#counts.connected++;
     this.#outlet.trace({
@@ -594,7 +568,7 @@ export class Connections implements Scheduler {
       duration,
     });
     this.#sendConnack(peer, RETURN_CODE.accepted);
-    this.#keep(session);
+    this.#persist(session);
     session.outbox.open(now);
     this.schedule(session);
     // Who had the address cannot be there any more.
@@ -605,7 +579,7 @@ export class Connections implements Scheduler {
 
   /** Whether a client's share, and the whole, has room for its will. */
   #hasRoomFor(packet: Connect, will: Will | undefined): boolean {
-    const { maxNameOctets, nameBudget } = this.#options;
+    const { maxNameOctets, nameBudget } = this.#settings;
     const { clientId, cleanSession } = packet;
     const session = this.#byClient.get(clientId);
     const rest = session === undefined || cleanSession
@@ -622,17 +596,19 @@ export class Connections implements Scheduler {
   }
 
   #add(clientId: string): Session {
-    const session = new Session(clientId, this.#options, this.#sender, this);
+    const session = new Session(clientId, this.#settings, this);
     this.#byClient.set(clientId, session);
     this.#maximum = Math.max(this.#maximum, this.#byClient.size);
     return session;
   }
 
-  /** Tells what became of a session, if it is to outlive the process. */
-  #keep(session: Session): void {
-    if (session.keeper !== undefined) return session.tell();
-    if (!this.#persistence.isOn || !session.isToBeKept) return;
-    session.keep(new SessionKeeper(this.#persistence, ++this.#lastNumber));
+  /** Persists a session, if it is to outlive the process. */
+  #persist(session: Session): void {
+    if (session.persistence !== undefined) return session.persist();
+    if (!this.#persistence.isOn || !session.isToBePersisted) return;
+    session.beginPersistence(
+      new SessionPersistence(this.#persistence, ++this.#lastNumber),
+    );
   }
 
   /**
@@ -650,8 +626,8 @@ export class Connections implements Scheduler {
     if (this.#byClient.has(clientId)) return undefined;
     this.#lastNumber = Math.max(this.#lastNumber, number);
     const session = this.#add(clientId);
-    const keeper = new SessionKeeper(this.#persistence, number);
-    session.restore(now, record, keeper, will);
+    const persistence = new SessionPersistence(this.#persistence, number);
+    session.restore(now, record, persistence, will);
     if (peer === undefined) this.#away.add(session);
     else this.#attach(session, peerFrom(peer));
     return session;
@@ -675,7 +651,7 @@ export class Connections implements Scheduler {
     this.#byPeer.delete(from.key);
     this.#attach(session, peer);
     this.#counts.moved++;
-    this.#keep(session);
+    this.#persist(session);
     const { clientId } = session;
     this.#outlet.trace({ type: "move", clientId, from, peer });
     // What was under way went to where it is no more.
@@ -693,8 +669,7 @@ export class Connections implements Scheduler {
         return this.#lose(now, session, "retries exhausted");
       }
       // It is supervised as a sleeper again: its messages wait for its return.
-      session.outbox.close();
-      this.#apply(session, "retries exhausted");
+      this.#transition(now, session, "retries exhausted");
       session.heardAt = now;
       this.#counts.unanswered++;
     }
@@ -707,21 +682,23 @@ export class Connections implements Scheduler {
     session: Session,
     event: "silence" | "retries exhausted" | "displaced",
   ): void {
-    this.#apply(session, event);
     this.#lostBy[event]++;
-    this.#detach(session);
-    this.#host.publishWill(now, session);
-    this.#leave(now, session);
+    this.#end(now, session, event);
   }
 
   /** A connection is over; its session too, unless there is something to keep. */
-  #leave(now: Millis, session: Session): void {
-    this.#detach(session);
+  #end(
+    now: Millis,
+    session: Session,
+    event: "DISCONNECT" | "silence" | "retries exhausted" | "displaced",
+  ): void {
+    this.#transition(now, session, event);
+    if (session.state === "lost") this.#publications.publishWill(now, session);
     this.#deadlines.delete(session);
     if (session.isClean || session.isBlank) return this.#remove(session);
     session.leftAt = now;
     this.#away.add(session);
-    this.#keep(session);
+    this.#persist(session);
     this.schedule(session);
   }
 
@@ -741,10 +718,9 @@ export class Connections implements Scheduler {
     this.#bySource.set(hostname, (this.#bySource.get(hostname) ?? 0) + 1);
   }
 
-  /** Nothing is sent to a client from here on. */
+  /** A client has no address from here on. */
   #detach(session: Session): void {
     const { peer } = session;
-    session.outbox.close();
     session.peer = undefined;
     if (peer === undefined) return;
     this.#uncount(peer);
@@ -759,17 +735,33 @@ export class Connections implements Scheduler {
   }
 
   #forget(session: Session): void {
-    session.unkeep();
-    for (const filter of session.subscriptions.keys()) {
-      this.#exchange.unsubscribe(filter, session);
-    }
-    session.clear();
+    session.endPersistence();
+    this.#subscriptions.clear(session);
   }
 
-  #apply(session: Session, event: SessionEvent): void {
-    session.apply(event);
-    const { clientId, state } = session;
-    this.#outlet.trace({ type: "state", clientId, event, state });
+  /**
+   * Lets an event happen to a client, and does what the new state asks for: this is
+   * the only place where a connection begins to take messages, or ceases to exist.
+   */
+  #transition(now: Millis, session: Session, event: SessionEvent): void {
+    const state = session.apply(event);
+    const { clientId } = session;
+    // What CONNECT leads to is told together with what it asked for.
+    if (event !== "CONNECT") {
+      this.#outlet.trace({ type: "state", clientId, event, state });
+    }
+    switch (state) {
+      case "active": // its messages follow CONNACK
+      case "asleep":
+        return;
+      case "awake":
+        return session.outbox.openForAwakening(now);
+      case "disconnected":
+      case "lost":
+        return this.#detach(session);
+      default:
+        state satisfies never;
+    }
   }
 
   #refuse(peer: Peer, reason: Refusal): void {
@@ -789,7 +781,7 @@ export class Connections implements Scheduler {
 
   /** §7.2: a little more than was asked for, as datagrams may be late. */
   #toleratedMs(duration: number): Millis {
-    const { tolerance } = this.#options;
+    const { tolerance } = this.#settings;
     return Math.round(duration * 1_000 * (duration > 60 ? tolerance : 1.5));
   }
 }

@@ -1,19 +1,17 @@
 /**
- * What the gateway sends to clients: PUBLISH, REGISTER and PUBREL, as octets.
- * Knows how a message looks to a client, and counts what arrives nowhere; when
- * something is sent is `broker/outbox.ts`.
+ * Encodes PUBLISH, REGISTER and PUBREL to clients, and counts them. The same octets
+ * for many clients are encoded once. When something is sent decides
+ * `broker/outbox.ts`.
  *
  * @module
  */
 
-import type { Exchange } from "./exchange.ts";
 import { wrappingOf } from "../wire/forwarder.ts";
-import type { Message, TopicFilter } from "../wire/message.ts";
+import type { Message } from "../wire/message.ts";
 import type { Peer } from "../base/peer.ts";
 import { encodePacket } from "../wire/mqttsn.ts";
-import type { LossReason, OutboxHost, OutgoingPublish } from "./outbox.ts";
+import type { LossReason, OutgoingPublish } from "./outbox.ts";
 import { type Outlet, zeros } from "./outlet.ts";
-import type { Session } from "./session.ts";
 import type { TopicEntry } from "./topic_ids.ts";
 import { utf8Length } from "../base/utf8.ts";
 
@@ -41,10 +39,9 @@ const LOSSES: Readonly<Record<LossReason, true>> = {
 };
 
 /** Sends to the clients of one gateway. */
-export class Delivery implements OutboxHost<Session> {
+export class Delivery {
   readonly #maxPacket: number;
   readonly #outlet: Outlet;
-  readonly #exchange: Exchange;
   readonly #lost = zeros<LossReason>(LOSSES);
   #delivered = 0;
   #deliveredOctets = 0;
@@ -64,17 +61,14 @@ export class Delivery implements OutboxHost<Session> {
    *
    * @param maxPacket the longest message, in octets, its wrapping included
    * @param outlet the way out
-   * @param exchange where clients have their subscriptions
    */
-  constructor(maxPacket: number, outlet: Outlet, exchange: Exchange) {
+  constructor(maxPacket: number, outlet: Outlet) {
     this.#maxPacket = maxPacket;
     this.#outlet = outlet;
-    this.#exchange = exchange;
   }
 
   /** Sends a PUBLISH to a client; false when it does not fit a packet. */
-  sendPublish(session: Session, publish: OutgoingPublish): boolean {
-    const peer = session.peer!;
+  sendPublish(peer: Peer, publish: OutgoingPublish): boolean {
     if (!this.#fits(peer, 7 + publish.message.payload.length)) return false;
     if (!publish.dup) {
       this.#delivered++;
@@ -93,19 +87,19 @@ export class Delivery implements OutboxHost<Session> {
 
   /** Sends a REGISTER to a client; false when it does not fit a packet. */
   sendRegister(
-    { peer }: Session,
+    peer: Peer,
     { topicName, topicId }: TopicEntry,
     msgId: number,
   ): boolean {
-    if (!this.#fits(peer!, 6 + utf8Length(topicName))) return false;
+    if (!this.#fits(peer, 6 + utf8Length(topicName))) return false;
     const type = "REGISTER";
-    this.#outlet.sendPacket(peer!, { type, topicId, msgId, topicName });
+    this.#outlet.sendPacket(peer, { type, topicId, msgId, topicName });
     return true;
   }
 
   /** Sends a PUBREL to a client. */
-  sendPubrel({ peer }: Session, msgId: number): void {
-    this.#outlet.sendPacket(peer!, { type: "PUBREL", msgId });
+  sendPubrel(peer: Peer, msgId: number): void {
+    this.#outlet.sendPacket(peer, { type: "PUBREL", msgId });
   }
 
   /** Counts what is sent again. */
@@ -115,23 +109,12 @@ export class Delivery implements OutboxHost<Session> {
 
   /** Tells, and counts, that a client does not get a message. */
   handleLoss(
-    { clientId }: Session,
+    clientId: string,
     { topicName }: Message,
     reason: LossReason,
   ): void {
     this.#lost[reason]++;
     this.#outlet.trace({ type: "lose", clientId, topicName, reason });
-  }
-
-  /** §6.10: ends the subscription to that topic; one by wildcards goes on. */
-  handleTopicRefused(session: Session, { topicName }: TopicEntry): void {
-    const filter = topicName as string as TopicFilter;
-    if (!session.deleteSubscription(filter)) return;
-    session.outbox.dropRetained(filter);
-    session.topicIds.unsubscribe(topicName);
-    this.#exchange.unsubscribe(filter, session);
-    const peer = session.peer!;
-    this.#outlet.trace({ type: "unsubscribe", peer, topicName });
   }
 
   /** What was counted so far: a snapshot, it does not change afterwards. */

@@ -18,13 +18,14 @@ import type {
   TopicFilter,
   TopicName,
 } from "../wire/message.ts";
-import type { Kept, Persistence } from "./persistence.ts";
+import type { Persisted, Persistence } from "./persistence.ts";
 import { RetainedMessages } from "./retained.ts";
 import { isSystem } from "../wire/topics.ts";
 import { SubscriptionTrie } from "../wire/topic_trie.ts";
+import type { Settings } from "./options.ts";
 
 /** Whoever can subscribe. */
-export interface Subscriber extends Partial<Kept> {
+export interface Subscriber extends Partial<Persisted> {
   /** Which message it is to get next; set by {@linkcode Exchange}. */
   matchedBy: number;
   /** The highest QoS granted among the filters that match that message. */
@@ -41,14 +42,10 @@ export interface Subscriber extends Partial<Kept> {
 }
 
 /** The limits of an exchange. */
-export interface ExchangeLimits {
-  /** Topics that have a retained message; 0 or more. */
-  readonly maxRetained: number;
-  /** Memory for retained messages, in octets, estimated. */
-  readonly maxMemory: number;
-  /** Whether a publisher is refused when a subscriber has no room. */
-  readonly overflow: "drop" | "refuse";
-}
+export type ExchangeLimits = Pick<
+  Settings,
+  "maxRetained" | "maxMemory" | "overflow"
+>;
 
 /** Why a message is not accepted. */
 export type AdmissionRefusal =
@@ -155,7 +152,9 @@ export class Exchange {
    * @returns why it is refused, `undefined` when it is accepted
    */
   admit(message: Message): AdmissionRefusal | undefined {
-    if (this.#persistence?.mayPromise === false && this.#isToBeKept(message)) {
+    if (
+      this.#persistence?.mayPromise === false && this.#isToBePersisted(message)
+    ) {
       return "store";
     }
     if (message.qos > 0 && this.#limits.overflow === "refuse") {
@@ -204,13 +203,13 @@ export class Exchange {
   }
 
   /** Whether somebody is promised that a message outlives the process. */
-  #isToBeKept(message: Message): boolean {
+  #isToBePersisted(message: Message): boolean {
     const { topicName, qos, retain } = message;
     if (isSystem(topicName)) return false;
     if (retain) return true;
     if (qos === 0) return false;
-    return this.#match(topicName).some(({ keeper, matchedQos }) =>
-      keeper !== undefined && matchedQos > 0
+    return this.#match(topicName).some(({ persistence, matchedQos }) =>
+      persistence !== undefined && matchedQos > 0
     );
   }
 

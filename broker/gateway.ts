@@ -11,18 +11,16 @@
 
 import { RateLimiter } from "./rate_limit.ts";
 import { earliest, type Millis } from "../base/clock.ts";
-import {
-  type ConnectionOptions,
-  Connections,
-  type ConnectionStats,
-} from "./connections.ts";
+import { Connections, type ConnectionStats } from "./connections.ts";
 import { Delivery, type DeliveryStats } from "./delivery.ts";
-import { Advertiser, type DiscoveryOptions } from "./advertise.ts";
+import { Advertiser } from "./advertise.ts";
 import type { Exchange } from "./exchange.ts";
 import { isNodePeer, nodePeerOf } from "../wire/forwarder.ts";
+import type { DeliveryQos, TopicFilter } from "../wire/message.ts";
 import { MalformedPacketError } from "../base/errors.ts";
 import { type Peer, peerOf } from "../base/peer.ts";
 import { decodePacket, encodePacket } from "../wire/mqttsn.ts";
+import type { Settings } from "./options.ts";
 import { type Outlet, zeros } from "./outlet.ts";
 import {
   type MqttSnPacket,
@@ -34,7 +32,6 @@ import {
 import type { Persistence } from "./persistence.ts";
 import {
   type PublicationHost,
-  type PublicationOptions,
   Publications,
   type PublicationStats,
 } from "./publications.ts";
@@ -42,26 +39,26 @@ import type { SessionRecord } from "./records.ts";
 import type { Session, Will } from "./session.ts";
 import {
   type SubscriptionHost,
-  type SubscriptionOptions,
   Subscriptions,
   type SubscriptionStats,
 } from "./subscriptions.ts";
 
-/** How the gateway works. */
-export interface GatewayOptions
-  extends
-    ConnectionOptions,
-    SubscriptionOptions,
-    PublicationOptions,
-    DiscoveryOptions {
-  /** The longest message that is sent, in octets, its wrapping included. */
-  readonly maxPacket: number;
-  /** Whether octets behind a message are ignored. */
-  readonly ignoreTail: boolean;
-}
-
 /** What the gateway asks of the broker's core. */
 export interface GatewayHost extends PublicationHost, SubscriptionHost {}
+
+/** What the gateway works with. */
+export interface GatewayParts {
+  /** The broker's settings. */
+  readonly settings: Settings;
+  /** The way out. */
+  readonly outlet: Outlet;
+  /** Where messages meet subscriptions. */
+  readonly exchange: Exchange;
+  /** Where sessions are persisted. */
+  readonly persistence: Persistence;
+  /** The broker's core. */
+  readonly host: GatewayHost;
+}
 
 /** What the gateway counted, and what its tables hold now. */
 export interface GatewayStats
@@ -96,12 +93,12 @@ export class Gateway {
   readonly #subscriptions: Subscriptions;
   readonly #publications: Publications;
   readonly #delivery: Delivery;
-  readonly #discovery: Advertiser;
+  readonly #advertiser: Advertiser;
   readonly #persistence: Persistence;
   readonly #disconnects: RateLimiter;
   readonly #broadcasts = new RateLimiter({
-    allowance: BROADCAST_BURST,
-    allowanceRate: BROADCAST_RATE,
+    burst: BROADCAST_BURST,
+    rate: BROADCAST_RATE,
     maxSources: 1,
   });
   readonly #isStrict: boolean;
@@ -111,47 +108,30 @@ export class Gateway {
   /**
    * Starts with nobody connected.
    *
-   * @param options how it works
-   * @param outlet the way out
-   * @param exchange where messages meet subscriptions
-   * @param host the broker's core
-   * @param persistence where sessions are kept
+   * @param parts what it works with
    */
-  constructor(
-    options: GatewayOptions,
-    outlet: Outlet,
-    exchange: Exchange,
-    host: GatewayHost,
-    persistence: Persistence,
-  ) {
+  constructor(parts: GatewayParts) {
+    const { settings, outlet, persistence } = parts;
     this.#outlet = outlet;
     this.#persistence = persistence;
-    this.#isStrict = options.strict;
-    this.#framing = { lenient: options.ignoreTail };
+    this.#isStrict = settings.strict;
+    this.#framing = { lenient: settings.ignoreTail };
     this.#disconnects = new RateLimiter({
-      allowance: DISCONNECT_BURST,
-      allowanceRate: DISCONNECT_RATE,
-      maxSources: options.maxSources,
+      burst: DISCONNECT_BURST,
+      rate: DISCONNECT_RATE,
+      maxSources: settings.maxSources,
       chargesLoopback: true,
     });
-    this.#discovery = new Advertiser(options);
-    this.#subscriptions = new Subscriptions(options, outlet, exchange, host);
-    this.#publications = new Publications(
-      options,
-      outlet,
-      exchange,
-      host,
-      persistence,
-    );
-    this.#delivery = new Delivery(options.maxPacket, outlet, exchange);
-    this.#connections = new Connections(
-      options,
-      outlet,
-      exchange,
-      this.#delivery,
-      this.#publications,
-      persistence,
-    );
+    this.#advertiser = new Advertiser(settings);
+    this.#delivery = new Delivery(settings.maxPacket, outlet);
+    this.#subscriptions = new Subscriptions(parts);
+    this.#publications = new Publications(parts);
+    this.#connections = new Connections({
+      ...parts,
+      delivery: this.#delivery,
+      subscriptions: this.#subscriptions,
+      publications: this.#publications,
+    });
   }
 
   /** Whether a peer is being asked for its will. */
@@ -161,7 +141,7 @@ export class Gateway {
 
   /** When something is due next, `undefined` for never. */
   nextTimeout(): Millis | undefined {
-    const discovery = this.#discovery.nextTimeout();
+    const discovery = this.#advertiser.nextTimeout();
     return this.#persistence.state === "loading"
       ? discovery
       : earliest(discovery, this.#connections.nextTimeout());
@@ -172,7 +152,7 @@ export class Gateway {
     if (this.#persistence.state !== "loading") {
       this.#connections.handleTimeout(now);
     }
-    const advertise = this.#discovery.handleTimeout(now);
+    const advertise = this.#advertiser.handleTimeout(now);
     if (advertise !== undefined) this.#outlet.broadcast(advertise, 0);
   }
 
@@ -217,6 +197,15 @@ export class Gateway {
     will: Will | undefined,
   ): Session | undefined {
     return this.#connections.restore(now, record, will);
+  }
+
+  /** Restores a subscription; see {@linkcode Subscriptions.restore}. */
+  restoreSubscription(
+    session: Session,
+    filter: TopicFilter,
+    qos: DeliveryQos,
+  ): boolean {
+    return this.#subscriptions.restore(session, filter, qos);
   }
 
   /** Goes on with those who were connected, as all has been restored. */
@@ -287,7 +276,7 @@ export class Gateway {
    */
   #isRefusedByStore(
     peer: Peer,
-    { keeper }: Session,
+    { persistence }: Session,
     packet: MqttSnPacket,
   ): boolean {
     if (this.#persistence.mayPromise) return false;
@@ -301,7 +290,7 @@ export class Gateway {
       case "PUBREL":
       case "WILLTOPICUPD":
       case "WILLMSGUPD":
-        if (keeper === undefined) return false;
+        if (persistence === undefined) return false;
         break;
       default:
         return false; // CONNECT and PUBLISH depend on more
@@ -411,7 +400,7 @@ export class Gateway {
       case "SEARCHGW":
         return this.#handleSearch(now, peer, packet);
       case "ADVERTISE":
-        return this.#discovery.handleAdvertise(now, packet);
+        return this.#advertiser.handleAdvertise(now, packet);
       case "GWINFO":
         return; // what other gateways there are is for clients to know
       default: {
@@ -465,7 +454,7 @@ export class Gateway {
 
   /** §6.1: to whoever asked, and to all who listen for gateways. */
   #handleSearch(now: Millis, peer: Peer, { radius }: SearchGw): void {
-    const { gwInfo } = this.#discovery;
+    const { gwInfo } = this.#advertiser;
     this.#outlet.sendPacket(peer, gwInfo);
     if (isNodePeer(peer)) return;
     if (this.#broadcasts.spend(now, EVERYBODY, 1)) {

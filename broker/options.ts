@@ -1,6 +1,7 @@
 /**
- * What a broker's core can be told: its limits, and what it does where there is a
- * choice. Knows each option's default and range, and nothing of what it does.
+ * The options of a broker's core: its limits, and what it does where there is a
+ * choice. They become {@linkcode Settings} once, at the start: each has a value that
+ * was checked, in the unit that the core works with.
  *
  * @module
  */
@@ -9,7 +10,10 @@ import type { Millis } from "../base/clock.ts";
 import { MAX_DATAGRAM } from "../base/peer.ts";
 import { requireInteger, requireNumber } from "../base/units.ts";
 import { LATE_MS } from "../wire/duplicates.ts";
-import { MAX_TOPIC_ID } from "./topic_ids.ts";
+import { MemoryBudget } from "./memory_budget.ts";
+import type { TopicName } from "../wire/message.ts";
+import { MAX_TOPIC_ID } from "../wire/packets.ts";
+import { parsePredefined } from "../wire/topics.ts";
 
 /** The limits of a router, and what it does where there is a choice. */
 export interface RouterOptions {
@@ -165,36 +169,101 @@ export const LIMITS = {
   Record<keyof RouterOptions, readonly [number, number, number]>
 >;
 
-/** The options that are whole numbers, each with a value. */
-export type Limits = Readonly<Record<keyof typeof LIMITS, number>>;
+/** One client's messages, or names, take no more than this part of the memory. */
+const SHARE = 8;
+
+/** Names take more memory than anything else where there are many clients. */
+const NAME_FACTOR = 4;
+
+/** What makes room when too much waits for a client. */
+export type Overflow = NonNullable<RouterOptions["overflow"]>;
+
+/** The options that have a value of their own in the settings. */
+type Plain = Omit<
+  RouterOptions,
+  "sessionExpiry" | "messageExpiry" | "predefined"
+>;
+
+/** Every option with its value, and the memory budgets that the parts share. */
+export interface Settings extends Readonly<Required<Plain>> {
+  /**
+   * How long a client may be away before its session goes, in milliseconds;
+   * `undefined` for as long as its place is not needed, and then for a day.
+   */
+  readonly sessionExpiryMs: Millis | undefined;
+  /** How long a message may wait, in milliseconds; `Infinity` for ever. */
+  readonly messageExpiryMs: Millis;
+  /** Topics that have an id for everybody. */
+  readonly predefined: ReadonlyMap<number, TopicName>;
+  /** Memory for one client's messages, in octets, estimated. */
+  readonly maxQueueOctets: number;
+  /** Memory for one client's topic ids, filters and will, in octets, estimated. */
+  readonly maxNameOctets: number;
+  /** The memory that the queues of all clients share. */
+  readonly queueBudget: MemoryBudget;
+  /** The memory that the names, filters and wills of all clients share. */
+  readonly nameBudget: MemoryBudget;
+}
 
 /**
- * The options that are whole numbers, each as given or as usual.
+ * The settings that options ask for.
  *
- * @throws {RangeError} when one is out of its range
+ * @throws {RangeError} when a limit is out of its range
+ * @throws {TypeError} when a pre-defined topic is not valid
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { settingsFrom } from "./options.ts";
+ *
+ * const { retryMs, messageExpiryMs } = settingsFrom({ messageExpiry: 60 });
+ * assertEquals([retryMs, messageExpiryMs], [10_000, 60_000]);
+ * ```
  */
-export function limitsFrom(options: RouterOptions): Limits {
+export function settingsFrom(options: RouterOptions): Settings {
+  const limits = limitsFrom(options);
+  const { tolerance = 1.1, predefined = new Map<number, string>() } = options;
+  requireNumber("tolerance", tolerance, 1, 10);
+  const { sessionExpiry, messageExpiry, ...rest } = limits;
+  const share = Math.ceil(limits.maxMemory / SHARE);
+  return {
+    ...rest,
+    tolerance,
+    overflow: options.overflow ?? "drop",
+    sessionExpiryMs: options.sessionExpiry === undefined
+      ? undefined
+      : sessionExpiry * 1_000,
+    messageExpiryMs: messageExpiry * 1_000,
+    maxQueueOctets: share,
+    maxNameOctets: share,
+    queueBudget: new MemoryBudget(limits.maxMemory),
+    nameBudget: new MemoryBudget(limits.maxMemory * NAME_FACTOR),
+    predefined: parsePredefined(Object.fromEntries(predefined)),
+    standby: options.standby ?? false,
+    strict: options.strict ?? false,
+    qosMinusOne: options.qosMinusOne ?? true,
+    namedQosMinusOne: options.namedQosMinusOne ?? false,
+    registerPredefined: options.registerPredefined ?? false,
+    allowEmptyClientId: options.allowEmptyClientId ?? false,
+    requireKeepAlive: options.requireKeepAlive ?? false,
+    connectWakesOnly: options.connectWakesOnly ?? false,
+    allowMove: options.allowMove ?? true,
+    ignoreTail: options.ignoreTail ?? false,
+    isDurable: options.isDurable ?? false,
+    version: options.version ?? "unknown",
+  };
+}
+
+/** The options that are whole numbers, each with a value. */
+type Limits = Readonly<Record<keyof typeof LIMITS, number>>;
+
+function limitsFrom(options: RouterOptions): Limits {
   const limits = {} as Record<keyof Limits, number>;
   for (const key of Object.keys(LIMITS)) {
     const name = key as keyof Limits;
     const [usual, least, most] = LIMITS[name];
     const value = options[name] ?? usual;
-    if (value === usual) {
-      limits[name] = value;
-      continue;
-    }
-    requireInteger(name, value, least, most);
+    if (value !== usual) requireInteger(name, value, least, most);
     limits[name] = value;
   }
   return limits;
-}
-
-/**
- * The tolerance as given or as usual.
- *
- * @throws {RangeError} when it is not from 1 to 10
- */
-export function toleranceFrom({ tolerance = 1.1 }: RouterOptions): number {
-  requireNumber("tolerance", tolerance, 1, 10);
-  return tolerance;
 }

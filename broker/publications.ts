@@ -9,13 +9,14 @@
  * @module
  */
 
-import { RateLimiter } from "./rate_limit.ts";
+import { RateLimiter, TokenBucket } from "./rate_limit.ts";
 import type { Millis } from "../base/clock.ts";
 import { type Refusal, REFUSALS } from "./events.ts";
 import type { Exchange } from "./exchange.ts";
 import { Message, type TopicName } from "../wire/message.ts";
 import type { Peer } from "../base/peer.ts";
 import { shortTopicName, spelledOutTopic } from "../wire/mqttsn.ts";
+import type { Settings } from "./options.ts";
 import type { Outlet } from "./outlet.ts";
 import {
   type Publish,
@@ -29,30 +30,24 @@ import { digestOf } from "../wire/duplicates.ts";
 import type { Session } from "./session.ts";
 import { isSystem, parseTopicName } from "../wire/topics.ts";
 
-/** How publishing is treated. */
-export interface PublicationOptions {
-  /** Topics that have an id for everybody. */
-  readonly predefined: ReadonlyMap<number, TopicName>;
-  /** QoS 2 messages of one client that wait for its PUBREL; 1 or more. */
-  readonly maxUnreleased: number;
-  /** PUBLISHes a second from one client; 0 for any number. */
-  readonly maxRate: number;
-  /** Whether a PUBLISH without connection is taken (§6.8). */
-  readonly qosMinusOne: boolean;
-  /** Whether such a PUBLISH may spell out its topic, as Paho's client does. */
-  readonly namedQosMinusOne: boolean;
-  /** Until an unanswered packet is sent again, in milliseconds. */
-  readonly retryMs: Millis;
-  /** How late a copy of a QoS 2 PUBLISH may come, in milliseconds; 0 for never. */
-  readonly lateMs: Millis;
-  /** Sources without connection whose rate is followed; 1 or more. */
-  readonly maxSources: number;
-}
-
 /** What publishing asks of the broker's core. */
 export interface PublicationHost {
   /** Hands on a message that was admitted to the exchange. */
   publish(now: Millis, message: Message): void;
+}
+
+/** What publishing works with. */
+export interface PublicationParts {
+  /** The broker's settings. */
+  readonly settings: Settings;
+  /** The way out. */
+  readonly outlet: Outlet;
+  /** Where messages meet subscriptions. */
+  readonly exchange: Exchange;
+  /** Whether anything can be promised. */
+  readonly persistence: Persistence;
+  /** The broker's core. */
+  readonly host: PublicationHost;
 }
 
 /** What was counted of publishing. */
@@ -71,7 +66,7 @@ export interface PublicationStats {
 
 /** What clients of one gateway publish. */
 export class Publications {
-  readonly #options: PublicationOptions;
+  readonly #settings: Settings;
   readonly #persistence: Persistence;
   readonly #outlet: Outlet;
   readonly #exchange: Exchange;
@@ -88,28 +83,19 @@ export class Publications {
   /**
    * Starts with nothing published.
    *
-   * @param options how publishing is treated
-   * @param outlet the way out
-   * @param exchange where messages meet subscriptions
-   * @param host the broker's core
-   * @param persistence whether anything can be promised
+   * @param parts what it works with
    */
-  constructor(
-    options: PublicationOptions,
-    outlet: Outlet,
-    exchange: Exchange,
-    host: PublicationHost,
-    persistence: Persistence,
-  ) {
-    this.#options = options;
-    this.#persistence = persistence;
-    this.#outlet = outlet;
-    this.#exchange = exchange;
-    this.#host = host;
+  constructor(parts: PublicationParts) {
+    const { maxRate, maxSources } = parts.settings;
+    this.#settings = parts.settings;
+    this.#persistence = parts.persistence;
+    this.#outlet = parts.outlet;
+    this.#exchange = parts.exchange;
+    this.#host = parts.host;
     this.#strangers = new RateLimiter({
-      allowance: options.maxRate,
-      allowanceRate: options.maxRate,
-      maxSources: options.maxSources,
+      burst: maxRate,
+      rate: maxRate,
+      maxSources,
       chargesLoopback: true,
     });
   }
@@ -136,7 +122,7 @@ export class Publications {
     if (topicName === undefined) {
       return this.#refusePublish(peer, packet, refusal);
     }
-    const { maxUnreleased } = this.#options;
+    const { maxUnreleased } = this.#settings;
     if (qos === 2 && session.unreleased >= maxUnreleased) {
       return this.#refusePublish(peer, packet, "unreleased");
     }
@@ -144,7 +130,8 @@ export class Publications {
       return this.#refusePublish(peer, packet, "rate");
     }
     if (
-      qos === 2 && session.keeper !== undefined && !this.#persistence.mayPromise
+      qos === 2 && session.persistence !== undefined &&
+      !this.#persistence.mayPromise
     ) {
       return this.#refusePublish(peer, packet, "store");
     }
@@ -181,7 +168,7 @@ export class Publications {
 
   /** Takes a PUBLISH of QoS −1 (§6.8): from anyone, and never answered. */
   publishUnconnected(now: Millis, peer: Peer, packet: Publish): void {
-    const { qosMinusOne, namedQosMinusOne, maxRate } = this.#options;
+    const { qosMinusOne, namedQosMinusOne, maxRate } = this.#settings;
     if (!qosMinusOne) {
       return this.#outlet.drop(peer, "qosMinusOne", "QoS −1 is switched off");
     }
@@ -226,7 +213,7 @@ export class Publications {
       case "normal":
         return targetOf(session?.topicIds.at(topicId)?.topicName, "topicId");
       case "predefined":
-        return targetOf(this.#options.predefined.get(topicId), "topicId");
+        return targetOf(this.#settings.predefined.get(topicId), "topicId");
       case "short": {
         const name = shortTopicName(topicId) ?? "";
         return targetOf(parseTopicName(name), "topicName");
@@ -239,21 +226,17 @@ export class Publications {
   }
 
   #isWithinRate(now: Millis, session: Session): boolean {
-    const { maxRate } = this.#options;
+    const { maxRate } = this.#settings;
     if (maxRate === 0) return true;
-    const grown = (now - session.rateAt) * maxRate / 1_000;
-    session.rateLeft = Math.min(maxRate, session.rateLeft + grown);
-    session.rateAt = now;
-    if (session.rateLeft < 1) return false;
-    session.rateLeft--;
-    return true;
+    session.rate ??= new TokenBucket(now, maxRate);
+    return session.rate.take(now, { burst: maxRate, rate: maxRate });
   }
 
   /** Takes a PUBREL, also for what is not known (§6.6). */
   release(now: Millis, peer: Peer, session: Session, msgId: number): void {
     // The answer was lost, or the session is another one: without an answer the
     // client would ask for ever.
-    const { retryMs, lateMs } = this.#options;
+    const { retryMs, lateMs } = this.#settings;
     session.received.release(now, msgId, Math.min(retryMs, lateMs));
     this.#outlet.sendPacket(peer, { type: "PUBCOMP", msgId });
   }
@@ -265,7 +248,7 @@ export class Publications {
     { will }: WillTopicPacket<"WILLTOPICUPD">,
   ): void {
     const refusal = this.#setWillTopic(session, will);
-    session.tell();
+    session.persist();
     const returnCode = refusal === undefined
       ? RETURN_CODE.accepted
       : this.#outlet.refuse(peer, refusal);
@@ -303,7 +286,7 @@ export class Publications {
     const returnCode = session.setWill(will)
       ? RETURN_CODE.accepted
       : this.#outlet.refuse(peer, "memory");
-    session.tell();
+    session.persist();
     this.#outlet.sendPacket(peer, { type: "WILLMSGRESP", returnCode });
   }
 

@@ -1,16 +1,13 @@
 /**
- * What a source may be sent beyond what it asked with. An answer may be far
- * longer than the question, and the question's source address can be forged: a
- * broker that answers everything at once would multiply an attacker's traffic
- * and aim it at somebody else. Knows addresses and octets, and nothing of what
- * they mean.
+ * Token buckets: one for a client that publishes, and many, by source, for answers.
  *
- * Each source, an address whatever its port, has an allowance of octets. An
- * answer is charged with what it exceeds its question by; a spent allowance
- * grows back at a steady rate. One answer may overdraw it, so that an answer
- * longer than the allowance is late but never impossible. Loopback addresses are
- * not charged, unless that is asked for: no datagram from the network can claim
- * them.
+ * An answer may be far longer than its question, and a question's source address can
+ * be forged: a broker that answers everything at once would multiply an attacker's
+ * traffic and aim it at somebody else. So each source, which is an address whatever
+ * its port, has a bucket. An answer costs what it exceeds its question by, and the
+ * bucket fills again at a steady rate. One answer may overdraw it, so that an answer
+ * longer than the bucket is late but never impossible. Loopback addresses are not
+ * charged, unless that is asked for: no datagram from the network can claim them.
  *
  * @module
  */
@@ -18,26 +15,84 @@
 import type { Millis } from "../base/clock.ts";
 import { isLoopback, type Peer } from "../base/peer.ts";
 
-/** How much, how fast, and for how many. */
-export interface AllowanceLimits {
-  /** Octets that a source has at first, and at most; 1 or more. */
-  readonly allowance: number;
-  /** Octets a second by which a spent allowance grows back; 1 or more. */
-  readonly allowanceRate: number;
+/** The size of a token bucket; a token is an octet, or a datagram. */
+export interface BucketLimits {
+  /** Tokens that it has at first, and at most; 1 or more. */
+  readonly burst: number;
+  /** Tokens a second by which it fills again; 1 or more. */
+  readonly rate: number;
+}
+
+/**
+ * A token bucket.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { TokenBucket } from "./rate_limit.ts";
+ *
+ * const limits = { burst: 2, rate: 10 };
+ * const bucket = new TokenBucket(0, limits.burst);
+ * const taken = [0, 0, 0, 100].map((now) => bucket.take(now, limits));
+ * assertEquals(taken, [true, true, false, true]);
+ * ```
+ */
+export class TokenBucket {
+  /** Tokens at `#updatedAt`; below zero when overdrawn. */
+  #left: number;
+  #updatedAt: Millis;
+
+  /** Makes a bucket that has so many tokens. */
+  constructor(now: Millis, left: number) {
+    this.#left = left;
+    this.#updatedAt = now;
+  }
+
+  /** Takes one token; false when there is not a whole one. */
+  take(now: Millis, limits: BucketLimits): boolean {
+    this.#refill(now, limits);
+    if (this.#left < 1) return false;
+    this.#left--;
+    return true;
+  }
+
+  /** Takes tokens, also more than there are; false when there is none. */
+  overdraw(now: Millis, limits: BucketLimits, tokens: number): boolean {
+    this.#refill(now, limits);
+    if (this.#left <= 0) return false;
+    this.#left -= tokens;
+    return true;
+  }
+
+  /** Whether it is full. */
+  isFull(now: Millis, limits: BucketLimits): boolean {
+    this.#refill(now, limits);
+    return this.#left >= limits.burst;
+  }
+
+  /** When it has a token again, as far as is known now. */
+  readyAt({ rate }: BucketLimits): Millis {
+    const missing = Math.max(0, 1 - this.#left);
+    return this.#updatedAt + Math.ceil(missing * 1_000 / rate);
+  }
+
+  #refill(now: Millis, { burst, rate }: BucketLimits): void {
+    const grown = (now - this.#updatedAt) * rate / 1_000;
+    this.#left = Math.min(burst, this.#left + grown);
+    this.#updatedAt = now;
+  }
+}
+
+/** How much each source may get, how fast, and how many sources there are. */
+export interface RateLimits extends BucketLimits {
   /** Sources that are followed at a time; 1 or more. */
   readonly maxSources: number;
   /** Whether this machine's own addresses are charged too. Default false. */
   readonly chargesLoopback?: boolean;
 }
 
-interface Source {
-  /** Octets left at `updatedAt`; below zero when overdrawn. */
-  left: number;
-  updatedAt: Millis;
-}
-
 /**
- * The allowances of all sources.
+ * The token buckets of all sources.
  *
  * @example
  * ```ts
@@ -45,98 +100,77 @@ interface Source {
  * import { RateLimiter } from "./rate_limit.ts";
  * import { peerOf } from "../base/peer.ts";
  *
- * const allowances = new RateLimiter({
- *   allowance: 1_000,
- *   allowanceRate: 100,
- *   maxSources: 10,
- * });
+ * const limiter = new RateLimiter({ burst: 1_000, rate: 100, maxSources: 10 });
  * const peer = peerOf("192.0.2.1", 4711);
- * assert(allowances.spend(0, peer, 1_500));
- * assertFalse(allowances.spend(0, peer, 1));
- * assertEquals(allowances.readyAt(peer), 5_010);
- * assert(allowances.spend(5_010, peer, 1));
+ * assert(limiter.spend(0, peer, 1_500));
+ * assertFalse(limiter.spend(0, peer, 1));
+ * assertEquals(limiter.readyAt(peer), 5_010);
+ * assert(limiter.spend(5_010, peer, 1));
  * ```
  */
 export class RateLimiter {
-  readonly #limits: AllowanceLimits;
-  readonly #sources = new Map<string, Source>();
+  readonly #limits: RateLimits;
+  readonly #sources = new Map<string, TokenBucket>();
 
   /**
-   * Starts with every allowance whole.
+   * Starts with every bucket full.
    *
    * @param limits how much, how fast, and for how many
    */
-  constructor(limits: AllowanceLimits) {
+  constructor(limits: RateLimits) {
     this.#limits = limits;
   }
 
   /**
-   * Charges a source with an answer.
+   * Charges a source.
    *
-   * @param octets what the answer exceeds its question by; 0 or less is free
-   * @returns whether the answer may go now; nothing is charged if not
+   * @param tokens 0 or less is free
+   * @returns whether the source may get that now; nothing is charged if not
    */
-  spend(now: Millis, peer: Peer, octets: number): boolean {
-    if (octets <= 0 || this.#isFree(peer)) return true;
-    const source = this.#sourceOf(now, peer.hostname);
-    if (source === undefined || source.left <= 0) return false;
-    source.left -= octets;
-    return true;
+  spend(now: Millis, peer: Peer, tokens: number): boolean {
+    if (tokens <= 0 || this.#isFree(peer)) return true;
+    return this.#bucketOf(now, peer.hostname)
+      ?.overdraw(now, this.#limits, tokens) ?? false;
   }
 
   /**
-   * When a source that was just denied may be answered again.
+   * When a source that was just denied may get something again.
    *
    * @returns the moment, or `undefined` when the source is not followed because
    * too many others are
    */
   readyAt({ hostname }: Peer): Millis | undefined {
-    const source = this.#sources.get(hostname);
-    if (source === undefined) return undefined;
-    const missing = Math.max(0, 1 - source.left);
-    const { allowanceRate } = this.#limits;
-    return source.updatedAt + Math.ceil(missing * 1_000 / allowanceRate);
+    return this.#sources.get(hostname)?.readyAt(this.#limits);
   }
 
   #isFree(peer: Peer): boolean {
     return isLoopback(peer) && this.#limits.chargesLoopback !== true;
   }
 
-  #sourceOf(now: Millis, hostname: string): Source | undefined {
+  #bucketOf(now: Millis, hostname: string): TokenBucket | undefined {
     const known = this.#sources.get(hostname);
-    if (known !== undefined) {
-      this.#refill(now, known);
-      return known;
-    }
-    const { allowance, maxSources } = this.#limits;
+    if (known !== undefined) return known;
+    const { burst, maxSources } = this.#limits;
     if (this.#sources.size >= maxSources && !this.#forgetOldest(now)) {
       return undefined;
     }
-    const source = { left: allowance, updatedAt: now };
-    this.#sources.set(hostname, source);
-    return source;
+    const bucket = new TokenBucket(now, burst);
+    this.#sources.set(hostname, bucket);
+    return bucket;
   }
 
   /**
-   * Makes room for one source. Only one whose allowance is whole can go: else
-   * whoever forges many addresses would get a fresh allowance each time round.
+   * Makes room for one source. Only one whose bucket is full can go: else an attacker
+   * that forges many addresses would get a full bucket each time round.
    */
   #forgetOldest(now: Millis): boolean {
     const [oldest] = this.#sources;
     if (oldest === undefined) return false;
-    const [hostname, source] = oldest;
-    this.#refill(now, source);
+    const [hostname, bucket] = oldest;
     this.#sources.delete(hostname);
-    if (source.left >= this.#limits.allowance) return true;
+    if (bucket.isFull(now, this.#limits)) return true;
     // Back to the end, so that the next attempt looks at another one.
-    this.#sources.set(hostname, source);
+    this.#sources.set(hostname, bucket);
     return false;
-  }
-
-  #refill(now: Millis, source: Source): void {
-    const { allowance, allowanceRate } = this.#limits;
-    const grown = (now - source.updatedAt) * allowanceRate / 1_000;
-    source.left = Math.min(allowance, source.left + grown);
-    source.updatedAt = now;
   }
 }

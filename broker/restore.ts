@@ -29,7 +29,7 @@ import type {
   WillRecord,
 } from "./records.ts";
 import type { Session, Will } from "./session.ts";
-import { MAX_TOPIC_ID } from "./topic_ids.ts";
+import { MAX_TOPIC_ID } from "../wire/packets.ts";
 import { isSystem, parseTopicFilter, parseTopicName } from "../wire/topics.ts";
 import { utf8Length } from "../base/utf8.ts";
 
@@ -50,6 +50,16 @@ interface Pending {
   readonly begun: TopicName[];
 }
 
+/** What gets the records. */
+export interface RestorerParts {
+  /** Gets the sessions and their subscriptions. */
+  readonly gateway: Gateway;
+  /** Gets the retained messages. */
+  readonly exchange: Exchange;
+  /** Gets the histories. */
+  readonly classic: ClassicBroker;
+}
+
 /** What is being restored. */
 export class Restorer {
   readonly #gateway: Gateway;
@@ -64,11 +74,9 @@ export class Restorer {
   /**
    * Starts with nothing.
    *
-   * @param gateway gets the sessions
-   * @param exchange gets subscriptions and retained messages
-   * @param classic gets the histories
+   * @param parts what gets the records
    */
-  constructor(gateway: Gateway, exchange: Exchange, classic: ClassicBroker) {
+  constructor({ gateway, exchange, classic }: RestorerParts) {
     this.#gateway = gateway;
     this.#exchange = exchange;
     this.#classic = classic;
@@ -170,9 +178,8 @@ export class Restorer {
     const session = this.#sessions.get(number);
     const filter = parseTopicFilter(topicFilter);
     if (session === undefined || filter === undefined) return false;
-    if (!isBelow(3, qos) || session.subscriptions.has(filter)) return false;
-    session.restoreSubscription(filter, { qos });
-    this.#exchange.subscribe(filter, session, qos);
+    if (!isBelow(3, qos)) return false;
+    if (!this.#gateway.restoreSubscription(session, filter, qos)) return false;
     if (!isPending) return true;
     const pending = this.#pending.get(session) ?? new Map<string, Pending>();
     this.#pending.set(session, pending);

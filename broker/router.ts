@@ -18,19 +18,18 @@
  * @module
  */
 
-import { MemoryBudget } from "./memory_budget.ts";
 import { decodeRequest, parseClassicTopic } from "../wire/classic.ts";
 import { ClassicBroker } from "./classic.ts";
 import { earliest, type Millis } from "../base/clock.ts";
 import type { RouterEvent } from "./events.ts";
 import { Exchange } from "./exchange.ts";
-import { Gateway, type GatewayOptions } from "./gateway.ts";
+import { Gateway } from "./gateway.ts";
 import { type Effect, EffectQueue, type Machine } from "../base/machine.ts";
 import { type ClassicTopic, Message, type TopicName } from "../wire/message.ts";
 import { LocalProtocolError, MalformedPacketError } from "../base/errors.ts";
 import { MAX_DATAGRAM, type Peer } from "../base/peer.ts";
 import { decodePacket, isFramed } from "../wire/mqttsn.ts";
-import { limitsFrom, type RouterOptions, toleranceFrom } from "./options.ts";
+import { type RouterOptions, type Settings, settingsFrom } from "./options.ts";
 import { Outlet } from "./outlet.ts";
 import { MSG_TYPE } from "../wire/packets.ts";
 import { Persistence, type StoreState } from "./persistence.ts";
@@ -39,17 +38,10 @@ import { Restorer } from "./restore.ts";
 import { type RouterStats, systemTopics } from "./sys_topics.ts";
 import {
   isReserved,
-  parsePredefined,
   parseTopicName,
   SYSTEM_LEVEL,
 } from "../wire/topics.ts";
 import { encodeUtf8 } from "../base/utf8.ts";
-
-/** One client's messages, or names, take no more than this part of the memory. */
-const SHARE = 8;
-
-/** Names take more memory than anything else where there are many clients. */
-const NAME_FACTOR = 4;
 
 /** Between two looks at the broker's own topics, while anyone subscribes. */
 const SYSTEM_INTERVAL_MS = 1_000;
@@ -84,10 +76,8 @@ export class Router implements Machine<RouterEvent, StoreChange> {
   readonly #exchange: Exchange;
   readonly #gateway: Gateway;
   readonly #classic: ClassicBroker;
+  readonly #settings: Settings;
   readonly #framing: { readonly lenient: boolean };
-  readonly #queueBudget: MemoryBudget;
-  readonly #nameBudget: MemoryBudget;
-  readonly #version: string;
   #received = 0;
   #receivedOctets = 0;
   #startedAt: Millis | undefined;
@@ -106,52 +96,23 @@ export class Router implements Machine<RouterEvent, StoreChange> {
    * @throws {TypeError} when a pre-defined topic is not valid
    */
   constructor(options: RouterOptions = {}) {
-    const limits = limitsFrom(options);
-    const { overflow = "drop", ignoreTail = false } = options;
-    this.#version = options.version ?? "unknown";
-    this.#framing = { lenient: ignoreTail };
-    this.#queueBudget = new MemoryBudget(limits.maxMemory);
-    this.#nameBudget = new MemoryBudget(limits.maxMemory * NAME_FACTOR);
+    const settings = settingsFrom(options);
+    this.#settings = settings;
+    this.#framing = { lenient: settings.ignoreTail };
+    const outlet = this.#outlet;
     const persistence = this.#persistence;
-    if (options.isDurable) persistence.state = "loading";
-    this.#exchange = new Exchange({ ...limits, overflow }, persistence);
-    this.#classic = new ClassicBroker(limits, this.#outlet, this, persistence);
-    const gatewayOptions: GatewayOptions = {
-      ...limits,
-      overflow,
-      ignoreTail,
-      tolerance: toleranceFrom(options),
-      sessionExpiryMs: options.sessionExpiry === undefined
-        ? undefined
-        : limits.sessionExpiry * 1_000,
-      messageExpiryMs: limits.messageExpiry * 1_000,
-      maxQueueOctets: Math.ceil(limits.maxMemory / SHARE),
-      maxNameOctets: Math.ceil(limits.maxMemory / SHARE),
-      queueBudget: this.#queueBudget,
-      isDurable: options.isDurable ?? false,
-      nameBudget: this.#nameBudget,
-      predefined: parsePredefined(
-        Object.fromEntries(options.predefined ?? new Map()),
-      ),
-      standby: options.standby ?? false,
-      strict: options.strict ?? false,
-      qosMinusOne: options.qosMinusOne ?? true,
-      namedQosMinusOne: options.namedQosMinusOne ?? false,
-      registerPredefined: options.registerPredefined ?? false,
-      allowEmptyClientId: options.allowEmptyClientId ?? false,
-      requireKeepAlive: options.requireKeepAlive ?? false,
-      connectWakesOnly: options.connectWakesOnly ?? false,
-      allowMove: options.allowMove ?? true,
-    };
-    this.#gateway = new Gateway(
-      gatewayOptions,
-      this.#outlet,
-      this.#exchange,
-      this,
-      persistence,
-    );
-    this.#restoring = options.isDurable
-      ? new Restorer(this.#gateway, this.#exchange, this.#classic)
+    if (settings.isDurable) persistence.state = "loading";
+    const exchange = new Exchange(settings, persistence);
+    const parts = { settings, outlet, exchange, persistence, host: this };
+    this.#exchange = exchange;
+    this.#classic = new ClassicBroker(parts);
+    this.#gateway = new Gateway(parts);
+    this.#restoring = settings.isDurable
+      ? new Restorer({
+        gateway: this.#gateway,
+        exchange,
+        classic: this.#classic,
+      })
       : undefined;
   }
 
@@ -272,8 +233,8 @@ export class Router implements Machine<RouterEvent, StoreChange> {
         subscriptions: this.#exchange.subscriptions,
         retained: this.#exchange.retained,
         retainedMemory: this.#exchange.memory,
-        queueMemory: this.#queueBudget.used,
-        nameMemory: this.#nameBudget.used,
+        queueMemory: this.#settings.queueBudget.used,
+        nameMemory: this.#settings.nameBudget.used,
       },
     };
   }
@@ -337,7 +298,11 @@ export class Router implements Machine<RouterEvent, StoreChange> {
     const uptime = Math.floor((now - (this.#startedAt ?? now)) / 1_000);
     const changes: Message[] = [];
     for (
-      const [name, value] of systemTopics(this.stats(), this.#version, uptime)
+      const [name, value] of systemTopics(
+        this.stats(),
+        this.#settings.version,
+        uptime,
+      )
     ) {
       const topicName = parseTopicName(name)!;
       if (this.#system.get(topicName) === value) continue;

@@ -26,13 +26,23 @@ import type {
   TopicFilter,
   TopicName,
 } from "../wire/message.ts";
+import type { Settings } from "./options.ts";
 import type { Peer } from "../base/peer.ts";
 import { isNodePeer } from "../wire/forwarder.ts";
-import { Outbox, type OutboxHost, type OutboxLimits } from "./outbox.ts";
-import type { Kept, SessionKeeper } from "./persistence.ts";
+import {
+  type LossReason,
+  Outbox,
+  type OutboxClient,
+  type OutboxLimits,
+  type OutgoingPublish,
+} from "./outbox.ts";
+import type { Delivery } from "./delivery.ts";
+import { LocalProtocolError } from "../base/errors.ts";
+import type { SessionPersistence } from "./persistence.ts";
 import { DuplicateFilter } from "../wire/duplicates.ts";
 import type { PeerRecord, ReceivedRecord, SessionRecord } from "./records.ts";
-import { type TopicIdLimits, TopicIds } from "./topic_ids.ts";
+import type { TokenBucket } from "./rate_limit.ts";
+import { type TopicEntry, type TopicIdLimits, TopicIds } from "./topic_ids.ts";
 import { hasWildcard } from "../wire/topics.ts";
 
 /** The states of a client (§6.14, figure 5). */
@@ -121,15 +131,22 @@ export interface Grant {
 }
 
 /** The limits of a session. */
-export interface SessionLimits extends OutboxLimits, TopicIdLimits {
-  /** Memory for one client's topic ids, filters and will, in octets, estimated. */
-  readonly maxNameOctets: number;
-}
+export type SessionLimits =
+  & OutboxLimits
+  & TopicIdLimits
+  & Pick<Settings, "maxNameOctets">;
 
-/** Looks after a session's deadlines. */
-export interface Scheduler {
+/** What a session asks of the connections that it is one of. */
+export interface SessionHost {
+  /** Encodes and sends. */
+  readonly delivery: Pick<
+    Delivery,
+    "sendPublish" | "sendRegister" | "sendPubrel" | "handleRetry" | "handleLoss"
+  >;
   /** Sees to it that a session is looked at when something of it is due. */
   schedule(session: Session): void;
+  /** Ends a subscription that its client has no place for (§6.10). */
+  handleTopicRefused(session: Session, entry: TopicEntry): void;
 }
 
 /** What a CONNECT asked for, to know it again when it comes twice. */
@@ -161,11 +178,11 @@ export interface SubscribeRecord {
 }
 
 /** One client. `Gateway` has one for each client id. */
-export class Session implements Subscriber, Timed, Kept {
+export class Session implements Subscriber, Timed, OutboxClient {
   /** Who it is. */
   readonly clientId: string;
   /** What is on its way to it. */
-  readonly outbox: Outbox<Session>;
+  readonly outbox: Outbox;
   /** Where it is reached; `undefined` while it is disconnected or lost. */
   peer: Peer | undefined;
   /** Whether nothing of it is kept when its connection ends. */
@@ -174,10 +191,8 @@ export class Session implements Subscriber, Timed, Kept {
   connect: ConnectRecord | undefined;
   /** The last SUBSCRIBE, to know it again when it comes twice. */
   lastSubscribe: SubscribeRecord | undefined;
-  /** PUBLISHes that it may send now, if there is a limit. */
-  rateLeft = 0;
-  /** When `rateLeft` was counted. */
-  rateAt: Millis = -Infinity;
+  /** How many PUBLISHes it may send now, if there is a limit. */
+  rate: TokenBucket | undefined;
   /** Whether anything else was heard of it since its CONNECT. */
   hasSpoken = false;
   /** When it was last sent its messages again as it asked for them. */
@@ -186,8 +201,8 @@ export class Session implements Subscriber, Timed, Kept {
   leftAt: Millis = 0;
   /** When it was heard of last. */
   heardAt: Millis = 0;
-  /** See {@linkcode Kept}. */
-  keeper: SessionKeeper | undefined;
+  /** See {@linkcode OutboxClient}. */
+  persistence: SessionPersistence | undefined;
   /** See {@linkcode Timed}. */
   dueAt: Millis = Infinity;
   /** See {@linkcode Timed}. */
@@ -198,7 +213,7 @@ export class Session implements Subscriber, Timed, Kept {
   matchedQos: DeliveryQos = 0;
 
   readonly #limits: SessionLimits;
-  readonly #scheduler: Scheduler;
+  readonly #host: SessionHost;
   #state: SessionState = "disconnected";
   /** The silence that is allowed, 0 for any. */
   #allowedMs: Millis = 0;
@@ -214,19 +229,13 @@ export class Session implements Subscriber, Timed, Kept {
    *
    * @param clientId who it is
    * @param limits how much it may hold
-   * @param sender sends messages to it
-   * @param scheduler looks after its deadlines
+   * @param host the connections that it is one of
    */
-  constructor(
-    clientId: string,
-    limits: SessionLimits,
-    sender: OutboxHost<Session>,
-    scheduler: Scheduler,
-  ) {
+  constructor(clientId: string, limits: SessionLimits, host: SessionHost) {
     this.clientId = clientId;
     this.#limits = limits;
-    this.#scheduler = scheduler;
-    this.outbox = new Outbox(limits, this, sender);
+    this.#host = host;
+    this.outbox = new Outbox(limits, this);
   }
 
   /** Its state. */
@@ -237,6 +246,11 @@ export class Session implements Subscriber, Timed, Kept {
   /** Whether it is active, asleep or awake: its address is known. */
   get isConnected(): boolean {
     return this.#state !== "disconnected" && this.#state !== "lost";
+  }
+
+  /** See {@linkcode OutboxClient}. */
+  get isListening(): boolean {
+    return this.#state === "active" || this.#state === "awake";
   }
 
   /** Its topic ids. */
@@ -280,7 +294,7 @@ export class Session implements Subscriber, Timed, Kept {
   }
 
   /** Whether it is to outlive the process: also who sleeps is promised that. */
-  get isToBeKept(): boolean {
+  get isToBePersisted(): boolean {
     return !this.isClean || this.#state === "asleep" || this.#state === "awake";
   }
 
@@ -305,15 +319,19 @@ export class Session implements Subscriber, Timed, Kept {
   }
 
   /**
-   * Lets an event happen.
+   * Lets an event happen. `Connections` alone does that, and does what follows.
    *
-   * @returns whether it can happen in the present state; nothing changes if not
+   * @returns the state that it leads to
+   * @throws {LocalProtocolError} when it cannot happen in the present state
    */
-  apply(event: SessionEvent): boolean {
+  apply(event: SessionEvent): SessionState {
     const next = TRANSITIONS[this.#state][event];
-    if (next === undefined) return false;
-    this.#state = next;
-    return true;
+    if (next === undefined) {
+      throw new LocalProtocolError(
+        `Cannot apply "${event}" to a client that is ${this.#state}`,
+      );
+    }
+    return this.#state = next;
   }
 
   /** For how long it may be silent, in milliseconds; 0 for as long as it likes. */
@@ -347,21 +365,24 @@ export class Session implements Subscriber, Timed, Kept {
     return true;
   }
 
-  /** Keeps it from now on, with all that it has. */
-  keep(keeper: SessionKeeper): void {
-    this.keeper = keeper;
-    this.tell();
-    for (const filter of this.subscriptions.keys()) this.#tellOf(filter);
-    this.#topicIds?.keep(keeper);
-    this.#received?.keep(keeper);
-    this.outbox.keep(keeper);
+  /** Persists it from now on, with all its parts. */
+  beginPersistence(persistence: SessionPersistence): void {
+    this.persistence = persistence;
+    this.persist();
+    for (const filter of this.subscriptions.keys()) {
+      this.#persistSubscription(filter);
+    }
+    this.#topicIds?.persistAll(persistence);
+    this.#received?.persistAll(persistence);
+    this.outbox.persistAll(persistence);
   }
 
-  /** Tells what it is, but for its parts, if it is kept. */
-  tell(): void {
-    const { keeper, connect, clientId, isClean, peer, leftAt } = this;
-    if (keeper === undefined) return;
-    keeper.put({
+  /** Persists it without its parts, if it is persisted at all. */
+  persist(): void {
+    const { persistence, connect, clientId, isClean, peer, leftAt } = this;
+    if (persistence === undefined) return;
+    persistence.persist({
+      type: "session",
       clientId,
       isClean,
       state: this.#state === "awake" ? "asleep" : this.#state,
@@ -374,10 +395,10 @@ export class Session implements Subscriber, Timed, Kept {
     });
   }
 
-  /** Keeps it no longer, nor any of its parts. */
-  unkeep(): void {
-    this.keeper?.end();
-    this.keeper = undefined;
+  /** Persists it no longer, nor any of its parts. */
+  endPersistence(): void {
+    this.persistence?.persist({ type: "sessionEnd" });
+    this.persistence = undefined;
   }
 
   /**
@@ -387,12 +408,12 @@ export class Session implements Subscriber, Timed, Kept {
   restore(
     now: Millis,
     record: SessionRecord,
-    keeper: SessionKeeper,
+    persistence: SessionPersistence,
     will: Will | undefined,
   ): void {
     const { clientId, isClean, state, allowedMs, leftAt } = record;
     const { announcedWill, duration } = record;
-    this.keeper = keeper;
+    this.persistence = persistence;
     this.isClean = isClean;
     this.#state = state;
     // By a clock that was ahead it would not have left yet, and stay for as long.
@@ -424,20 +445,51 @@ export class Session implements Subscriber, Timed, Kept {
     (this.#subscriptions ??= new Map()).set(filter, grant);
   }
 
-  /** Tells of a subscription, if it is kept. */
-  #tellOf(filter: TopicFilter): void {
+  /** Persists a subscription, if the session is persisted. */
+  #persistSubscription(filter: TopicFilter): void {
     const grant = this.#subscriptions?.get(filter);
     if (grant === undefined) return;
-    this.keeper?.putSubscription({
+    this.persistence?.persist({
+      type: "subscription",
       topicFilter: filter,
       qos: grant.qos,
       isPending: this.outbox.isDelivering(filter),
     });
   }
 
-  /** Takes it that what is retained for a subscription has been delivered. */
+  /** See {@linkcode OutboxClient}. */
+  sendPublish(publish: OutgoingPublish): boolean {
+    return this.#host.delivery.sendPublish(this.peer!, publish);
+  }
+
+  /** See {@linkcode OutboxClient}. */
+  sendRegister(entry: TopicEntry, msgId: number): boolean {
+    return this.#host.delivery.sendRegister(this.peer!, entry, msgId);
+  }
+
+  /** See {@linkcode OutboxClient}. */
+  sendPubrel(msgId: number): void {
+    this.#host.delivery.sendPubrel(this.peer!, msgId);
+  }
+
+  /** See {@linkcode OutboxClient}. */
+  handleRetry(): void {
+    this.#host.delivery.handleRetry();
+  }
+
+  /** See {@linkcode OutboxClient}. */
+  handleLoss(message: Message, reason: LossReason): void {
+    this.#host.delivery.handleLoss(this.clientId, message, reason);
+  }
+
+  /** See {@linkcode OutboxClient}. */
+  handleTopicRefused(entry: TopicEntry): void {
+    this.#host.handleTopicRefused(this, entry);
+  }
+
+  /** See {@linkcode OutboxClient}. */
   handleRetainedDone(filter: TopicFilter): void {
-    this.#tellOf(filter);
+    this.#persistSubscription(filter);
   }
 
   /**
@@ -459,7 +511,10 @@ export class Session implements Subscriber, Timed, Kept {
   deleteSubscription(filter: TopicFilter): boolean {
     if (!(this.#subscriptions?.delete(filter) ?? false)) return false;
     this.#share.give(costOfFilter(filter));
-    this.keeper?.endSubscription(filter);
+    this.persistence?.persist({
+      type: "subscriptionEnd",
+      topicFilter: filter,
+    });
     return true;
   }
 
@@ -502,8 +557,8 @@ export class Session implements Subscriber, Timed, Kept {
     begun?: Iterable<TopicName>,
   ): void {
     this.outbox.addRetained(now, filter, messages, granted, begun);
-    if (this.outbox.isDelivering(filter)) this.#tellOf(filter);
-    if (this.outbox.isWaiting) this.#scheduler.schedule(this);
+    if (this.outbox.isDelivering(filter)) this.#persistSubscription(filter);
+    if (this.outbox.isWaiting) this.#host.schedule(this);
   }
 
   /** See {@linkcode Subscriber}. */
@@ -517,7 +572,7 @@ export class Session implements Subscriber, Timed, Kept {
     if (qos === 0 && !this.isConnected) return;
     this.outbox.add(now, message, qos, retain);
     const { isWaiting, expiresAt } = this.outbox;
-    if (isWaiting || expiresAt < this.dueAt) this.#scheduler.schedule(this);
+    if (isWaiting || expiresAt < this.dueAt) this.#host.schedule(this);
   }
 }
 

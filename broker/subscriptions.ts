@@ -7,6 +7,7 @@
  */
 
 import type { Millis } from "../base/clock.ts";
+import type { Settings } from "./options.ts";
 import type { Refusal } from "./events.ts";
 import type { Exchange } from "./exchange.ts";
 import type { DeliveryQos, TopicFilter, TopicName } from "../wire/message.ts";
@@ -29,24 +30,22 @@ import {
   parseTopicName,
 } from "../wire/topics.ts";
 
-/** How topics are treated. */
-export interface SubscriptionOptions {
-  /** Topics that have an id for everybody. */
-  readonly predefined: ReadonlyMap<number, TopicName>;
-  /** Subscriptions of one client; 1 or more. */
-  readonly maxSubscriptions: number;
-  /** Whether REGISTER of a pre-defined topic gives its pre-defined id. */
-  readonly registerPredefined: boolean;
-  /** Whether rules that are usually overlooked are held. */
-  readonly strict: boolean;
-  /** How long the same SUBSCRIBE may be a copy, in milliseconds. */
-  readonly retryMs: Millis;
-}
-
 /** What subscriptions ask of the broker's core. */
 export interface SubscriptionHost {
   /** Brings `$SYS` up to date for somebody who subscribes to it. */
   refreshSystem(now: Millis): void;
+}
+
+/** What subscriptions work with. */
+export interface SubscriptionParts {
+  /** The broker's settings. */
+  readonly settings: Settings;
+  /** The way out. */
+  readonly outlet: Outlet;
+  /** Where messages meet subscriptions. */
+  readonly exchange: Exchange;
+  /** The broker's core. */
+  readonly host: SubscriptionHost;
 }
 
 /** What was counted of subscriptions. */
@@ -61,7 +60,7 @@ export interface SubscriptionStats {
 
 /** What clients of one gateway tell of topics. */
 export class Subscriptions {
-  readonly #options: SubscriptionOptions;
+  readonly #settings: Settings;
   readonly #outlet: Outlet;
   readonly #exchange: Exchange;
   readonly #host: SubscriptionHost;
@@ -71,22 +70,14 @@ export class Subscriptions {
   /**
    * Starts with no subscription.
    *
-   * @param options how topics are treated
-   * @param outlet the way out
-   * @param exchange where subscriptions are kept
-   * @param host the broker's core
+   * @param parts what it works with
    */
-  constructor(
-    options: SubscriptionOptions,
-    outlet: Outlet,
-    exchange: Exchange,
-    host: SubscriptionHost,
-  ) {
-    this.#options = options;
+  constructor({ settings, outlet, exchange, host }: SubscriptionParts) {
+    this.#settings = settings;
     this.#outlet = outlet;
     this.#exchange = exchange;
     this.#host = host;
-    for (const [topicId, topicName] of options.predefined) {
+    for (const [topicId, topicName] of settings.predefined) {
       if (this.#predefinedIds.has(topicName)) continue;
       this.#predefinedIds.set(topicName, topicId);
     }
@@ -117,7 +108,7 @@ export class Subscriptions {
 
   /** The id of a topic that a client is to count on, or why there is none. */
   #assign(session: Session, topicName: TopicName): number | Refusal {
-    const wanted = this.#options.registerPredefined
+    const wanted = this.#settings.registerPredefined
       ? this.#predefinedIds.get(topicName)
       : undefined;
     const entry = session.topicIds.assign(topicName, wanted);
@@ -172,7 +163,7 @@ export class Subscriptions {
   ): boolean {
     const { lastSubscribe: last, subscriptions } = session;
     const isAgain = last?.msgId === msgId && last.filter === filter &&
-      now - last.at < this.#options.retryMs &&
+      now - last.at < this.#settings.retryMs &&
       subscriptions.get(filter)?.qos === granted;
     if (isAgain) this.#counts.resubscribed++;
     return isAgain;
@@ -203,7 +194,7 @@ export class Subscriptions {
     predefinedId: number,
   ): number | Refusal {
     const { subscriptions, topicIds } = session;
-    const { maxSubscriptions } = this.#options;
+    const { maxSubscriptions } = this.#settings;
     if (!subscriptions.has(filter) && subscriptions.size >= maxSubscriptions) {
       return "subscriptions";
     }
@@ -245,13 +236,14 @@ export class Subscriptions {
     const { msgId, topic } = packet;
     const target = this.#filterOf(topic);
     if (typeof target !== "string") {
-      this.#remove(peer, session, target.filter);
+      this.remove(peer, session, target.filter);
       session.lastSubscribe = undefined;
     }
     this.#outlet.sendPacket(peer, { type: "UNSUBACK", msgId });
   }
 
-  #remove(peer: Peer, session: Session, filter: TopicFilter): void {
+  /** Ends a client's subscription, if it has that one. */
+  remove(peer: Peer, session: Session, filter: TopicFilter): void {
     if (!session.deleteSubscription(filter)) return;
     session.outbox.dropRetained(filter);
     this.#exchange.unsubscribe(filter, session);
@@ -259,6 +251,26 @@ export class Subscriptions {
     if (!hasWildcard(filter)) {
       session.topicIds.unsubscribe(filter as string as TopicName);
     }
+  }
+
+  /** Forgets all subscriptions of a session that is over, or begins anew. */
+  clear(session: Session): void {
+    for (const filter of session.subscriptions.keys()) {
+      this.#exchange.unsubscribe(filter, session);
+    }
+    session.clear();
+  }
+
+  /**
+   * Restores a subscription, whatever the limits.
+   *
+   * @returns false when the session has it already
+   */
+  restore(session: Session, filter: TopicFilter, qos: DeliveryQos): boolean {
+    if (session.subscriptions.has(filter)) return false;
+    session.restoreSubscription(filter, { qos });
+    this.#exchange.subscribe(filter, session, qos);
+    return true;
   }
 
   /** What SUBSCRIBE and UNSUBSCRIBE are about, or why that cannot be. */
@@ -272,7 +284,7 @@ export class Subscriptions {
       }
       case "predefined": {
         const { topicId } = topic;
-        const name = this.#options.predefined.get(topicId);
+        const name = this.#settings.predefined.get(topicId);
         return name === undefined
           ? "topicId"
           : { filter: name as string as TopicFilter, predefinedId: topicId };
@@ -282,7 +294,7 @@ export class Subscriptions {
         const filter = parseTopicFilter(shortTopicName(topicId) ?? "");
         // §6.7: short names hold no wildcards; some clients send "/#" so.
         return filter === undefined ||
-            (this.#options.strict && hasWildcard(filter))
+            (this.#settings.strict && hasWildcard(filter))
           ? "topicName"
           : { filter, predefinedId: topicId };
       }

@@ -21,7 +21,7 @@
  * @module
  */
 
-import { Arrivals } from "../wire/arrivals.ts";
+import { digestOf, DuplicateFilter, LATE_MS } from "../wire/duplicates.ts";
 import { earliest, type Millis, type Random } from "../base/clock.ts";
 import {
   type Command,
@@ -176,7 +176,7 @@ export class Device implements Machine<DeviceEvent> {
   readonly #publishing: Publishing;
   readonly #subscribing: Subscribing;
   /** Made when it is needed: most clients are sent nothing at QoS 2. */
-  #arrivals: Arrivals | undefined;
+  #received: DuplicateFilter | undefined;
   readonly #will: WillParts;
   readonly #cleanSession: boolean;
   readonly #hasRoom: ((message: ReceivedMessage) => boolean) | undefined;
@@ -184,7 +184,8 @@ export class Device implements Machine<DeviceEvent> {
   /** At QoS −1, while there is no gateway to send them to. */
   readonly #unsent: Unsent[] = [];
   readonly #giveUpMs: Millis;
-  readonly #retryMs: Millis;
+  /** How late a copy may come: not later than it is sent again. */
+  readonly #lateMs: Millis;
   #lastToken = 0;
   /** What is due next, as long as nothing has happened since it was asked for. */
   #dueAt: Millis | undefined;
@@ -261,7 +262,7 @@ export class Device implements Machine<DeviceEvent> {
       this.#uplink,
       this.#topics,
     );
-    this.#retryMs = retryMs;
+    this.#lateMs = Math.min(retryMs, LATE_MS);
     this.#giveUpMs = giveUpMs ?? Infinity;
     this.#cleanSession = cleanSession;
     this.#hasRoom = hasRoom;
@@ -719,7 +720,7 @@ export class Device implements Machine<DeviceEvent> {
         return this.#publishing.handlePubcomp(packet.msgId);
       case "PUBREL":
         if (!this.#link.isReachable) return;
-        this.#arrivals?.release(now, packet.msgId);
+        this.#received?.release(now, packet.msgId, this.#lateMs);
         return this.#uplink.send(now, {
           type: "PUBCOMP",
           msgId: packet.msgId,
@@ -765,7 +766,10 @@ export class Device implements Machine<DeviceEvent> {
     if (!this.#link.isReachable || qos === -1) {
       return this.#stray(peer, "a PUBLISH that cannot be taken");
     }
-    if (qos === 2 && this.#arrivals?.has(now, packet)) {
+    if (
+      qos === 2 &&
+      this.#received?.has(now, packet.msgId, digestOf(packet), packet.dup)
+    ) {
       return this.#uplink.send(now, { type: "PUBREC", msgId });
     }
     const topicName = this.#topics.nameOf(packet);
@@ -794,8 +798,8 @@ export class Device implements Machine<DeviceEvent> {
       const returnCode = RETURN_CODE.accepted;
       this.#uplink.send(now, { type: "PUBACK", topicId, msgId, returnCode });
     } else if (qos === 2) {
-      this.#arrivals ??= new Arrivals(this.#retryMs);
-      this.#arrivals.add(packet);
+      this.#received ??= new DuplicateFilter();
+      this.#received.add(packet.msgId, digestOf(packet));
       this.#uplink.send(now, { type: "PUBREC", msgId });
     }
     this.#effects.trace({ type: "message", message });
@@ -816,9 +820,9 @@ export class Device implements Machine<DeviceEvent> {
 
   #handleConnected(now: Millis, isForgotten: boolean): void {
     if (this.#cleanSession) {
-      this.#arrivals?.clear();
+      this.#received?.clear();
       this.#publishing.beginAnew();
-    } else if (isForgotten) this.#arrivals?.doubt(now);
+    } else if (isForgotten) this.#received?.doubt(now, this.#lateMs);
     if (this.#cleanSession || isForgotten) {
       this.#topics.clear();
       this.#subscribing.resubscribe();
@@ -828,7 +832,7 @@ export class Device implements Machine<DeviceEvent> {
   /** The ids of one gateway, and its msgIds, mean nothing to another. */
   #handleMoved(now: Millis): void {
     this.#topics.clear();
-    this.#arrivals?.doubt(now);
+    this.#received?.doubt(now, this.#lateMs);
   }
 
   #handleWillResponse(

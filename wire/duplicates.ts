@@ -1,7 +1,7 @@
 /**
- * The QoS 2 messages that one client has sent: which have come already, so that
- * each is published once (MQTT-SN 1.2 §6.6). Knows msgIds and a digest of what
- * came under them; nothing of topics, and keeps no message.
+ * The QoS 2 messages that have come from one sender, so that each is taken once
+ * (MQTT-SN 1.2 §6.6). The broker has one filter for each client, and a client has
+ * one for its gateway. It holds msgIds and digests, and no messages.
  *
  * From PUBLISH to PUBREL the msgId alone says that a message has come before,
  * whatever its DUP flag. After that the msgId is free again; but the network may
@@ -25,25 +25,31 @@ export interface ReceivedMsgId {
   readonly until: Millis | undefined;
 }
 
+/** A change of what is known of them. */
+export type ReceivedChange =
+  | { readonly type: "received" } & ReceivedMsgId
+  | { readonly type: "receivedEnd"; readonly msgId: number };
+
 /** Persists what has come, so that it outlives the process. */
 export interface ReceivedSink {
-  /** Persists a message that has come, or its release. */
-  putReceived(received: ReceivedMsgId): void;
-  /** Persists that nothing is known of a msgId any more. */
-  endReceived(msgId: number): void;
+  /** Persists a change. */
+  persist(change: ReceivedChange): void;
 }
 
-/** Says where to persist what has come; nowhere while that is `undefined`. */
+/** Whose messages they are. */
 export interface ReceivedOwner {
-  /** Where to. */
-  readonly keeper: ReceivedSink | undefined;
+  /** Where they are persisted; `undefined` while they are not. */
+  readonly persistence: ReceivedSink | undefined;
 }
 
+/** A message that has come. */
 interface Entry {
-  /** Of the message's octets. */
+  /** The digest of the message's octets. */
   readonly digest: number;
   /** Until when a copy may come; `Infinity` before PUBREL. */
   until: Millis;
+  /** Whether its sender may have forgotten it before PUBREL. */
+  isDoubted: boolean;
 }
 
 /**
@@ -56,7 +62,7 @@ export const LATE_MS = 2_000;
 const MAX_RELEASED = 256;
 
 /**
- * What one client has sent.
+ * Knows again what one sender has sent.
  *
  * @example
  * ```ts
@@ -77,7 +83,7 @@ const MAX_RELEASED = 256;
 export class DuplicateFilter {
   readonly #entries = new Map<number, Entry>();
   readonly #owner: ReceivedOwner;
-  /** How many of them are released, and only kept for late copies. */
+  /** How many of them are released, and are there for late copies alone. */
   #released = 0;
 
   /**
@@ -85,7 +91,7 @@ export class DuplicateFilter {
    *
    * @param owner whose messages they are
    */
-  constructor(owner: ReceivedOwner = { keeper: undefined }) {
+  constructor(owner: ReceivedOwner = { persistence: undefined }) {
     this.#owner = owner;
   }
 
@@ -104,75 +110,114 @@ export class DuplicateFilter {
    *
    * @param msgId the PUBLISH's
    * @param digest of all else that it says, by {@linkcode digestOf}
+   * @param dup its DUP flag
    */
-  has(now: Millis, msgId: number, digest: number): boolean {
+  has(now: Millis, msgId: number, digest: number, dup = false): boolean {
     const entry = this.#entries.get(msgId);
     if (entry === undefined) return false;
     if (entry.until === Infinity) return true;
-    return now < entry.until && entry.digest === digest;
+    const isSame = entry.digest === digest;
+    if (entry.isDoubted && dup && isSame) {
+      this.add(msgId, digest); // its sender has not forgotten it after all
+      return true;
+    }
+    return now < entry.until && isSame;
   }
 
   /** Notes a message that has come. */
   add(msgId: number, digest: number): void {
     const last = this.#entries.get(msgId);
-    if (last !== undefined && last.until !== Infinity) this.#released--;
+    if (last !== undefined && isReleased(last)) this.#released--;
     this.#entries.delete(msgId);
-    this.#entries.set(msgId, { digest, until: Infinity });
-    this.#owner.keeper?.putReceived({ msgId, digest, until: undefined });
+    this.#entries.set(msgId, { digest, until: Infinity, isDoubted: false });
+    this.#persist({ type: "received", msgId, digest, until: undefined });
   }
 
   /**
-   * Takes what was kept of a message.
+   * Restores what was persisted of a message.
    *
-   * @param latest until when a copy may come at most: what was kept is by another
-   * clock, which may have been ahead
+   * @param latest until when a copy may come at most: the clock that the message was
+   * persisted by may have been ahead
    */
   restore({ msgId, digest, until }: ReceivedMsgId, latest: Millis): void {
     if (until !== undefined) this.#released++;
     this.#entries.set(msgId, {
       digest,
       until: until === undefined ? Infinity : Math.min(until, latest),
+      isDoubted: false,
     });
   }
 
-  /** Tells all that is to be kept. */
-  keep(keeper: ReceivedSink): void {
+  /** Persists all of it. */
+  persistAll(sink: ReceivedSink): void {
     for (const [msgId, { digest, until }] of this.#entries) {
-      keeper.putReceived({ msgId, digest, until: finite(until) });
+      sink.persist({ type: "received", msgId, digest, until: finite(until) });
     }
   }
 
   /**
-   * Notes that the client has released a msgId. When it says so again after no copy
-   * was expected any more, there are copies about after all, as in the socket of a
-   * process that was stopped: more may come.
+   * Notes that the sender has released a msgId. A PUBREL that comes again after the
+   * time for copies shows that there are copies about after all, as in the socket of
+   * a process that was stopped: more may come.
    *
    * @param lateMs how late a copy may come, in milliseconds
    */
   release(now: Millis, msgId: number, lateMs: Millis): void {
     const entry = this.#entries.get(msgId);
     if (entry === undefined) return;
-    if (entry.until !== Infinity && now < entry.until) return;
-    if (entry.until === Infinity) this.#released++;
+    if (isReleased(entry)) {
+      if (now < entry.until) return;
+    } else this.#released++;
     // Away and back: to the end of the order in which they are forgotten.
     this.#entries.delete(msgId);
     entry.until = now + lateMs;
+    entry.isDoubted = false;
     this.#entries.set(msgId, entry);
     const { digest, until } = entry;
-    this.#owner.keeper?.putReceived({ msgId, digest, until });
+    this.#persist({ type: "received", msgId, digest, until });
     this.#forget(now);
+  }
+
+  /**
+   * Notes that the sender may have forgotten its messages, as a gateway that was
+   * started anew: it counts msgIds from the beginning then. What comes under a msgId
+   * that waits for PUBREL is now another message, unless it is the same in all else,
+   * and has DUP set or comes soon.
+   *
+   * @param lateMs how late a copy may come, in milliseconds
+   */
+  doubt(now: Millis, lateMs: Millis): void {
+    for (const entry of this.#entries.values()) {
+      if (entry.until !== Infinity) continue;
+      entry.isDoubted = true;
+      entry.until = now + lateMs;
+    }
+  }
+
+  /** Forgets everything: a new session knows nothing of the last one's exchanges. */
+  clear(): void {
+    this.#entries.clear();
+    this.#released = 0;
   }
 
   /** Forgets the released ones that no copy can come of any more. */
   #forget(now: Millis): void {
-    for (const [msgId, { until }] of this.#entries) {
-      if (until === Infinity) continue;
-      if (until > now && this.#released <= MAX_RELEASED) return;
+    for (const [msgId, entry] of this.#entries) {
+      if (!isReleased(entry)) continue;
+      if (entry.until > now && this.#released <= MAX_RELEASED) return;
       this.#entries.delete(msgId);
       this.#released--;
-      this.#owner.keeper?.endReceived(msgId);
+      this.#persist({ type: "receivedEnd", msgId });
     }
   }
+
+  #persist(change: ReceivedChange): void {
+    this.#owner.persistence?.persist(change);
+  }
+}
+
+function isReleased({ until, isDoubted }: Entry): boolean {
+  return until !== Infinity && !isDoubted;
 }
 
 function finite(until: Millis): Millis | undefined {

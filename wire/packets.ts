@@ -6,6 +6,9 @@
  * @module
  */
 
+/** The highest topic id: 0000 and FFFF are reserved (§5.3.11). */
+export const MAX_TOPIC_ID = 0xfffe;
+
 /** The two sides of the protocol. */
 export type Side = "client" | "broker";
 

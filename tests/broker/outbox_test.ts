@@ -9,13 +9,12 @@ import { type DeliveryQos, Message } from "../../wire/message.ts";
 import { encodePacket } from "../../wire/mqttsn.ts";
 import {
   Outbox,
-  type OutboxHost,
+  type OutboxClient,
   type OutboxLimits,
-  type OutboxOwner,
   type OutgoingPublish,
 } from "../../broker/outbox.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
-import type { SessionKeeper } from "../../broker/persistence.ts";
+import type { SessionPersistence } from "../../broker/persistence.ts";
 import type { QueuedRecord } from "../../broker/records.ts";
 import { type TopicEntry, TopicIds } from "../../broker/topic_ids.ts";
 import { parseTopicFilter, parseTopicName } from "../../wire/topics.ts";
@@ -28,11 +27,11 @@ import {
   regack,
   to,
 } from "../support/gateway.ts";
-import { makeKeeper } from "../support/kept.ts";
+import { makePersistence } from "../support/kept.ts";
 import { ANN, BOB } from "../support/router.ts";
 
 /** Sends nothing, but writes down the octets, and what else it is told. */
-class Host implements OutboxHost<OutboxOwner> {
+class Client implements OutboxClient {
   /** What was sent since it was taken last, in hexadecimal. */
   #wire: string[] = [];
   readonly losses: string[] = [];
@@ -40,6 +39,15 @@ class Host implements OutboxHost<OutboxOwner> {
   retries = 0;
   /** The longest payload or name that fits a packet. */
   limit = Infinity;
+  /** Subscriptions of which all that is retained was delivered. */
+  readonly done: string[] = [];
+  isListening = false;
+  persistence: SessionPersistence | undefined;
+  readonly topicIds: TopicIds;
+
+  constructor(topicIds: TopicIds) {
+    this.topicIds = topicIds;
+  }
 
   take(): string[] {
     const wire = this.#wire;
@@ -47,14 +55,13 @@ class Host implements OutboxHost<OutboxOwner> {
     return wire;
   }
 
-  sendPublish(_owner: OutboxOwner, publish: OutgoingPublish): boolean {
+  sendPublish(publish: OutgoingPublish): boolean {
     const { message, ...fields } = publish;
     if (message.payload.length > this.limit) return false;
     return this.#send({ type: "PUBLISH", ...fields, data: message.payload });
   }
 
   sendRegister(
-    _owner: OutboxOwner,
     { topicId, topicName }: TopicEntry,
     msgId: number,
   ): boolean {
@@ -62,7 +69,7 @@ class Host implements OutboxHost<OutboxOwner> {
     return this.#send({ type: "REGISTER", topicId, topicName, msgId });
   }
 
-  sendPubrel(_owner: OutboxOwner, msgId: number): void {
+  sendPubrel(msgId: number): void {
     this.#send({ type: "PUBREL", msgId });
   }
 
@@ -70,12 +77,16 @@ class Host implements OutboxHost<OutboxOwner> {
     this.retries++;
   }
 
-  handleLoss(_owner: OutboxOwner, { payload }: Message, reason: string): void {
+  handleLoss({ payload }: Message, reason: string): void {
     this.losses.push(`${new TextDecoder().decode(payload)}: ${reason}`);
   }
 
-  handleTopicRefused(_owner: OutboxOwner, { topicName }: TopicEntry): void {
+  handleTopicRefused({ topicName }: TopicEntry): void {
     this.refused.push(topicName);
+  }
+
+  handleRetainedDone(filter: string): void {
+    this.done.push(filter);
   }
 
   #send(packet: MqttSnPacket): boolean {
@@ -84,22 +95,47 @@ class Host implements OutboxHost<OutboxOwner> {
   }
 }
 
+/** An outbox whose client listens as the test says. */
+class TestOutbox extends Outbox {
+  readonly #client: Client;
+
+  constructor(limits: OutboxLimits, client: Client) {
+    super(limits, client);
+    this.#client = client;
+  }
+
+  override open(now: number): void {
+    this.#client.isListening = true;
+    super.open(now);
+  }
+
+  override openForAwakening(now: number): void {
+    this.#client.isListening = true;
+    super.openForAwakening(now);
+  }
+
+  /** A client that does not answer is lost. */
+  override handleTimeout(now: number): boolean {
+    const isThere = super.handleTimeout(now);
+    if (!isThere) this.close();
+    return isThere;
+  }
+
+  close(): void {
+    this.#client.isListening = false;
+  }
+}
+
 const A = parseTopicName("a")!;
 const B = parseTopicName("b")!;
 
 function make(options: Partial<OutboxLimits> & { known?: boolean } = {}) {
   const { known = true, ...limits } = options;
-  const host = new Host();
   const queueBudget = new MemoryBudget(1e9);
   const nameBudget = new MemoryBudget(1e9);
   const topicIds = new TopicIds({ maxTopicIds: 10, nameBudget });
-  const done: string[] = [];
-  const owner = {
-    topicIds,
-    keeper: undefined as SessionKeeper | undefined,
-    handleRetainedDone: (filter: string) => void done.push(filter),
-  };
-  const outbox = new Outbox<OutboxOwner>(
+  const host = new Client(topicIds);
+  const outbox = new TestOutbox(
     {
       maxQueue: 100,
       maxQueueOctets: 1e9,
@@ -112,7 +148,6 @@ function make(options: Partial<OutboxLimits> & { known?: boolean } = {}) {
       isDurable: true,
       ...limits,
     },
-    owner,
     host,
   );
   const a = topicIds.assign(A)!;
@@ -136,7 +171,8 @@ function make(options: Partial<OutboxLimits> & { known?: boolean } = {}) {
       returnCode,
     });
   const budgets = { queueBudget, nameBudget };
-  return { outbox, host, topicIds, a, add, ack, reg, ...budgets, owner, done };
+  const { done } = host;
+  return { outbox, host, topicIds, a, add, ack, reg, ...budgets, done };
 }
 
 /** A PUBLISH of one character to topic id 1, in hexadecimal. */
@@ -396,12 +432,12 @@ for (const topicIdType of ["short", "predefined"] as const) {
 }
 
 Deno.test("Outbox loses a message when the client's table is full", () => {
-  const host = new Host();
   const nameBudget = new MemoryBudget(1e6);
   const topicIds = new TopicIds({ maxTopicIds: 1, nameBudget });
+  const host = new Client(topicIds);
   topicIds.assign(A)!.isRegistered = true;
   const queueBudget = new MemoryBudget(1e6);
-  const outbox = new Outbox<OutboxOwner>(
+  const outbox = new TestOutbox(
     {
       maxQueue: 9,
       maxQueueOctets: 1e6,
@@ -413,7 +449,6 @@ Deno.test("Outbox loses a message when the client's table is full", () => {
       isDurable: false,
       nameBudget,
     },
-    { topicIds, keeper: undefined, handleRetainedDone: () => {} },
     host,
   );
   outbox.open(0);
@@ -591,7 +626,7 @@ Deno.test("Outbox takes no answer that is not awaited (G35)", () => {
 
 // How much waits
 
-function texts(host: Host): string[] {
+function texts(host: Client): string[] {
   return host.take().map((hex) =>
     new TextDecoder().decode(octets(hex).subarray(7))
   );
@@ -1053,12 +1088,12 @@ const QUEUED = {
   isReleased: false,
 } as const;
 
-function makeKept(options: Parameters<typeof make>[0] = {}) {
-  const { keeper, persistence, take } = makeKeeper();
+function makePersisted(options: Parameters<typeof make>[0] = {}) {
+  const { session, persistence, take } = makePersistence();
   const made = make(options);
-  made.owner.keeper = keeper;
+  made.host.persistence = session;
   made.topicIds.assign(B);
-  return { ...made, keeper, persistence, changes: take };
+  return { ...made, session, persistence, changes: take };
 }
 
 /** A record of one character that was queued at its number. */
@@ -1078,7 +1113,7 @@ function inFlight(seq: number, msgId: number, isReleased = false) {
 }
 
 Deno.test("Outbox tells of what waits in its order, and of its end", () => {
-  const { outbox, add, ack, changes } = makeKept();
+  const { outbox, add, ack, changes } = makePersisted();
   add(1, "x", 1);
   add(2, "y", 0);
   add(3, "z", 2);
@@ -1101,7 +1136,7 @@ Deno.test("Outbox tells of what waits in its order, and of its end", () => {
 });
 
 Deno.test("Outbox tells of what leaves at once with its msgId, and not at all at QoS 0", () => {
-  const { outbox, add, changes } = makeKept();
+  const { outbox, add, changes } = makePersisted();
   outbox.open(0);
   add(1, "x", 0);
   assertEquals(changes(), []);
@@ -1112,7 +1147,7 @@ Deno.test("Outbox tells of what leaves at once with its msgId, and not at all at
 });
 
 Deno.test("Outbox tells of what waits for its topic to be registered", () => {
-  const { outbox, add, reg, changes } = makeKept({ known: false });
+  const { outbox, add, reg, changes } = makePersisted({ known: false });
   outbox.open(0);
   add(1, "x", 0);
   assertEquals(changes(), [queued(1, "x", { qos: 0 })]);
@@ -1121,7 +1156,7 @@ Deno.test("Outbox tells of what waits for its topic to be registered", () => {
 });
 
 Deno.test("Outbox tells of what is lost: dropped, expired, refused, too long", () => {
-  const { outbox, host, add, ack, changes } = makeKept({
+  const { outbox, host, add, ack, changes } = makePersisted({
     maxQueue: 1,
     messageExpiryMs: 1_000,
   });
@@ -1150,16 +1185,16 @@ Deno.test("Outbox tells of what is lost: dropped, expired, refused, too long", (
 });
 
 Deno.test("Outbox.keep() tells of what is under way, and of what waits behind it", () => {
-  const { outbox, owner, keeper, add, changes } = makeKept();
-  owner.keeper = undefined;
+  const { outbox, host, session, add, changes } = makePersisted();
+  host.persistence = undefined;
   outbox.open(0);
   add(1, "x", 2);
   outbox.handlePubrec(2, 1);
   add(2, "y", 0);
   add(3, "z", 1);
   assertEquals(changes(), []);
-  owner.keeper = keeper;
-  outbox.keep(keeper);
+  host.persistence = session;
+  outbox.persistAll(session);
   assertEquals(changes(), [
     queued(1, "x", { qos: 2, msgId: 1, isReleased: true }),
     queued(2, "y", { qos: 0 }),
@@ -1170,7 +1205,7 @@ Deno.test("Outbox.keep() tells of what is under way, and of what waits behind it
 });
 
 Deno.test("Outbox tells of a retained message once it is under way with a msgId", () => {
-  const { outbox, keeper, ack, reg, done, changes } = makeKept({
+  const { outbox, session, ack, reg, done, changes } = makePersisted({
     known: false,
   });
   const filter = parseTopicFilter("#")!;
@@ -1180,13 +1215,13 @@ Deno.test("Outbox tells of a retained message once it is under way with a msgId"
   const messages = [message(1, "x"), message(0, "y")].values();
   outbox.addRetained(1, filter, messages, 1);
   assertEquals(changes(), [], "it waits for its id, and is retained anyway");
-  outbox.keep(keeper);
+  outbox.persistAll(session);
   assertEquals(changes(), [], "that goes for a sleeper as well");
   assert(outbox.isDelivering(filter));
   reg(2, 1);
   const row = queued(1, "x", { retain: true, msgId: 2 });
   assertEquals(changes(), [row]);
-  outbox.keep(keeper);
+  outbox.persistAll(session);
   assertEquals(changes(), [{ ...row, seq: 2 }]);
   ack(3, 2);
   assertEquals(changes(), [queuedEnd(2)]);
@@ -1210,7 +1245,7 @@ const begunEnd = (topicFilter = "#") =>
   ({ type: "begunEnd", session: 1, topicFilter }) as const;
 
 Deno.test("Outbox tells at QoS 2 which of what is retained has been begun, until the last has been delivered", () => {
-  const { outbox, topicIds, ack, nameBudget, done, changes } = makeKept();
+  const { outbox, topicIds, ack, nameBudget, done, changes } = makePersisted();
   topicIds.get(B)!.isKnown = true;
   const before = nameBudget.used;
   outbox.open(0);
@@ -1233,7 +1268,7 @@ Deno.test("Outbox tells at QoS 2 which of what is retained has been begun, until
 
 Deno.test("Outbox tells nothing of what has been begun at less than QoS 2", () => {
   for (const granted of [0, 1] as const) {
-    const { outbox, ack, done, changes } = makeKept();
+    const { outbox, ack, done, changes } = makePersisted();
     outbox.open(0);
     outbox.addRetained(0, ALL, retained([A, 2, "x"]), granted);
     ack(1, 1);
@@ -1244,7 +1279,7 @@ Deno.test("Outbox tells nothing of what has been begun at less than QoS 2", () =
 });
 
 Deno.test("Outbox.addRetained() passes over what has been begun, and forgets it in the end", () => {
-  const { outbox, host, ack, nameBudget, done, changes } = makeKept();
+  const { outbox, host, ack, nameBudget, done, changes } = makePersisted();
   const before = nameBudget.used;
   const messages = retained([B, 2, "y"], [A, 1, "x"], [B, 1, "z"]);
   outbox.addRetained(0, ALL, messages, 2, [B]);
@@ -1258,7 +1293,7 @@ Deno.test("Outbox.addRetained() passes over what has been begun, and forgets it 
 });
 
 Deno.test("Outbox.addRetained() in the place of what was left begins all again", () => {
-  const { outbox, host, nameBudget, changes } = makeKept();
+  const { outbox, host, nameBudget, changes } = makePersisted();
   const before = nameBudget.used;
   outbox.open(0);
   outbox.addRetained(0, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
@@ -1273,7 +1308,7 @@ Deno.test("Outbox.addRetained() in the place of what was left begins all again",
 });
 
 Deno.test("Outbox does not take what an earlier SUBSCRIBE has under way for begun", () => {
-  const { outbox, reg, host, changes } = makeKept({ known: false });
+  const { outbox, reg, host, changes } = makePersisted({ known: false });
   outbox.open(0);
   outbox.addRetained(0, ALL, retained([A, 2, "x"]), 2);
   outbox.addRetained(1, ALL, retained([A, 2, "x"]), 2);
@@ -1288,7 +1323,7 @@ Deno.test("Outbox does not take what an earlier SUBSCRIBE has under way for begu
 });
 
 Deno.test("Outbox knows of each subscription what has been begun for it", () => {
-  const { outbox, host, done, changes } = makeKept();
+  const { outbox, host, done, changes } = makePersisted();
   const other = parseTopicFilter("+")!;
   outbox.open(0);
   outbox.addRetained(0, ALL, retained([A, 2, "x"]), 2);
@@ -1306,7 +1341,7 @@ Deno.test("Outbox knows of each subscription what has been begun for it", () => 
 });
 
 Deno.test("Outbox.dropRetained() and clear() forget what has been begun", () => {
-  const { outbox, owner, nameBudget, changes } = makeKept();
+  const { outbox, host, nameBudget, changes } = makePersisted();
   const before = nameBudget.used;
   outbox.open(0);
   outbox.addRetained(0, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
@@ -1319,26 +1354,26 @@ Deno.test("Outbox.dropRetained() and clear() forget what has been begun", () => 
   outbox.open(1);
   outbox.addRetained(1, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
   assert(nameBudget.used > before);
-  owner.keeper = undefined;
+  host.persistence = undefined;
   outbox.clear();
   assertEquals(nameBudget.used, before);
 });
 
 Deno.test("Outbox.keep() tells which of what is retained has been begun", () => {
-  const { outbox, owner, keeper, changes } = makeKept();
-  owner.keeper = undefined;
+  const { outbox, host, session, changes } = makePersisted();
+  host.persistence = undefined;
   outbox.open(0);
   outbox.addRetained(0, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
   outbox.handlePubrec(1, 1);
   outbox.handlePubcomp(2, 1);
   assertEquals(changes(), []);
-  owner.keeper = keeper;
-  outbox.keep(keeper);
+  host.persistence = session;
+  outbox.persistAll(session);
   assertEquals(changes(), [begun("a")], "the other waits for its topic id");
 });
 
 Deno.test("Outbox delivers what is retained also without room to know what has been begun", () => {
-  const { outbox, host, add, queueBudget, changes } = makeKept({
+  const { outbox, host, add, queueBudget, changes } = makePersisted({
     maxQueueOctets: 10,
   });
   outbox.open(0);
@@ -1355,7 +1390,7 @@ Deno.test("Outbox delivers what is retained also without room to know what has b
 });
 
 Deno.test("Outbox does not count what has been begun among what waits", () => {
-  const { outbox, queueBudget } = makeKept();
+  const { outbox, queueBudget } = makePersisted();
   const counts = () => [outbox.size, queueBudget.used, outbox.expiresAt];
   const source = () => retained([A, 2, "x"], [B, 2, "y"]);
   outbox.addRetained(0, ALL, source(), 2);
@@ -1365,12 +1400,12 @@ Deno.test("Outbox does not count what has been begun among what waits", () => {
 });
 
 Deno.test("Outbox ends what is retained for a subscription where there is no topic id", () => {
-  const { outbox, topicIds, owner, done } = makeKept();
+  const { outbox, topicIds, host, done } = makePersisted();
   for (let i = 0; topicIds.size < 10; i++) {
     topicIds.register(topicIds.assign(parseTopicName(`full/${i}`)!)!);
   }
   for (const topic of [A, B]) topicIds.register(topicIds.get(topic)!);
-  assertEquals(owner.topicIds.size, 10);
+  assertEquals(host.topicIds.size, 10);
   const filter = parseTopicFilter("c/#")!;
   const names = ["c/1", "c/2"].map((text) => parseTopicName(text)!);
   const messages = names.map((name) =>
@@ -1383,7 +1418,7 @@ Deno.test("Outbox ends what is retained for a subscription where there is no top
 
 Deno.test("Outbox.restore() goes on as before: DUP before PUBREC, PUBREL after", () => {
   for (const isReleased of [false, true]) {
-    const { outbox, host, add, changes } = makeKept();
+    const { outbox, host, add, changes } = makePersisted();
     const message = new Message(A, encodeUtf8("x"), 2, false);
     const next = new Message(A, encodeUtf8("y"), 1, false);
     outbox.restore(0, next, queued(4, "y"));
@@ -1409,7 +1444,7 @@ Deno.test("Outbox.restore() goes on as before: DUP before PUBREC, PUBREL after",
 });
 
 Deno.test("Outbox.restore() knows no limit, but what is new does", () => {
-  const { outbox, host, add, queueBudget } = makeKept({
+  const { outbox, host, add, queueBudget } = makePersisted({
     maxQueue: 2,
     maxQueueOctets: 1,
   });
@@ -1427,7 +1462,7 @@ Deno.test("Outbox.restore() knows no limit, but what is new does", () => {
 });
 
 Deno.test("Outbox.restore() lets QoS 0 go first for what is new", () => {
-  const { outbox, host, add } = makeKept({ maxQueue: 2 });
+  const { outbox, host, add } = makePersisted({ maxQueue: 2 });
   outbox.restore(0, new Message(A, encodeUtf8("1"), 1, false), queued(1, "1"));
   outbox.restore(
     0,
@@ -1441,7 +1476,7 @@ Deno.test("Outbox.restore() lets QoS 0 go first for what is new", () => {
 // While nothing can be kept
 
 Deno.test("Outbox leaves at QoS 0 and 1 what needs no store", () => {
-  const { outbox, host, add, ack, persistence, changes } = makeKept();
+  const { outbox, host, add, ack, persistence, changes } = makePersisted();
   persistence.state = "refusing";
   outbox.open(0);
   add(0, "x", 0);
@@ -1456,7 +1491,7 @@ Deno.test("Outbox leaves at QoS 0 and 1 what needs no store", () => {
 
 Deno.test("Outbox pauses before a REGISTER and before a PUBLISH of QoS 2, and then goes on", () => {
   for (const known of [false, true]) {
-    const { outbox, host, add, persistence } = makeKept({ known });
+    const { outbox, host, add, persistence } = makePersisted({ known });
     persistence.state = "refusing";
     outbox.open(0);
     add(0, "x", known ? 2 : 0);
@@ -1476,7 +1511,7 @@ Deno.test("Outbox pauses before a REGISTER and before a PUBLISH of QoS 2, and th
 });
 
 Deno.test("Outbox lets nobody be lost for what it may not send again", () => {
-  const { outbox, host, add, reg, persistence, changes } = makeKept({
+  const { outbox, host, add, reg, persistence, changes } = makePersisted({
     known: false,
   });
   outbox.open(0);
@@ -1514,7 +1549,7 @@ Deno.test("Outbox lets nobody be lost for what it may not send again", () => {
 });
 
 Deno.test("Outbox lets who is awake sleep on instead of waiting for the store", () => {
-  const { outbox, host, add, persistence } = makeKept();
+  const { outbox, host, add, persistence } = makePersisted();
   add(0, "x", 0);
   add(0, "y", 2);
   add(0, "z", 0);
@@ -1531,8 +1566,10 @@ Deno.test("Outbox lets who is awake sleep on instead of waiting for the store", 
 });
 
 Deno.test("Outbox of who is not kept does not care about the store", () => {
-  const { outbox, host, add, owner, persistence } = makeKept({ known: false });
-  owner.keeper = undefined;
+  const { outbox, host, add, persistence } = makePersisted({
+    known: false,
+  });
+  host.persistence = undefined;
   persistence.state = "refusing";
   outbox.open(0);
   add(0, "x", 2);

@@ -1,9 +1,9 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import { EffectQueue } from "../../base/machine.ts";
 import {
-  NOT_KEPT,
+  NOT_PERSISTED,
   Persistence,
-  SessionKeeper,
+  SessionPersistence,
   type StoreState,
 } from "../../broker/persistence.ts";
 import type { StoreChange } from "../../broker/records.ts";
@@ -19,7 +19,8 @@ function make(state: StoreState) {
     }
     return changes;
   };
-  return { persistence, take, keeper: new SessionKeeper(persistence, 7) };
+  const session = new SessionPersistence(persistence, 7);
+  return { persistence, take, session };
 }
 
 const DATUM = { type: "datum", seq: 1, topicName: "a", text: "1" } as const;
@@ -76,78 +77,48 @@ for (const state of ["loading", "busy", "refusing"] as const) {
   });
 }
 
-Deno.test("SessionKeeper says whose each record is", () => {
-  const { keeper, take } = make("ready");
-  const session = {
-    clientId: "ann",
-    isClean: false,
-    state: "active",
-    peer: undefined,
-    allowedMs: 0,
-    duration: 0,
-    announcedWill: false,
-    leftAt: 0,
-    will: undefined,
+Deno.test("SessionPersistence says whose each change is", () => {
+  const { session, take } = make("ready");
+  const subscription = {
+    type: "subscription",
+    topicFilter: "a",
+    qos: 1,
+    isPending: false,
   } as const;
-  const topicId = {
-    topicName: "a",
-    topicId: 1,
-    aliasType: undefined,
-    aliasId: 0,
-    isRegistered: true,
-    isSubscribed: false,
-  };
-  keeper.put(session);
-  keeper.putSubscription({ topicFilter: "a", qos: 1, isPending: false });
-  keeper.putTopicId(topicId);
-  assert(keeper.putQueued(QUEUED));
-  keeper.putInFlight(3, 9, true);
-  keeper.putReceived({ msgId: 4, digest: 5, until: undefined });
-  keeper.endReceived(4);
-  keeper.endQueued(3);
-  keeper.endTopicId("a");
-  keeper.endSubscription("a");
-  keeper.end();
-  assertEquals(take(), [
-    { type: "session", session: 7, ...session },
-    {
-      type: "subscription",
-      session: 7,
-      topicFilter: "a",
-      qos: 1,
-      isPending: false,
-    },
-    { type: "topicId", session: 7, ...topicId },
-    { type: "queued", session: 7, ...QUEUED },
-    { type: "inFlight", session: 7, seq: 3, msgId: 9, isReleased: true },
-    { type: "received", session: 7, msgId: 4, digest: 5, until: undefined },
-    { type: "receivedEnd", session: 7, msgId: 4 },
-    { type: "queuedEnd", session: 7, seq: 3 },
-    { type: "topicIdEnd", session: 7, topicName: "a" },
-    { type: "subscriptionEnd", session: 7, topicFilter: "a" },
-    { type: "sessionEnd", session: 7 },
-  ]);
+  const inFlight = {
+    type: "inFlight",
+    seq: 3,
+    msgId: 9,
+    isReleased: true,
+  } as const;
+  const changes = [
+    subscription,
+    { type: "queued", ...QUEUED },
+    inFlight,
+    { type: "received", msgId: 4, digest: 5, until: undefined },
+    { type: "queuedEnd", seq: 3 },
+    { type: "sessionEnd" },
+  ] as const;
+  for (const change of changes) assert(session.persist(change));
+  assertEquals(
+    take(),
+    changes.map((change) => ({ ...change, session: 7 })) as StoreChange[],
+  );
 });
 
-Deno.test("SessionKeeper.putQueued() leaves out what nobody was promised, and nothing else", () => {
-  const { keeper, persistence, take } = make("refusing");
-  assertFalse(keeper.mayPromise);
-  assertFalse(keeper.putQueued({ ...QUEUED, qos: 0 }));
+Deno.test("SessionPersistence leaves out what nobody was promised, and nothing else", () => {
+  const { session, persistence, take } = make("refusing");
+  const queued = { type: "queued", ...QUEUED } as const;
+  assertFalse(session.mayPromise);
+  assertFalse(session.persist({ ...queued, qos: 0 }));
   assertEquals([take(), persistence.skipped], [[], 1]);
-  assert(keeper.putQueued(QUEUED));
+  assert(session.persist(queued));
   assertEquals(take().length, 1);
   persistence.state = "ready";
-  assert(keeper.mayPromise);
-  assert(keeper.putQueued({ ...QUEUED, qos: 0 }));
+  assert(session.mayPromise);
+  assert(session.persist({ ...queued, qos: 0 }));
 });
 
-Deno.test("SessionKeeper.putQueued() takes the fields of a record and no others", () => {
-  const { keeper, take } = make("ready");
-  const more = { ...QUEUED, secret: 1 };
-  keeper.putQueued(more);
-  assertEquals(take(), [{ type: "queued", session: 7, ...QUEUED }]);
-});
-
-Deno.test("NOT_KEPT has no keeper", () => {
-  assertEquals(NOT_KEPT.keeper, undefined);
+Deno.test("NOT_PERSISTED has no persistence", () => {
+  assertEquals(NOT_PERSISTED.persistence, undefined);
 });

@@ -1,15 +1,15 @@
-import { assert, assertEquals, assertFalse } from "@std/assert";
+import { assert, assertEquals, assertFalse, assertThrows } from "@std/assert";
 import { MemoryBudget } from "../../broker/memory_budget.ts";
 import type { Millis } from "../../base/clock.ts";
 import { Message } from "../../wire/message.ts";
-import { peerOf } from "../../base/peer.ts";
+import { type Peer, peerOf } from "../../base/peer.ts";
 import type { TopicEntry } from "../../broker/topic_ids.ts";
-import type { OutboxHost } from "../../broker/outbox.ts";
+import { LocalProtocolError } from "../../base/errors.ts";
 import {
-  type Scheduler,
   Session,
   SESSION_STATES,
   type SessionEvent,
+  type SessionHost,
   type SessionLimits,
   type SessionState,
   TRANSITIONS,
@@ -23,17 +23,18 @@ import {
   publishTo,
   to,
 } from "../support/gateway.ts";
-import { makeKeeper } from "../support/kept.ts";
+import { makePersistence } from "../support/kept.ts";
 import { ANN, BOB, CYD } from "../support/router.ts";
 
 /** Takes everything, and remembers in words what it was told. */
-class Host implements OutboxHost<Session>, Scheduler {
+class Host implements SessionHost {
   readonly log: string[] = [];
+  readonly delivery = this;
   sendPublish(): boolean {
     this.log.push("PUBLISH");
     return true;
   }
-  sendRegister(_session: Session, { topicId }: TopicEntry): boolean {
+  sendRegister(_peer: Peer, { topicId }: TopicEntry): boolean {
     this.log.push(`REGISTER ${topicId}`);
     return true;
   }
@@ -74,7 +75,6 @@ function makeSession(limits: Partial<SessionLimits> = {}) {
       nameBudget,
       ...limits,
     },
-    host,
     host,
   );
   return { session, host, queueBudget, nameBudget };
@@ -142,9 +142,15 @@ for (const state of SESSION_STATES) {
     const next = expected?.slice(name.length + 2);
     Deno.test(`Session ${name}: ${next ?? "does not happen"}`, () => {
       const { session } = makeSession();
-      for (const step of WAY[state]) assert(session.apply(step));
+      for (const step of WAY[state]) session.apply(step);
       assertEquals(session.state, state);
-      assertEquals(session.apply(event), next !== undefined);
+      if (next === undefined) {
+        assertThrows(
+          () => session.apply(event),
+          LocalProtocolError,
+          `Cannot apply "${event}" to a client that is ${state}`,
+        );
+      } else assertEquals(session.apply(event) as string, next);
       assertEquals(session.state as string, next ?? state);
     });
   }
@@ -209,7 +215,7 @@ Deno.test("Session.nextTimeout is the earlier of silence and retry", () => {
   assertEquals(session.nextTimeout, 110);
   session.supervise(0, 105);
   assertEquals(session.nextTimeout, 105);
-  session.outbox.close();
+  session.apply("DISCONNECT with Duration"); // a sleeper is sent nothing
   session.supervise(0, 500);
   assertEquals(session.nextTimeout, 500);
 });
@@ -431,14 +437,16 @@ const WILL = {
   payload: encodeUtf8("gone"),
 } as const;
 
-Deno.test("Session.isToBeKept says so of who is not clean, and of all who sleep", () => {
+Deno.test("Session.isToBePersisted says so of who is not clean, and of all who sleep", () => {
   const kept: string[] = [];
   for (const isClean of [true, false]) {
     for (const state of SESSION_STATES) {
       const { session } = makeSession();
       for (const step of WAY[state]) session.apply(step);
       session.isClean = isClean;
-      if (session.isToBeKept) kept.push(`${state}${isClean ? ", clean" : ""}`);
+      if (session.isToBePersisted) {
+        kept.push(`${state}${isClean ? ", clean" : ""}`);
+      }
     }
   }
   assertEquals(kept, ["asleep, clean", "awake, clean", ...SESSION_STATES]);
@@ -446,7 +454,7 @@ Deno.test("Session.isToBeKept says so of who is not clean, and of all who sleep"
 
 Deno.test("Session.keep() tells of it and of all its parts, and then of each change", () => {
   const { session } = makeSession();
-  const { keeper, take } = makeKeeper();
+  const { session: persistence, take } = makePersistence();
   const filter = parseTopicFilter("lamp")!;
   for (const step of WAY.asleep) session.apply(step);
   session.connect = {
@@ -466,7 +474,7 @@ Deno.test("Session.keep() tells of it and of all its parts, and then of each cha
   session.topicIds.assign(LAMP);
   session.received.add(3, 4);
   session.deliver(5, lampMessage(1), 1, false);
-  session.keep(keeper);
+  session.beginPersistence(persistence);
   const record = { ...RECORD, state: "asleep", will: WILL } as const;
   const changes = take();
   assertEquals(changes.map(({ type }) => type), [
@@ -479,25 +487,25 @@ Deno.test("Session.keep() tells of it and of all its parts, and then of each cha
   assertEquals(changes[0], record);
   session.apply("PINGREQ");
   session.setWill(undefined);
-  session.tell();
+  session.persist();
   assertEquals(take(), [{ ...record, will: undefined }], "awake is asleep");
   session.deleteSubscription(filter);
   assertEquals(take(), [
     { type: "subscriptionEnd", session: 1, topicFilter: "lamp" },
   ]);
-  session.unkeep();
+  session.endPersistence();
   assertEquals(take(), [{ type: "sessionEnd", session: 1 }]);
-  session.tell();
-  session.unkeep();
+  session.persist();
+  session.endPersistence();
   session.clear();
   assertEquals(take(), [], "it is kept no longer");
 });
 
 Deno.test("Session.deliverRetained() tells whether all that is retained has been delivered", () => {
   const { session } = makeSession();
-  const { keeper, take } = makeKeeper();
+  const { session: persistence, take } = makePersistence();
   session.apply("CONNECT");
-  session.keep(keeper);
+  session.beginPersistence(persistence);
   const filter = parseTopicFilter("lamp")!;
   const told = {
     type: "subscription",
@@ -526,8 +534,8 @@ Deno.test("Session.deliverRetained() tells whether all that is retained has been
 
 Deno.test("Session.restore() makes it what it was, heard of now, whatever the limits", () => {
   const { session, nameBudget } = makeSession();
-  const { keeper, take } = makeKeeper();
-  session.restore(5_000, { ...RECORD, leftAt: 7 }, keeper, WILL);
+  const { session: persistence, take } = makePersistence();
+  session.restore(5_000, { ...RECORD, leftAt: 7 }, persistence, WILL);
   assertEquals(session.state, "active");
   assertEquals([session.isClean, session.leftAt, session.heardAt], [
     false,
@@ -544,7 +552,7 @@ Deno.test("Session.restore() makes it what it was, heard of now, whatever the li
   assert(session.nameOctets > before);
   assertEquals(take(), [], "it is kept already");
   session.peer = ANN;
-  session.tell();
+  session.persist();
   assertEquals(take(), [{ ...RECORD, leftAt: 7, will: WILL }]);
   session.clear();
   assertEquals([session.nameOctets, nameBudget.used], [0, 0]);

@@ -1,10 +1,11 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import { MemoryBudget } from "../../broker/memory_budget.ts";
 import type { TopicName } from "../../wire/message.ts";
-import { MAX_TOPIC_ID, TopicIds } from "../../broker/topic_ids.ts";
+import { TopicIds } from "../../broker/topic_ids.ts";
+import { MAX_TOPIC_ID } from "../../wire/packets.ts";
 import { parseTopicName } from "../../wire/topics.ts";
 import { GatewayBench, publishTo } from "../support/gateway.ts";
-import { makeKeeper } from "../support/kept.ts";
+import { makePersistence } from "../support/kept.ts";
 import { ANN } from "../support/router.ts";
 
 function name(text: string | number): TopicName {
@@ -190,10 +191,12 @@ Deno.test("G14 what the client registered or was told in SUBACK needs no REGISTE
 
 function keptTable(maxTopicIds = 10) {
   const nameBudget = new MemoryBudget(1e9);
-  const { keeper, take } = makeKeeper();
-  const owner: { keeper: typeof keeper | undefined } = { keeper };
+  const { session, take } = makePersistence();
+  const owner: { persistence: typeof session | undefined } = {
+    persistence: session,
+  };
   const table = new TopicIds({ maxTopicIds, nameBudget }, owner);
-  return { table, nameBudget, owner, keeper, take };
+  return { table, nameBudget, owner, session, take };
 }
 
 const ROW = {
@@ -262,12 +265,12 @@ Deno.test("TopicIds tells of an entry that goes for another", () => {
 });
 
 Deno.test("TopicIds.keep() tells of all", () => {
-  const { table, owner, keeper, take } = keptTable();
-  owner.keeper = undefined;
+  const { table, owner, session, take } = keptTable();
+  owner.persistence = undefined;
   table.assign(name("a"));
   table.setAlias(name("b"), { topicIdType: "predefined", topicId: 5 });
   assertEquals(take(), []);
-  table.keep(keeper);
+  table.persistAll(session);
   assertEquals(take(), [
     ROW,
     { ...ROW, topicName: "b", topicId: 0, aliasType: "predefined", aliasId: 5 },

@@ -9,7 +9,7 @@ import { EffectQueue } from "../../base/machine.ts";
 import type { Peer } from "../../base/peer.ts";
 import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
-import { Persistence, SessionKeeper } from "../../broker/persistence.ts";
+import { Persistence, SessionPersistence } from "../../broker/persistence.ts";
 import type { StoreChange } from "../../broker/records.ts";
 import { Session } from "../../broker/session.ts";
 import type { GatewayBench } from "./gateway.ts";
@@ -81,8 +81,8 @@ export class Witness implements Disposable {
   /** Clients that were promised to be kept and are not. */
   get forgotten(): string[] {
     return [...this.sessions]
-      .filter(({ isConnected, isToBeKept, keeper }) =>
-        isConnected && isToBeKept && keeper === undefined
+      .filter(({ isConnected, isToBePersisted, persistence }) =>
+        isConnected && isToBePersisted && persistence === undefined
       )
       .map(({ clientId }) => clientId);
   }
@@ -94,8 +94,8 @@ export class Witness implements Disposable {
     persistence.state = "ready";
     let number = 0;
     for (const session of this.sessions) {
-      if (session.keeper === undefined) continue;
-      session.keep(new SessionKeeper(persistence, ++number));
+      if (session.persistence === undefined) continue;
+      session.beginPersistence(new SessionPersistence(persistence, ++number));
     }
     const changes: StoreChange[] = [];
     for (let effect; (effect = effects.poll()) !== undefined;) {
@@ -159,9 +159,9 @@ function lineOf(fields: object): string {
   );
 }
 
-/** A session's keeper, and what it was told since that was asked last. */
-export function makeKeeper(number = 1): {
-  readonly keeper: SessionKeeper;
+/** Where a session is persisted, and what was since that was asked last. */
+export function makePersistence(number = 1): {
+  readonly session: SessionPersistence;
   readonly persistence: Persistence;
   readonly take: () => StoreChange[];
 } {
@@ -175,5 +175,6 @@ export function makeKeeper(number = 1): {
     }
     return changes;
   };
-  return { keeper: new SessionKeeper(persistence, number), persistence, take };
+  const session = new SessionPersistence(persistence, number);
+  return { session, persistence, take };
 }

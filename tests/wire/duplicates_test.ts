@@ -1,9 +1,15 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import type { Publish } from "../../wire/packets.ts";
-import { digestOf, DuplicateFilter } from "../../wire/duplicates.ts";
+import { digestOf, DuplicateFilter, LATE_MS } from "../../wire/duplicates.ts";
 import { encodeUtf8 } from "../../base/utf8.ts";
-import { GatewayBench, publishTo, to } from "../support/gateway.ts";
-import { makeKeeper } from "../support/kept.ts";
+import {
+  GatewayBench,
+  publishOf as packetOf,
+  publishTo,
+  to,
+} from "../support/gateway.ts";
+import { RETRY_MS } from "../support/device.ts";
+import { makePersistence } from "../support/kept.ts";
 import { ANN, BOB } from "../support/router.ts";
 
 const LAMP = digestOf(publishOf("lamp"));
@@ -227,10 +233,12 @@ Deno.test("G27 a reordered PUBREL before its PUBLISH: PUBCOMP, and the PUBLISH c
 
 // What is kept of it
 
-function keptReceived() {
-  const { keeper, take } = makeKeeper();
-  const owner: { keeper: typeof keeper | undefined } = { keeper };
-  return { received: new DuplicateFilter(owner), owner, keeper, take };
+function persistedFilter() {
+  const { session, take } = makePersistence();
+  const owner: { persistence: typeof session | undefined } = {
+    persistence: session,
+  };
+  return { received: new DuplicateFilter(owner), owner, session, take };
 }
 
 const RECEIVED = {
@@ -241,7 +249,7 @@ const RECEIVED = {
 } as const;
 
 Deno.test("DuplicateFilter tells of each message as it comes, is released and is forgotten", () => {
-  const { received, take } = keptReceived();
+  const { received, take } = persistedFilter();
   received.add(7, LAMP);
   assertEquals(take(), [{ ...RECEIVED, until: undefined }]);
   assert(received.has(50, 7, DOOR));
@@ -262,7 +270,7 @@ Deno.test("DuplicateFilter tells of each message as it comes, is released and is
 });
 
 Deno.test("DuplicateFilter.add() tells of a msgId that is used again", () => {
-  const { received, take } = keptReceived();
+  const { received, take } = persistedFilter();
   received.add(7, LAMP);
   received.release(0, 7, 1_000);
   take();
@@ -275,14 +283,14 @@ Deno.test("DuplicateFilter.add() tells of a msgId that is used again", () => {
   assertEquals(types, ["received", "received"], "7 is not forgotten");
 });
 
-Deno.test("DuplicateFilter tells nobody as long as it is not kept, and then all by keep()", () => {
-  const { received, owner, keeper, take } = keptReceived();
-  owner.keeper = undefined;
+Deno.test("DuplicateFilter tells nobody as long as it is not kept, and then all by persistAll()", () => {
+  const { received, owner, session, take } = persistedFilter();
+  owner.persistence = undefined;
   received.add(7, LAMP);
   received.add(9, DOOR);
   received.release(0, 9, 1_000);
   assertEquals(take(), []);
-  received.keep(keeper);
+  received.persistAll(session);
   assertEquals(take(), [
     { ...RECEIVED, until: undefined },
     { ...RECEIVED, msgId: 9, digest: DOOR, until: 1_000 },
@@ -290,14 +298,14 @@ Deno.test("DuplicateFilter tells nobody as long as it is not kept, and then all 
 });
 
 Deno.test("DuplicateFilter.restore() awaits no copy for longer than it is told, as clocks may have been ahead", () => {
-  const { received } = keptReceived();
+  const { received } = persistedFilter();
   received.restore({ ...RECEIVED, until: 86_400_000 }, 2_000);
   assert(received.has(1_999, 7, RECEIVED.digest));
   assertFalse(received.has(2_000, 7, RECEIVED.digest));
 });
 
 Deno.test("DuplicateFilter.restore() knows again what came and what was released", () => {
-  const { received, take } = keptReceived();
+  const { received, take } = persistedFilter();
   received.restore({ ...RECEIVED, until: undefined }, 2_000);
   received.restore({ ...RECEIVED, msgId: 8, until: 1_000 }, 2_000);
   assertEquals([received.unreleased, received.isEmpty], [1, false]);
@@ -311,4 +319,141 @@ Deno.test("DuplicateFilter.restore() knows again what came and what was released
     { ...RECEIVED, until: 3_000 },
     { type: "receivedEnd", session: 1, msgId: 8 },
   ]);
+});
+
+// What may have been forgotten by its sender
+
+const X = packetOf(5, "x", { qos: 2, msgId: 7 });
+const X_DUP = { ...X, dup: true };
+const Y = packetOf(5, "y", { qos: 2, msgId: 7 });
+const Y_DUP = { ...Y, dup: true };
+
+/** The filter of a client, by packets. */
+class ClientFilter {
+  readonly #filter = new DuplicateFilter();
+  readonly #lateMs: number;
+
+  constructor(retryMs: number) {
+    this.#lateMs = Math.min(retryMs, LATE_MS);
+  }
+
+  has(now: number, packet: typeof X): boolean {
+    return this.#filter.has(now, packet.msgId, digestOf(packet), packet.dup);
+  }
+
+  add(packet: typeof X): void {
+    this.#filter.add(packet.msgId, digestOf(packet));
+  }
+
+  release(now: number, msgId: number): void {
+    this.#filter.release(now, msgId, this.#lateMs);
+  }
+
+  doubt(now: number): void {
+    this.#filter.doubt(now, this.#lateMs);
+  }
+
+  clear(): void {
+    this.#filter.clear();
+  }
+}
+
+Deno.test("DuplicateFilter.has() knows a message by its msgId until PUBREL", () => {
+  const received = new ClientFilter(RETRY_MS);
+  assertFalse(received.has(0, X));
+  received.add(X);
+  for (const packet of [X, X_DUP, Y, Y_DUP]) {
+    assert(received.has(1e9, packet));
+  }
+  assertFalse(received.has(0, { ...X, msgId: 8 }));
+});
+
+Deno.test("DuplicateFilter.has() knows a released message for as long as the network is late", () => {
+  for (const retryMs of [100, RETRY_MS]) {
+    const lateMs = Math.min(retryMs, LATE_MS);
+    const received = new ClientFilter(retryMs);
+    received.add(X);
+    received.release(0, 7);
+    assert(received.has(lateMs - 1, X));
+    assertFalse(received.has(lateMs - 1, Y));
+    assertFalse(received.has(lateMs, X));
+  }
+});
+
+Deno.test("DuplicateFilter.release() of what never came does nothing", () => {
+  const received = new ClientFilter(RETRY_MS);
+  received.release(0, 7);
+  assertFalse(received.has(0, X));
+});
+
+Deno.test("DuplicateFilter.doubt() takes another message under a msgId that waits for PUBREL", () => {
+  const received = new ClientFilter(RETRY_MS);
+  received.add(X);
+  received.doubt(0);
+  assertFalse(received.has(0, Y));
+  assertFalse(received.has(0, Y_DUP));
+  received.add(Y);
+  // Now that one is known, and the other one's digest says nothing more.
+  assert(received.has(0, Y));
+  received.release(0, 7);
+  assertFalse(received.has(1e9, X_DUP));
+});
+
+Deno.test("DuplicateFilter.doubt() knows the same message that was sent before, however late", () => {
+  const received = new ClientFilter(RETRY_MS);
+  received.add(X);
+  received.doubt(0);
+  received.doubt(1_000); // lost once more, before it came
+  assert(received.has(1e9, X_DUP));
+  // So the gateway has not forgotten: all that comes under it is a copy.
+  assert(received.has(2e9, X));
+  received.release(2e9, 7);
+  assertFalse(received.has(3e9, X_DUP));
+});
+
+Deno.test("DuplicateFilter.doubt() takes the same message anew that was never sent before", () => {
+  const received = new ClientFilter(RETRY_MS);
+  received.add(X);
+  received.doubt(0);
+  assert(received.has(LATE_MS - 1, X)); // a late copy
+  assertFalse(received.has(LATE_MS, X));
+});
+
+Deno.test("DuplicateFilter.doubt() ends with PUBREL", () => {
+  const received = new ClientFilter(RETRY_MS);
+  received.add(X);
+  received.doubt(0);
+  received.release(1_000, 7);
+  assertFalse(received.has(1e9, X_DUP));
+});
+
+Deno.test("DuplicateFilter.doubt() is not about what was released", () => {
+  const received = new ClientFilter(RETRY_MS);
+  received.add(X);
+  received.release(0, 7);
+  received.doubt(0);
+  assertFalse(received.has(1e9, X_DUP));
+});
+
+Deno.test("DuplicateFilter.clear() forgets all", () => {
+  const received = new ClientFilter(RETRY_MS);
+  received.add(X);
+  received.clear();
+  assertFalse(received.has(0, X));
+  received.doubt(0);
+  assertFalse(received.has(0, X_DUP));
+  received.add(X);
+  received.doubt(0);
+  received.clear();
+  assertFalse(received.has(0, X_DUP));
+  assertFalse(received.has(0, X));
+});
+
+Deno.test("DuplicateFilter.has() knows what was in doubt for as long after PUBREL as all else", () => {
+  const received = new ClientFilter(RETRY_MS);
+  received.add(X);
+  received.doubt(0);
+  received.release(LATE_MS, 7);
+  assert(received.has(2 * LATE_MS - 1, X_DUP)); // which PUBREL has overtaken
+  assertFalse(received.has(2 * LATE_MS, X_DUP));
 });
