@@ -12,7 +12,7 @@
 
 import type { MemoryBudget } from "./memory_budget.ts";
 import type { TopicFilter, TopicName } from "../wire/message.ts";
-import type { SessionKeeper } from "./persistence.ts";
+import type { SessionPersister } from "./persistence.ts";
 
 /** What the engine needs around a topic, in octets, roughly: the name is shared. */
 const OVERHEAD = 40;
@@ -60,12 +60,12 @@ export class Begun {
    * Notes a topic, unless there is no room: its message may come twice then, if the
    * process ends before the last one has been delivered.
    *
-   * @param keeper of the session, if it is kept
+   * @param persister of the session, if it is kept
    */
-  add(topicName: TopicName, keeper: SessionKeeper | undefined): void {
+  add(topicName: TopicName, persister: SessionPersister | undefined): void {
     if (this.has(topicName) || !this.#budget.take(costOf(topicName))) return;
     this.#topics.add(topicName);
-    keeper?.putBegun(this.#filter, topicName);
+    this.#persist(topicName, persister);
   }
 
   /** Takes a topic that was kept, whatever the limits. */
@@ -75,23 +75,29 @@ export class Begun {
     this.#topics.add(topicName);
   }
 
-  /** Tells all that is to be kept. */
-  keep(keeper: SessionKeeper): void {
-    for (const topicName of this.#topics) {
-      keeper.putBegun(this.#filter, topicName);
-    }
+  /** Persists all topics. */
+  persistAll(persister: SessionPersister): void {
+    for (const topicName of this.#topics) this.#persist(topicName, persister);
+  }
+
+  #persist(
+    topicName: TopicName,
+    persister: SessionPersister | undefined,
+  ): void {
+    const topicFilter = this.#filter;
+    persister?.persist({ type: "begun", topicFilter, topicName });
   }
 
   /**
    * Forgets all of them.
    *
-   * @param keeper of the session, if it is kept
+   * @param persister of the session, if it is kept
    */
-  end(keeper: SessionKeeper | undefined): void {
+  end(persister: SessionPersister | undefined): void {
     if (this.#topics.size === 0) return;
     for (const topicName of this.#topics) this.#budget.give(costOf(topicName));
     this.#topics.clear();
-    keeper?.endBegun(this.#filter);
+    persister?.persist({ type: "begunEnd", topicFilter: this.#filter });
   }
 }
 

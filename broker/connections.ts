@@ -30,7 +30,7 @@ import {
   type WillMsgPacket,
   type WillTopicPacket,
 } from "../wire/packets.ts";
-import { type Persistence, SessionKeeper } from "./persistence.ts";
+import { type Persistence, SessionPersister } from "./persistence.ts";
 import { type Prompt, WillPrompts } from "./will_prompts.ts";
 import { LATE_MS } from "../wire/duplicates.ts";
 import type { PeerRecord, SessionRecord } from "./records.ts";
@@ -326,13 +326,13 @@ export class Connections implements Scheduler {
     const answer = { type: "DISCONNECT", duration: undefined } as const;
     // Who sleeps relies on what is buffered; and the will of who has gone, and
     // knows it, is not to be published by a broker that does not.
-    const isPromise = isSleep || session.keeper !== undefined;
+    const isPromise = isSleep || session.persister !== undefined;
     this.#outlet.sendPacket(peer, answer, isPromise);
     if (isSleep) {
       session.outbox.close();
       this.#apply(session, "DISCONNECT with Duration");
       session.supervise(now, this.#toleratedMs(duration));
-      this.#keep(session);
+      this.#persist(session);
       return this.schedule(session);
     }
     this.#apply(session, "DISCONNECT");
@@ -357,7 +357,7 @@ export class Connections implements Scheduler {
     session.outbox.close();
     this.#apply(session, "DISCONNECT with Duration");
     session.supervise(now, sleptMs);
-    this.#keep(session);
+    this.#persist(session);
     this.schedule(session);
   }
 
@@ -458,7 +458,9 @@ export class Connections implements Scheduler {
     const session = this.#byClient.get(clientId);
     if (!this.#persistence.mayPromise) {
       // Nor can it be promised that what was kept is forgotten.
-      if (!packet.cleanSession || session?.keeper !== undefined) return "store";
+      if (!packet.cleanSession || session?.persister !== undefined) {
+        return "store";
+      }
     }
     const hasPlace = session !== undefined || !this.#isFull() ||
       this.#expired(now) !== undefined;
@@ -525,7 +527,7 @@ export class Connections implements Scheduler {
     const session = this.at(peer);
     if (session?.state !== "active" || !session.connect?.will) return false;
     // It may not be kept yet that it was.
-    const isKept = session.keeper?.mayPromise ?? true;
+    const isKept = session.persister?.mayPromise ?? true;
     if (isKept) this.#acceptAgain(now, session, peer);
     else this.#refuse(peer, "store");
     return true;
@@ -594,7 +596,7 @@ export class Connections implements Scheduler {
       duration,
     });
     this.#sendConnack(peer, RETURN_CODE.accepted);
-    this.#keep(session);
+    this.#persist(session);
     session.outbox.open(now);
     this.schedule(session);
     // Who had the address cannot be there any more.
@@ -628,11 +630,13 @@ export class Connections implements Scheduler {
     return session;
   }
 
-  /** Tells what became of a session, if it is to outlive the process. */
-  #keep(session: Session): void {
-    if (session.keeper !== undefined) return session.tell();
-    if (!this.#persistence.isOn || !session.isToBeKept) return;
-    session.keep(new SessionKeeper(this.#persistence, ++this.#lastNumber));
+  /** Persists a session, if it has to outlive the process. */
+  #persist(session: Session): void {
+    if (session.persister !== undefined) return session.persist();
+    if (!this.#persistence.isOn || !session.mustPersist) return;
+    session.startPersisting(
+      new SessionPersister(this.#persistence, ++this.#lastNumber),
+    );
   }
 
   /**
@@ -650,8 +654,8 @@ export class Connections implements Scheduler {
     if (this.#byClient.has(clientId)) return undefined;
     this.#lastNumber = Math.max(this.#lastNumber, number);
     const session = this.#add(clientId);
-    const keeper = new SessionKeeper(this.#persistence, number);
-    session.restore(now, record, keeper, will);
+    const persister = new SessionPersister(this.#persistence, number);
+    session.restore(now, record, persister, will);
     if (peer === undefined) this.#away.add(session);
     else this.#attach(session, peerFrom(peer));
     return session;
@@ -675,7 +679,7 @@ export class Connections implements Scheduler {
     this.#byPeer.delete(from.key);
     this.#attach(session, peer);
     this.#counts.moved++;
-    this.#keep(session);
+    this.#persist(session);
     const { clientId } = session;
     this.#outlet.trace({ type: "move", clientId, from, peer });
     // What was under way went to where it is no more.
@@ -721,7 +725,7 @@ export class Connections implements Scheduler {
     if (session.isClean || session.isBlank) return this.#remove(session);
     session.leftAt = now;
     this.#away.add(session);
-    this.#keep(session);
+    this.#persist(session);
     this.schedule(session);
   }
 
@@ -759,7 +763,7 @@ export class Connections implements Scheduler {
   }
 
   #forget(session: Session): void {
-    session.unkeep();
+    session.stopPersisting();
     for (const filter of session.subscriptions.keys()) {
       this.#exchange.unsubscribe(filter, session);
     }

@@ -18,13 +18,13 @@ import type {
   TopicFilter,
   TopicName,
 } from "../wire/message.ts";
-import type { Kept, Persistence } from "./persistence.ts";
+import type { Persistable, Persistence } from "./persistence.ts";
 import { RetainedMessages } from "./retained.ts";
 import { isSystem } from "../wire/topics.ts";
 import { SubscriptionTrie } from "../wire/topic_trie.ts";
 
 /** Whoever can subscribe. */
-export interface Subscriber extends Partial<Kept> {
+export interface Subscriber extends Partial<Persistable> {
   /** Which message it is to get next; set by {@linkcode Exchange}. */
   matchedBy: number;
   /** The highest QoS granted among the filters that match that message. */
@@ -155,7 +155,7 @@ export class Exchange {
    * @returns why it is refused, `undefined` when it is accepted
    */
   admit(message: Message): AdmissionRefusal | undefined {
-    if (this.#persistence?.mayPromise === false && this.#isToBeKept(message)) {
+    if (this.#persistence?.mayPromise === false && this.#mustPersist(message)) {
       return "store";
     }
     if (message.qos > 0 && this.#limits.overflow === "refuse") {
@@ -204,13 +204,13 @@ export class Exchange {
   }
 
   /** Whether somebody is promised that a message outlives the process. */
-  #isToBeKept(message: Message): boolean {
+  #mustPersist(message: Message): boolean {
     const { topicName, qos, retain } = message;
     if (isSystem(topicName)) return false;
     if (retain) return true;
     if (qos === 0) return false;
-    return this.#match(topicName).some(({ keeper, matchedQos }) =>
-      keeper !== undefined && matchedQos > 0
+    return this.#match(topicName).some(({ persister, matchedQos }) =>
+      persister !== undefined && matchedQos > 0
     );
   }
 

@@ -287,7 +287,7 @@ export class Gateway {
    */
   #isRefusedByStore(
     peer: Peer,
-    { keeper }: Session,
+    { persister }: Session,
     packet: MqttSnPacket,
   ): boolean {
     if (this.#persistence.mayPromise) return false;
@@ -301,7 +301,7 @@ export class Gateway {
       case "PUBREL":
       case "WILLTOPICUPD":
       case "WILLMSGUPD":
-        if (keeper === undefined) return false;
+        if (persister === undefined) return false;
         break;
       default:
         return false; // CONNECT and PUBLISH depend on more

@@ -24,7 +24,7 @@ import type {
   TopicName,
 } from "../wire/message.ts";
 import { RETURN_CODE, type TopicAck } from "../wire/packets.ts";
-import type { Kept, SessionKeeper } from "./persistence.ts";
+import type { Persistable, SessionPersister } from "./persistence.ts";
 import type { QueuedRecord } from "./records.ts";
 import type { TopicAlias, TopicEntry, TopicIds } from "./topic_ids.ts";
 
@@ -75,7 +75,7 @@ export interface OutboxLimits {
 }
 
 /** Whose outbox it is. */
-export interface OutboxOwner extends Kept {
+export interface OutboxOwner extends Persistable {
   /** The client's topic ids. */
   readonly topicIds: TopicIds;
   /** Is told that what is retained for a subscription has been delivered. */
@@ -354,11 +354,11 @@ export class Outbox<Owner extends OutboxOwner> {
     this.#pump(now);
     // Here and not before: what has left by now need not be kept, and what is
     // under way has been told of with its msgId.
-    const { keeper } = this.#owner;
-    if (keeper === undefined) return;
+    const { persister } = this.#owner;
+    if (persister === undefined) return;
     const place = this.#queue.at(-1) === queued ? queued : this.#current;
     if (place?.seq !== 0 || place.source !== undefined) return;
-    this.#tell(keeper, place);
+    this.#persist(persister, place);
   }
 
   /**
@@ -382,7 +382,7 @@ export class Outbox<Owner extends OutboxOwner> {
     };
     for (const topicName of topics) this.#begunOf(source).restore(topicName);
     const retained = this.#retained ??= new Map();
-    retained.get(filter)?.begun?.end(this.#owner.keeper);
+    retained.get(filter)?.begun?.end(this.#owner.persister);
     retained.set(filter, source);
     this.#pump(now);
   }
@@ -392,7 +392,7 @@ export class Outbox<Owner extends OutboxOwner> {
     const source = this.#retained?.get(filter);
     if (source === undefined) return;
     this.#retained!.delete(filter);
-    source.begun?.end(this.#owner.keeper);
+    source.begun?.end(this.#owner.persister);
   }
 
   /**
@@ -428,15 +428,17 @@ export class Outbox<Owner extends OutboxOwner> {
     this.#lastMsgId = lastMsgId;
   }
 
-  /** Tells all that is to be kept. */
-  keep(keeper: SessionKeeper): void {
+  /** Persists all that waits or is under way. */
+  persistAll(persister: SessionPersister): void {
     const current = this.#current;
     // What is retained is kept anyway, unless it is under way.
     if (current?.source === undefined || current.msgId !== 0) {
-      if (current !== undefined) this.#tell(keeper, current);
+      if (current !== undefined) this.#persist(persister, current);
     }
-    for (const { begun } of this.#retained?.values() ?? []) begun?.keep(keeper);
-    for (const queued of this.#queue) this.#tell(keeper, queued);
+    for (const { begun } of this.#retained?.values() ?? []) {
+      begun?.persistAll(persister);
+    }
+    for (const queued of this.#queue) this.#persist(persister, queued);
   }
 
   /** Lets go what has waited too long. */
@@ -508,7 +510,12 @@ export class Outbox<Owner extends OutboxOwner> {
     if (!this.#mayPromise) return true; // the PUBLISH is sent again, and so is it
     const current = this.#current!;
     current.isReleased = true;
-    this.#owner.keeper?.putInFlight(current.seq, msgId, true);
+    this.#owner.persister?.persist({
+      type: "inFlight",
+      seq: current.seq,
+      msgId,
+      isReleased: true,
+    });
     this.#wait = NOTHING;
     this.#pump(now);
     return true;
@@ -568,7 +575,7 @@ export class Outbox<Owner extends OutboxOwner> {
 
   /** Whether what is told of this client now is kept, or need not be. */
   get #mayPromise(): boolean {
-    return this.#owner.keeper?.mayPromise ?? true;
+    return this.#owner.persister?.mayPromise ?? true;
   }
 
   #resend(now: Millis, wait: Extract<Wait, { msgId: number }>): void {
@@ -685,7 +692,7 @@ export class Outbox<Owner extends OutboxOwner> {
     }
     if (current.qos > 0 && current.msgId === 0) {
       current.msgId = this.#nextMsgId();
-      this.#keepInFlight(current);
+      this.#persistMsgId(current);
       this.#noteBegun(current);
     }
     const { alias, topicId } = entry;
@@ -786,7 +793,7 @@ export class Outbox<Owner extends OutboxOwner> {
     if (qos < 2 || source === undefined || !this.#limits.isDurable) return;
     // Another SUBSCRIBE, or none any more, has nothing to do with what this began.
     if (this.#retained?.get(source.filter) !== source) return;
-    this.#begunOf(source).add(topicName, this.#owner.keeper);
+    this.#begunOf(source).add(topicName, this.#owner.persister);
   }
 
   #begunOf(source: RetainedSource): Begun {
@@ -802,20 +809,21 @@ export class Outbox<Owner extends OutboxOwner> {
   }
 
   /** Tells of the msgId of the delivery that is about to begin. */
-  #keepInFlight(current: InFlight): void {
-    const { keeper } = this.#owner;
-    if (keeper === undefined) return;
+  #persistMsgId(current: InFlight): void {
+    const { persister } = this.#owner;
+    if (persister === undefined) return;
     const { seq, msgId } = current;
-    if (seq === 0) this.#tell(keeper, current);
-    else keeper.putInFlight(seq, msgId, false);
+    if (seq === 0) this.#persist(persister, current);
+    else persister.persist({ type: "inFlight", seq, msgId, isReleased: false });
   }
 
   /** Tells of a message, as one that was not told of before. */
-  #tell(keeper: SessionKeeper, place: Queued | InFlight): void {
+  #persist(persister: SessionPersister, place: Queued | InFlight): void {
     const { message: { topicName, payload }, qos, retain, at } = place;
     const { msgId, isReleased } = "msgId" in place ? place : NOT_BEGUN;
     const seq = this.#lastSeq + 1;
-    const isKept = keeper.putQueued({
+    const isPersisted = persister.persist({
+      type: "queued",
       seq,
       topicName,
       payload,
@@ -825,18 +833,18 @@ export class Outbox<Owner extends OutboxOwner> {
       msgId,
       isReleased,
     });
-    place.seq = isKept ? seq : 0;
-    if (isKept) this.#lastSeq = seq;
+    place.seq = isPersisted ? seq : 0;
+    if (isPersisted) this.#lastSeq = seq;
   }
 
   /** Tells that a message that was told of has gone. */
-  #unkeep({ seq }: Queued): void {
-    if (seq !== 0) this.#owner.keeper?.endQueued(seq);
+  #persistEnd({ seq }: Queued): void {
+    if (seq !== 0) this.#owner.persister?.persist({ type: "queuedEnd", seq });
   }
 
   /** The delivery under way is over. */
   #finish(): void {
-    this.#unkeep(this.#current!);
+    this.#persistEnd(this.#current!);
     this.#release(this.#current!.message);
     this.#current = undefined;
     this.#wait = NOTHING;
@@ -894,7 +902,7 @@ export class Outbox<Owner extends OutboxOwner> {
       : this.#queue.splice(index, 1)[0]!;
     const { message, qos } = queued;
     if (qos === 0) this.#atMostOnce--;
-    this.#unkeep(queued);
+    this.#persistEnd(queued);
     this.#release(message);
     this.#host.handleLoss(this.#owner, message, reason);
   }

@@ -1,39 +1,30 @@
 /**
- * What of the core is to outlive the process: whether anything is, whether it can
- * be at present, and how a session's parts tell what has become of them. Knows
- * records and who may be promised what; nothing of where they are kept.
+ * What of the broker's core outlives the process: whether there is a store,
+ * whether it keeps up, and how a session persists its parts.
  *
- * A broker without a store persists nothing and may promise everything. With one
- * it begins by loading what was kept, and promises nothing until that is done;
- * nor does it while the store cannot keep up or keeps nothing. What nobody was
- * promised, a message at QoS 0 for who sleeps or what it adds to a history, is left
- * out as soon as the store has much to do: it would only pile up.
+ * A broker without a store persists nothing and may promise everything. With a
+ * store it first loads the records, and promises nothing until that is done. It
+ * also promises nothing while the store fails or cannot keep up. What nobody was
+ * promised is left out as soon as the store is busy, as it would only pile up:
+ * messages at QoS 0 for sleeping clients, and what these add to a history.
  *
  * @module
  */
 
 import type { EffectQueue } from "../base/machine.ts";
-import type {
-  DatumRecord,
-  QueuedRecord,
-  ReceivedRecord,
-  SessionRecord,
-  StoreChange,
-  SubscriptionRecord,
-  TopicIdRecord,
-} from "./records.ts";
+import type { DatumRecord, QueuedRecord, StoreChange } from "./records.ts";
 
-/** How it is with the store. */
+/** The state of the store. */
 export type StoreState =
-  /** There is none: what is held is held in memory. */
+  /** There is none: everything is in memory only. */
   | "none"
-  /** What was kept is being read. */
+  /** The records are being loaded. */
   | "loading"
-  /** It keeps what it is told. */
+  /** It persists every change. */
   | "ready"
-  /** So it does, but only what is promised: there is much to do. */
+  /** There is much to do: it persists what was promised, and nothing else. */
   | "busy"
-  /** It does not, or is behind: nothing is promised. */
+  /** It fails, or is too far behind: nothing is promised. */
   | "refusing";
 
 /** What is persisted of one broker. */
@@ -43,7 +34,7 @@ export class Persistence {
   #skipped = 0;
 
   /**
-   * Persists nothing, until its state says otherwise.
+   * Persists nothing, until its state changes.
    *
    * @param effects where changes go
    */
@@ -51,12 +42,12 @@ export class Persistence {
     this.#effects = effects;
   }
 
-  /** How it is with the store. */
+  /** The state of the store. */
   get state(): StoreState {
     return this.#state;
   }
 
-  /** Says how it is with the store. */
+  /** Takes over a new state of the store. */
   set state(state: StoreState) {
     this.#state = state;
   }
@@ -66,12 +57,15 @@ export class Persistence {
     return this.#state !== "none";
   }
 
-  /** Whether what is persisted now is kept, or need not be. */
+  /**
+   * Whether a peer may be promised something now: the store will persist it, or
+   * there is no store and no such promise.
+   */
   get mayPromise(): boolean {
     return this.#state !== "loading" && this.#state !== "refusing";
   }
 
-  /** Changes that were left out as nobody was promised them. */
+  /** Changes that were left out, as nobody was promised them. */
   get skipped(): number {
     return this.#skipped;
   }
@@ -82,9 +76,9 @@ export class Persistence {
   }
 
   /**
-   * Persists what nobody was promised.
+   * Persists a change that nobody was promised, if the store has time for it.
    *
-   * @returns whether it was: not where there is no store, or it has no room
+   * @returns whether it was persisted
    */
   persistLoosely(change: QueuedRecord | DatumRecord): boolean {
     if (this.#state === "ready") {
@@ -96,27 +90,30 @@ export class Persistence {
   }
 }
 
-/** Whatever may be of a session that is kept. */
-export interface Kept {
-  /** Tells what becomes of it; `undefined` as long as it is not kept. */
-  readonly keeper: SessionKeeper | undefined;
+/** A session or a part of one, which may be persisted. */
+export interface Persistable {
+  /** Persists its changes; `undefined` while it is in memory only. */
+  readonly persister: SessionPersister | undefined;
 }
 
-/** Of no session that is kept. */
-export const NOT_KEPT: Kept = { keeper: undefined };
+/** The owner of what is never persisted. */
+export const NOT_PERSISTED: Persistable = { persister: undefined };
 
-/** The fields of a record that is not told yet whose it is. */
-export type Fields<
-  Row extends { readonly type: string; readonly session: number },
-> = Omit<Row, "type" | "session">;
+/** A change of one session or of its parts, without the session's number. */
+export type SessionChange = WithoutSession<StoreChange>;
 
-/** Tells what becomes of one session and its parts. */
-export class SessionKeeper {
+/** Distributes over a union, as `Omit` alone does not. */
+type WithoutSession<Change> = Change extends { readonly session: number }
+  ? Omit<Change, "session">
+  : never;
+
+/** Persists one session and its parts. */
+export class SessionPersister {
   readonly #persistence: Persistence;
   readonly #session: number;
 
   /**
-   * Keeps a session from now on.
+   * Persists a session from now on.
    *
    * @param persistence where to
    * @param session its number
@@ -126,102 +123,23 @@ export class SessionKeeper {
     this.#session = session;
   }
 
-  /** Whether what is told now is kept. */
+  /** See {@linkcode Persistence.mayPromise}. */
   get mayPromise(): boolean {
     return this.#persistence.mayPromise;
   }
 
-  /** Says what the session is. */
-  put(fields: Fields<SessionRecord>): void {
-    this.#persist({ type: "session", session: this.#session, ...fields });
-  }
-
-  /** Says that the session is over, with all its parts. */
-  end(): void {
-    this.#persist({ type: "sessionEnd", session: this.#session });
-  }
-
-  /** Says what a subscription is. */
-  putSubscription(fields: Fields<SubscriptionRecord>): void {
-    this.#persist({ type: "subscription", session: this.#session, ...fields });
-  }
-
-  /** Says that a subscription is over. */
-  endSubscription(topicFilter: string): void {
-    const session = this.#session;
-    this.#persist({ type: "subscriptionEnd", session, topicFilter });
-  }
-
-  /** Says that a retained message was begun at QoS 2 for a subscription. */
-  putBegun(topicFilter: string, topicName: string): void {
-    const session = this.#session;
-    this.#persist({ type: "begun", session, topicFilter, topicName });
-  }
-
-  /** Says that none of a subscription has to be known any more. */
-  endBegun(topicFilter: string): void {
-    this.#persist({ type: "begunEnd", session: this.#session, topicFilter });
-  }
-
-  /** Says how the client knows a topic. */
-  putTopicId(fields: Fields<TopicIdRecord>): void {
-    this.#persist({ type: "topicId", session: this.#session, ...fields });
-  }
-
-  /** Says that a topic has no entry any more. */
-  endTopicId(topicName: string): void {
-    const session = this.#session;
-    this.#persist({ type: "topicIdEnd", session, topicName });
-  }
-
   /**
-   * Says what waits for the client.
+   * Persists a change.
    *
-   * @returns whether that is kept: at QoS 0 not always
+   * @returns whether it was persisted: a message that waits at QoS 0 may be left
+   * out, as nobody was promised it
    */
-  putQueued(fields: Fields<QueuedRecord>): boolean {
-    const session = this.#session;
-    const { topicName, payload, qos, retain, seq, at, msgId, isReleased } =
-      fields;
-    const record: QueuedRecord = {
-      type: "queued",
-      session,
-      seq,
-      topicName,
-      payload,
-      qos,
-      retain,
-      at,
-      msgId,
-      isReleased,
-    };
-    if (qos === 0) return this.#persistence.persistLoosely(record);
-    this.#persist(record);
+  persist(change: SessionChange): boolean {
+    const whole = { ...change, session: this.#session };
+    if (whole.type === "queued" && whole.qos === 0) {
+      return this.#persistence.persistLoosely(whole);
+    }
+    this.#persistence.persist(whole);
     return true;
-  }
-
-  /** Says how far a message is that waits. */
-  putInFlight(seq: number, msgId: number, isReleased: boolean): void {
-    const session = this.#session;
-    this.#persist({ type: "inFlight", session, seq, msgId, isReleased });
-  }
-
-  /** Says that a message waits no more. */
-  endQueued(seq: number): void {
-    this.#persist({ type: "queuedEnd", session: this.#session, seq });
-  }
-
-  /** Says what is known of a message that the client has sent. */
-  putReceived(fields: Fields<ReceivedRecord>): void {
-    this.#persist({ type: "received", session: this.#session, ...fields });
-  }
-
-  /** Says that no copy of it can come any more. */
-  endReceived(msgId: number): void {
-    this.#persist({ type: "receivedEnd", session: this.#session, msgId });
-  }
-
-  #persist(change: StoreChange): void {
-    this.#persistence.persist(change);
   }
 }

@@ -144,7 +144,8 @@ export class Publications {
       return this.#refusePublish(peer, packet, "rate");
     }
     if (
-      qos === 2 && session.keeper !== undefined && !this.#persistence.mayPromise
+      qos === 2 && session.persister !== undefined &&
+      !this.#persistence.mayPromise
     ) {
       return this.#refusePublish(peer, packet, "store");
     }
@@ -265,7 +266,7 @@ export class Publications {
     { will }: WillTopicPacket<"WILLTOPICUPD">,
   ): void {
     const refusal = this.#setWillTopic(session, will);
-    session.tell();
+    session.persist();
     const returnCode = refusal === undefined
       ? RETURN_CODE.accepted
       : this.#outlet.refuse(peer, refusal);
@@ -303,7 +304,7 @@ export class Publications {
     const returnCode = session.setWill(will)
       ? RETURN_CODE.accepted
       : this.#outlet.refuse(peer, "memory");
-    session.tell();
+    session.persist();
     this.#outlet.sendPacket(peer, { type: "WILLMSGRESP", returnCode });
   }
 

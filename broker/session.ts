@@ -29,7 +29,7 @@ import type {
 import type { Peer } from "../base/peer.ts";
 import { isNodePeer } from "../wire/forwarder.ts";
 import { Outbox, type OutboxHost, type OutboxLimits } from "./outbox.ts";
-import type { Kept, SessionKeeper } from "./persistence.ts";
+import type { Persistable, SessionPersister } from "./persistence.ts";
 import { DuplicateFilter } from "../wire/duplicates.ts";
 import type { PeerRecord, ReceivedRecord, SessionRecord } from "./records.ts";
 import { type TopicIdLimits, TopicIds } from "./topic_ids.ts";
@@ -161,7 +161,7 @@ export interface SubscribeRecord {
 }
 
 /** One client. `Gateway` has one for each client id. */
-export class Session implements Subscriber, Timed, Kept {
+export class Session implements Subscriber, Timed, Persistable {
   /** Who it is. */
   readonly clientId: string;
   /** What is on its way to it. */
@@ -186,8 +186,8 @@ export class Session implements Subscriber, Timed, Kept {
   leftAt: Millis = 0;
   /** When it was heard of last. */
   heardAt: Millis = 0;
-  /** See {@linkcode Kept}. */
-  keeper: SessionKeeper | undefined;
+  /** See {@linkcode Persistable}. */
+  persister: SessionPersister | undefined;
   /** See {@linkcode Timed}. */
   dueAt: Millis = Infinity;
   /** See {@linkcode Timed}. */
@@ -279,8 +279,8 @@ export class Session implements Subscriber, Timed, Kept {
     return this.#received ??= new DuplicateFilter(this);
   }
 
-  /** Whether it is to outlive the process: also who sleeps is promised that. */
-  get isToBeKept(): boolean {
+  /** Whether it has to outlive the process: a sleeper is promised that, too. */
+  get mustPersist(): boolean {
     return !this.isClean || this.#state === "asleep" || this.#state === "awake";
   }
 
@@ -347,21 +347,24 @@ export class Session implements Subscriber, Timed, Kept {
     return true;
   }
 
-  /** Keeps it from now on, with all that it has. */
-  keep(keeper: SessionKeeper): void {
-    this.keeper = keeper;
-    this.tell();
-    for (const filter of this.subscriptions.keys()) this.#tellOf(filter);
-    this.#topicIds?.keep(keeper);
-    this.#received?.keep(keeper);
-    this.outbox.keep(keeper);
+  /** Persists it from now on, and at once all that it has. */
+  startPersisting(persister: SessionPersister): void {
+    this.persister = persister;
+    this.persist();
+    for (const filter of this.subscriptions.keys()) {
+      this.#persistSubscription(filter);
+    }
+    this.#topicIds?.persistAll(persister);
+    this.#received?.persistAll(persister);
+    this.outbox.persistAll(persister);
   }
 
-  /** Tells what it is, but for its parts, if it is kept. */
-  tell(): void {
-    const { keeper, connect, clientId, isClean, peer, leftAt } = this;
-    if (keeper === undefined) return;
-    keeper.put({
+  /** Persists what it is, without its parts, if it has a persister. */
+  persist(): void {
+    const { persister, connect, clientId, isClean, peer, leftAt } = this;
+    if (persister === undefined) return;
+    persister.persist({
+      type: "session",
       clientId,
       isClean,
       state: this.#state === "awake" ? "asleep" : this.#state,
@@ -374,10 +377,10 @@ export class Session implements Subscriber, Timed, Kept {
     });
   }
 
-  /** Keeps it no longer, nor any of its parts. */
-  unkeep(): void {
-    this.keeper?.end();
-    this.keeper = undefined;
+  /** Persists that it is over, with all its parts, and nothing more of it. */
+  stopPersisting(): void {
+    this.persister?.persist({ type: "sessionEnd" });
+    this.persister = undefined;
   }
 
   /**
@@ -387,12 +390,12 @@ export class Session implements Subscriber, Timed, Kept {
   restore(
     now: Millis,
     record: SessionRecord,
-    keeper: SessionKeeper,
+    persister: SessionPersister,
     will: DeviceConnectWill | undefined,
   ): void {
     const { clientId, isClean, state, allowedMs, leftAt } = record;
     const { announcedWill, duration } = record;
-    this.keeper = keeper;
+    this.persister = persister;
     this.isClean = isClean;
     this.#state = state;
     // By a clock that was ahead it would not have left yet, and stay for as long.
@@ -424,11 +427,12 @@ export class Session implements Subscriber, Timed, Kept {
     (this.#subscriptions ??= new Map()).set(filter, grant);
   }
 
-  /** Tells of a subscription, if it is kept. */
-  #tellOf(filter: TopicFilter): void {
+  /** Persists a subscription, if there is a persister. */
+  #persistSubscription(filter: TopicFilter): void {
     const grant = this.#subscriptions?.get(filter);
     if (grant === undefined) return;
-    this.keeper?.putSubscription({
+    this.persister?.persist({
+      type: "subscription",
       topicFilter: filter,
       qos: grant.qos,
       isPending: this.outbox.isDelivering(filter),
@@ -437,7 +441,7 @@ export class Session implements Subscriber, Timed, Kept {
 
   /** Takes it that what is retained for a subscription has been delivered. */
   handleRetainedDone(filter: TopicFilter): void {
-    this.#tellOf(filter);
+    this.#persistSubscription(filter);
   }
 
   /**
@@ -459,7 +463,7 @@ export class Session implements Subscriber, Timed, Kept {
   deleteSubscription(filter: TopicFilter): boolean {
     if (!(this.#subscriptions?.delete(filter) ?? false)) return false;
     this.#share.give(costOfFilter(filter));
-    this.keeper?.endSubscription(filter);
+    this.persister?.persist({ type: "subscriptionEnd", topicFilter: filter });
     return true;
   }
 
@@ -502,7 +506,7 @@ export class Session implements Subscriber, Timed, Kept {
     begun?: Iterable<TopicName>,
   ): void {
     this.outbox.addRetained(now, filter, messages, granted, begun);
-    if (this.outbox.isDelivering(filter)) this.#tellOf(filter);
+    if (this.outbox.isDelivering(filter)) this.#persistSubscription(filter);
     if (this.outbox.isWaiting) this.#scheduler.schedule(this);
   }
 

@@ -17,7 +17,11 @@
 
 import type { MemoryBudget } from "./memory_budget.ts";
 import type { TopicName } from "../wire/message.ts";
-import { type Kept, NOT_KEPT, type SessionKeeper } from "./persistence.ts";
+import {
+  NOT_PERSISTED,
+  type Persistable,
+  type SessionPersister,
+} from "./persistence.ts";
 import type { TopicIdRecord } from "./records.ts";
 
 /** The highest id: 0000 and FFFF are reserved (§5.3.11). */
@@ -86,7 +90,7 @@ export interface TopicAlias {
  */
 export class TopicIds {
   readonly #limits: TopicIdLimits;
-  readonly #owner: Kept;
+  readonly #owner: Persistable;
   #few: readonly TopicEntry[] = NONE;
   /** Instead of the list, if they are many. */
   #many: Tables | undefined;
@@ -102,7 +106,7 @@ export class TopicIds {
    * @param limits how many, and of whose memory
    * @param owner whose they are
    */
-  constructor(limits: TopicIdLimits, owner: Kept = NOT_KEPT) {
+  constructor(limits: TopicIdLimits, owner: Persistable = NOT_PERSISTED) {
     this.#limits = limits;
     this.#owner = owner;
   }
@@ -162,7 +166,7 @@ export class TopicIds {
     const topicId = this.#freeId(wanted);
     entry.topicId = topicId;
     this.#many?.byId.set(topicId, entry);
-    this.#tell(entry);
+    this.#persist(entry);
     return entry;
   }
 
@@ -172,7 +176,7 @@ export class TopicIds {
     entry.isRefused = false;
     if (entry.isRegistered) return;
     entry.isRegistered = true;
-    this.#tell(entry);
+    this.#persist(entry);
   }
 
   /** Notes that the client has subscribed to a topic by its name. */
@@ -181,7 +185,7 @@ export class TopicIds {
     entry.isRefused = false;
     if (entry.isSubscribed) return;
     entry.isSubscribed = true;
-    this.#tell(entry);
+    this.#persist(entry);
   }
 
   /**
@@ -194,7 +198,7 @@ export class TopicIds {
     if (entry === undefined) return false;
     entry.alias = alias;
     entry.isRefused = false;
-    this.#tell(entry);
+    this.#persist(entry);
     return true;
   }
 
@@ -229,9 +233,9 @@ export class TopicIds {
     return true;
   }
 
-  /** Tells all that is to be kept. */
-  keep(keeper: SessionKeeper): void {
-    for (const entry of this.#entries) keeper.putTopicId(rowOf(entry));
+  /** Persists all topics. */
+  persistAll(persister: SessionPersister): void {
+    for (const entry of this.#entries) persister.persist(rowOf(entry));
   }
 
   /** Notes that the client has unsubscribed from a topic. */
@@ -241,7 +245,7 @@ export class TopicIds {
     entry.alias = undefined;
     entry.isSubscribed = false;
     this.#hasNoneToGo = false;
-    this.#tell(entry);
+    this.#persist(entry);
   }
 
   /** Takes it that the client does not know a topic, by whatever it was named. */
@@ -250,7 +254,7 @@ export class TopicIds {
     this.#hasNoneToGo = false;
     if (entry.alias === undefined) return;
     entry.alias = undefined; // one that is unknown cannot be registered
-    this.#tell(entry);
+    this.#persist(entry);
   }
 
   /**
@@ -269,7 +273,7 @@ export class TopicIds {
       entry.alias = undefined;
       this.#hasNoneToGo = false;
       hadAlias = true;
-      this.#tell(entry);
+      this.#persist(entry);
     }
     const entry = this.at(topicId);
     if (hadAlias || entry === undefined) return hadAlias;
@@ -355,21 +359,25 @@ export class TopicIds {
         this.#many.byId.delete(entry.topicId);
       }
       this.#limits.nameBudget.give(costOf(entry.topicName));
-      this.#owner.keeper?.endTopicId(entry.topicName);
+      this.#owner.persister?.persist({
+        type: "topicIdEnd",
+        topicName: entry.topicName,
+      });
       return true;
     }
     this.#hasNoneToGo = true;
     return false;
   }
 
-  #tell(entry: TopicEntry): void {
-    this.#owner.keeper?.putTopicId(rowOf(entry));
+  #persist(entry: TopicEntry): void {
+    this.#owner.persister?.persist(rowOf(entry));
   }
 }
 
-function rowOf(entry: TopicEntry): Omit<TopicIdRecord, "type" | "session"> {
+function rowOf(entry: TopicEntry): Omit<TopicIdRecord, "session"> {
   const { topicName, topicId, alias, isRegistered, isSubscribed } = entry;
   return {
+    type: "topicId",
     topicName,
     topicId,
     aliasType: alias?.topicIdType,

@@ -24,18 +24,21 @@ export interface ReceivedMsgId {
   readonly until: Millis | undefined;
 }
 
+/** What is persisted of it: no more is known of a msgId after its end. */
+export type ReceivedChange =
+  | { readonly type: "received" } & ReceivedMsgId
+  | { readonly type: "receivedEnd"; readonly msgId: number };
+
 /** Persists what has come, so that it outlives the process. */
-export interface ReceivedSink {
-  /** Persists a message that has come, or its release. */
-  putReceived(received: ReceivedMsgId): void;
-  /** Persists that nothing is known of a msgId any more. */
-  endReceived(msgId: number): void;
+export interface ReceivedPersister {
+  /** Persists that a message has come, or its release, or its end. */
+  persist(change: ReceivedChange): void;
 }
 
 /** Says where to persist what has come; nowhere while that is `undefined`. */
 export interface ReceivedOwner {
   /** Where to. */
-  readonly keeper: ReceivedSink | undefined;
+  readonly persister: ReceivedPersister | undefined;
 }
 
 interface Entry {
@@ -84,7 +87,7 @@ export class DuplicateFilter {
    *
    * @param owner whose messages they are
    */
-  constructor(owner: ReceivedOwner = { keeper: undefined }) {
+  constructor(owner: ReceivedOwner = { persister: undefined }) {
     this.#owner = owner;
   }
 
@@ -117,7 +120,12 @@ export class DuplicateFilter {
     if (last !== undefined && last.until !== Infinity) this.#released--;
     this.#entries.delete(msgId);
     this.#entries.set(msgId, { digest, until: Infinity });
-    this.#owner.keeper?.putReceived({ msgId, digest, until: undefined });
+    this.#owner.persister?.persist({
+      type: "received",
+      msgId,
+      digest,
+      until: undefined,
+    });
   }
 
   /**
@@ -134,10 +142,15 @@ export class DuplicateFilter {
     });
   }
 
-  /** Tells all that is to be kept. */
-  keep(keeper: ReceivedSink): void {
+  /** Persists all of it. */
+  persistAll(persister: ReceivedPersister): void {
     for (const [msgId, { digest, until }] of this.#entries) {
-      keeper.putReceived({ msgId, digest, until: finite(until) });
+      persister.persist({
+        type: "received",
+        msgId,
+        digest,
+        until: finite(until),
+      });
     }
   }
 
@@ -158,7 +171,7 @@ export class DuplicateFilter {
     entry.until = now + lateMs;
     this.#entries.set(msgId, entry);
     const { digest, until } = entry;
-    this.#owner.keeper?.putReceived({ msgId, digest, until });
+    this.#owner.persister?.persist({ type: "received", msgId, digest, until });
     this.#forget(now);
   }
 
@@ -169,7 +182,7 @@ export class DuplicateFilter {
       if (until > now && this.#released <= MAX_RELEASED) return;
       this.#entries.delete(msgId);
       this.#released--;
-      this.#owner.keeper?.endReceived(msgId);
+      this.#owner.persister?.persist({ type: "receivedEnd", msgId });
     }
   }
 }

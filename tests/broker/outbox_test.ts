@@ -15,7 +15,7 @@ import {
   type OutgoingPublish,
 } from "../../broker/outbox.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
-import type { SessionKeeper } from "../../broker/persistence.ts";
+import type { SessionPersister } from "../../broker/persistence.ts";
 import type { QueuedRecord } from "../../broker/records.ts";
 import { type TopicEntry, TopicIds } from "../../broker/topic_ids.ts";
 import { parseTopicFilter, parseTopicName } from "../../wire/topics.ts";
@@ -28,7 +28,7 @@ import {
   regack,
   to,
 } from "../support/gateway.ts";
-import { makeKeeper } from "../support/kept.ts";
+import { makePersister } from "../support/kept.ts";
 import { ANN, BOB } from "../support/router.ts";
 
 /** Sends nothing, but writes down the octets, and what else it is told. */
@@ -96,7 +96,7 @@ function make(options: Partial<OutboxLimits> & { known?: boolean } = {}) {
   const done: string[] = [];
   const owner = {
     topicIds,
-    keeper: undefined as SessionKeeper | undefined,
+    persister: undefined as SessionPersister | undefined,
     handleRetainedDone: (filter: string) => void done.push(filter),
   };
   const outbox = new Outbox<OutboxOwner>(
@@ -413,7 +413,7 @@ Deno.test("Outbox loses a message when the client's table is full", () => {
       isDurable: false,
       nameBudget,
     },
-    { topicIds, keeper: undefined, handleRetainedDone: () => {} },
+    { topicIds, persister: undefined, handleRetainedDone: () => {} },
     host,
   );
   outbox.open(0);
@@ -1054,11 +1054,11 @@ const QUEUED = {
 } as const;
 
 function makeKept(options: Parameters<typeof make>[0] = {}) {
-  const { keeper, persistence, take } = makeKeeper();
+  const { persister, persistence, take } = makePersister();
   const made = make(options);
-  made.owner.keeper = keeper;
+  made.owner.persister = persister;
   made.topicIds.assign(B);
-  return { ...made, keeper, persistence, changes: take };
+  return { ...made, persister, persistence, changes: take };
 }
 
 /** A record of one character that was queued at its number. */
@@ -1149,17 +1149,17 @@ Deno.test("Outbox tells of what is lost: dropped, expired, refused, too long", (
   ]);
 });
 
-Deno.test("Outbox.keep() tells of what is under way, and of what waits behind it", () => {
-  const { outbox, owner, keeper, add, changes } = makeKept();
-  owner.keeper = undefined;
+Deno.test("Outbox.persistAll() tells of what is under way, and of what waits behind it", () => {
+  const { outbox, owner, persister, add, changes } = makeKept();
+  owner.persister = undefined;
   outbox.open(0);
   add(1, "x", 2);
   outbox.handlePubrec(2, 1);
   add(2, "y", 0);
   add(3, "z", 1);
   assertEquals(changes(), []);
-  owner.keeper = keeper;
-  outbox.keep(keeper);
+  owner.persister = persister;
+  outbox.persistAll(persister);
   assertEquals(changes(), [
     queued(1, "x", { qos: 2, msgId: 1, isReleased: true }),
     queued(2, "y", { qos: 0 }),
@@ -1170,7 +1170,7 @@ Deno.test("Outbox.keep() tells of what is under way, and of what waits behind it
 });
 
 Deno.test("Outbox tells of a retained message once it is under way with a msgId", () => {
-  const { outbox, keeper, ack, reg, done, changes } = makeKept({
+  const { outbox, persister, ack, reg, done, changes } = makeKept({
     known: false,
   });
   const filter = parseTopicFilter("#")!;
@@ -1180,13 +1180,13 @@ Deno.test("Outbox tells of a retained message once it is under way with a msgId"
   const messages = [message(1, "x"), message(0, "y")].values();
   outbox.addRetained(1, filter, messages, 1);
   assertEquals(changes(), [], "it waits for its id, and is retained anyway");
-  outbox.keep(keeper);
+  outbox.persistAll(persister);
   assertEquals(changes(), [], "that goes for a sleeper as well");
   assert(outbox.isDelivering(filter));
   reg(2, 1);
   const row = queued(1, "x", { retain: true, msgId: 2 });
   assertEquals(changes(), [row]);
-  outbox.keep(keeper);
+  outbox.persistAll(persister);
   assertEquals(changes(), [{ ...row, seq: 2 }]);
   ack(3, 2);
   assertEquals(changes(), [queuedEnd(2)]);
@@ -1319,21 +1319,21 @@ Deno.test("Outbox.dropRetained() and clear() forget what has been begun", () => 
   outbox.open(1);
   outbox.addRetained(1, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
   assert(nameBudget.used > before);
-  owner.keeper = undefined;
+  owner.persister = undefined;
   outbox.clear();
   assertEquals(nameBudget.used, before);
 });
 
-Deno.test("Outbox.keep() tells which of what is retained has been begun", () => {
-  const { outbox, owner, keeper, changes } = makeKept();
-  owner.keeper = undefined;
+Deno.test("Outbox.persistAll() tells which of what is retained has been begun", () => {
+  const { outbox, owner, persister, changes } = makeKept();
+  owner.persister = undefined;
   outbox.open(0);
   outbox.addRetained(0, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
   outbox.handlePubrec(1, 1);
   outbox.handlePubcomp(2, 1);
   assertEquals(changes(), []);
-  owner.keeper = keeper;
-  outbox.keep(keeper);
+  owner.persister = persister;
+  outbox.persistAll(persister);
   assertEquals(changes(), [begun("a")], "the other waits for its topic id");
 });
 
@@ -1532,7 +1532,7 @@ Deno.test("Outbox lets who is awake sleep on instead of waiting for the store", 
 
 Deno.test("Outbox of who is not kept does not care about the store", () => {
   const { outbox, host, add, owner, persistence } = makeKept({ known: false });
-  owner.keeper = undefined;
+  owner.persister = undefined;
   persistence.state = "refusing";
   outbox.open(0);
   add(0, "x", 2);

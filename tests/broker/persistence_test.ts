@@ -1,9 +1,10 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import { EffectQueue } from "../../base/machine.ts";
 import {
-  NOT_KEPT,
+  NOT_PERSISTED,
   Persistence,
-  SessionKeeper,
+  type SessionChange,
+  SessionPersister,
   type StoreState,
 } from "../../broker/persistence.ts";
 import type { StoreChange } from "../../broker/records.ts";
@@ -19,12 +20,13 @@ function make(state: StoreState) {
     }
     return changes;
   };
-  return { persistence, take, keeper: new SessionKeeper(persistence, 7) };
+  return { persistence, take, persister: new SessionPersister(persistence, 7) };
 }
 
 const DATUM = { type: "datum", seq: 1, topicName: "a", text: "1" } as const;
 const END = { type: "retainedEnd", topicName: "a" } as const;
 const QUEUED = {
+  type: "queued",
   seq: 3,
   topicName: "a",
   payload: Uint8Array.of(1),
@@ -76,9 +78,10 @@ for (const state of ["loading", "busy", "refusing"] as const) {
   });
 }
 
-Deno.test("SessionKeeper says whose each record is", () => {
-  const { keeper, take } = make("ready");
+Deno.test("SessionPersister persists each change under the session's number", () => {
+  const { persister, take } = make("ready");
   const session = {
+    type: "session",
     clientId: "ann",
     isClean: false,
     state: "active",
@@ -90,64 +93,48 @@ Deno.test("SessionKeeper says whose each record is", () => {
     will: undefined,
   } as const;
   const topicId = {
+    type: "topicId",
     topicName: "a",
     topicId: 1,
     aliasType: undefined,
     aliasId: 0,
     isRegistered: true,
     isSubscribed: false,
-  };
-  keeper.put(session);
-  keeper.putSubscription({ topicFilter: "a", qos: 1, isPending: false });
-  keeper.putTopicId(topicId);
-  assert(keeper.putQueued(QUEUED));
-  keeper.putInFlight(3, 9, true);
-  keeper.putReceived({ msgId: 4, digest: 5, until: undefined });
-  keeper.endReceived(4);
-  keeper.endQueued(3);
-  keeper.endTopicId("a");
-  keeper.endSubscription("a");
-  keeper.end();
-  assertEquals(take(), [
-    { type: "session", session: 7, ...session },
-    {
-      type: "subscription",
-      session: 7,
-      topicFilter: "a",
-      qos: 1,
-      isPending: false,
-    },
-    { type: "topicId", session: 7, ...topicId },
-    { type: "queued", session: 7, ...QUEUED },
-    { type: "inFlight", session: 7, seq: 3, msgId: 9, isReleased: true },
-    { type: "received", session: 7, msgId: 4, digest: 5, until: undefined },
-    { type: "receivedEnd", session: 7, msgId: 4 },
-    { type: "queuedEnd", session: 7, seq: 3 },
-    { type: "topicIdEnd", session: 7, topicName: "a" },
-    { type: "subscriptionEnd", session: 7, topicFilter: "a" },
-    { type: "sessionEnd", session: 7 },
-  ]);
+  } as const;
+  const changes: SessionChange[] = [
+    session,
+    { type: "subscription", topicFilter: "a", qos: 1, isPending: false },
+    { type: "begun", topicFilter: "a", topicName: "a" },
+    topicId,
+    QUEUED,
+    { type: "inFlight", seq: 3, msgId: 9, isReleased: true },
+    { type: "received", msgId: 4, digest: 5, until: undefined },
+    { type: "receivedEnd", msgId: 4 },
+    { type: "queuedEnd", seq: 3 },
+    { type: "topicIdEnd", topicName: "a" },
+    { type: "begunEnd", topicFilter: "a" },
+    { type: "subscriptionEnd", topicFilter: "a" },
+    { type: "sessionEnd" },
+  ];
+  for (const change of changes) assert(persister.persist(change));
+  assertEquals(
+    take(),
+    changes.map((change) => ({ ...change, session: 7 } as StoreChange)),
+  );
 });
 
-Deno.test("SessionKeeper.putQueued() leaves out what nobody was promised, and nothing else", () => {
-  const { keeper, persistence, take } = make("refusing");
-  assertFalse(keeper.mayPromise);
-  assertFalse(keeper.putQueued({ ...QUEUED, qos: 0 }));
+Deno.test("SessionPersister.persist() leaves out what nobody was promised, and nothing else", () => {
+  const { persister, persistence, take } = make("refusing");
+  assertFalse(persister.mayPromise);
+  assertFalse(persister.persist({ ...QUEUED, qos: 0 }));
   assertEquals([take(), persistence.skipped], [[], 1]);
-  assert(keeper.putQueued(QUEUED));
+  assert(persister.persist(QUEUED));
   assertEquals(take().length, 1);
   persistence.state = "ready";
-  assert(keeper.mayPromise);
-  assert(keeper.putQueued({ ...QUEUED, qos: 0 }));
+  assert(persister.mayPromise);
+  assert(persister.persist({ ...QUEUED, qos: 0 }));
 });
 
-Deno.test("SessionKeeper.putQueued() takes the fields of a record and no others", () => {
-  const { keeper, take } = make("ready");
-  const more = { ...QUEUED, secret: 1 };
-  keeper.putQueued(more);
-  assertEquals(take(), [{ type: "queued", session: 7, ...QUEUED }]);
-});
-
-Deno.test("NOT_KEPT has no keeper", () => {
-  assertEquals(NOT_KEPT.keeper, undefined);
+Deno.test("NOT_PERSISTED has no persister", () => {
+  assertEquals(NOT_PERSISTED.persister, undefined);
 });

@@ -23,7 +23,7 @@ import {
   publishTo,
   to,
 } from "../support/gateway.ts";
-import { makeKeeper } from "../support/kept.ts";
+import { makePersister } from "../support/kept.ts";
 import { ANN, BOB, CYD } from "../support/router.ts";
 
 /** Takes everything, and remembers in words what it was told. */
@@ -431,22 +431,22 @@ const WILL = {
   payload: encodeUtf8("gone"),
 } as const;
 
-Deno.test("Session.isToBeKept says so of who is not clean, and of all who sleep", () => {
+Deno.test("Session.mustPersist says so of who is not clean, and of all who sleep", () => {
   const kept: string[] = [];
   for (const isClean of [true, false]) {
     for (const state of SESSION_STATES) {
       const { session } = makeSession();
       for (const step of WAY[state]) session.apply(step);
       session.isClean = isClean;
-      if (session.isToBeKept) kept.push(`${state}${isClean ? ", clean" : ""}`);
+      if (session.mustPersist) kept.push(`${state}${isClean ? ", clean" : ""}`);
     }
   }
   assertEquals(kept, ["asleep, clean", "awake, clean", ...SESSION_STATES]);
 });
 
-Deno.test("Session.keep() tells of it and of all its parts, and then of each change", () => {
+Deno.test("Session.startPersisting() tells of it and of all its parts, and then of each change", () => {
   const { session } = makeSession();
-  const { keeper, take } = makeKeeper();
+  const { persister, take } = makePersister();
   const filter = parseTopicFilter("lamp")!;
   for (const step of WAY.asleep) session.apply(step);
   session.connect = {
@@ -466,7 +466,7 @@ Deno.test("Session.keep() tells of it and of all its parts, and then of each cha
   session.topicIds.assign(LAMP);
   session.received.add(3, 4);
   session.deliver(5, lampMessage(1), 1, false);
-  session.keep(keeper);
+  session.startPersisting(persister);
   const record = { ...RECORD, state: "asleep", will: WILL } as const;
   const changes = take();
   assertEquals(changes.map(({ type }) => type), [
@@ -479,25 +479,25 @@ Deno.test("Session.keep() tells of it and of all its parts, and then of each cha
   assertEquals(changes[0], record);
   session.apply("PINGREQ");
   session.setWill(undefined);
-  session.tell();
+  session.persist();
   assertEquals(take(), [{ ...record, will: undefined }], "awake is asleep");
   session.deleteSubscription(filter);
   assertEquals(take(), [
     { type: "subscriptionEnd", session: 1, topicFilter: "lamp" },
   ]);
-  session.unkeep();
+  session.stopPersisting();
   assertEquals(take(), [{ type: "sessionEnd", session: 1 }]);
-  session.tell();
-  session.unkeep();
+  session.persist();
+  session.stopPersisting();
   session.clear();
   assertEquals(take(), [], "it is kept no longer");
 });
 
 Deno.test("Session.deliverRetained() tells whether all that is retained has been delivered", () => {
   const { session } = makeSession();
-  const { keeper, take } = makeKeeper();
+  const { persister, take } = makePersister();
   session.apply("CONNECT");
-  session.keep(keeper);
+  session.startPersisting(persister);
   const filter = parseTopicFilter("lamp")!;
   const told = {
     type: "subscription",
@@ -526,8 +526,8 @@ Deno.test("Session.deliverRetained() tells whether all that is retained has been
 
 Deno.test("Session.restore() makes it what it was, heard of now, whatever the limits", () => {
   const { session, nameBudget } = makeSession();
-  const { keeper, take } = makeKeeper();
-  session.restore(5_000, { ...RECORD, leftAt: 7 }, keeper, WILL);
+  const { persister, take } = makePersister();
+  session.restore(5_000, { ...RECORD, leftAt: 7 }, persister, WILL);
   assertEquals(session.state, "active");
   assertEquals([session.isClean, session.leftAt, session.heardAt], [
     false,
@@ -544,7 +544,7 @@ Deno.test("Session.restore() makes it what it was, heard of now, whatever the li
   assert(session.nameOctets > before);
   assertEquals(take(), [], "it is kept already");
   session.peer = ANN;
-  session.tell();
+  session.persist();
   assertEquals(take(), [{ ...RECORD, leftAt: 7, will: WILL }]);
   session.clear();
   assertEquals([session.nameOctets, nameBudget.used], [0, 0]);

@@ -4,7 +4,7 @@ import type { TopicName } from "../../wire/message.ts";
 import { MAX_TOPIC_ID, TopicIds } from "../../broker/topic_ids.ts";
 import { parseTopicName } from "../../wire/topics.ts";
 import { GatewayBench, publishTo } from "../support/gateway.ts";
-import { makeKeeper } from "../support/kept.ts";
+import { makePersister } from "../support/kept.ts";
 import { ANN } from "../support/router.ts";
 
 function name(text: string | number): TopicName {
@@ -190,10 +190,10 @@ Deno.test("G14 what the client registered or was told in SUBACK needs no REGISTE
 
 function keptTable(maxTopicIds = 10) {
   const nameBudget = new MemoryBudget(1e9);
-  const { keeper, take } = makeKeeper();
-  const owner: { keeper: typeof keeper | undefined } = { keeper };
+  const { persister, take } = makePersister();
+  const owner: { persister: typeof persister | undefined } = { persister };
   const table = new TopicIds({ maxTopicIds, nameBudget }, owner);
-  return { table, nameBudget, owner, keeper, take };
+  return { table, nameBudget, owner, persister, take };
 }
 
 const ROW = {
@@ -261,13 +261,13 @@ Deno.test("TopicIds tells of an entry that goes for another", () => {
   ]);
 });
 
-Deno.test("TopicIds.keep() tells of all", () => {
-  const { table, owner, keeper, take } = keptTable();
-  owner.keeper = undefined;
+Deno.test("TopicIds.persistAll() persists all", () => {
+  const { table, owner, persister, take } = keptTable();
+  owner.persister = undefined;
   table.assign(name("a"));
   table.setAlias(name("b"), { topicIdType: "predefined", topicId: 5 });
   assertEquals(take(), []);
-  table.keep(keeper);
+  table.persistAll(persister);
   assertEquals(take(), [
     ROW,
     { ...ROW, topicName: "b", topicId: 0, aliasType: "predefined", aliasId: 5 },

@@ -9,7 +9,7 @@ import { EffectQueue } from "../../base/machine.ts";
 import type { Peer } from "../../base/peer.ts";
 import { decodePacket, encodePacket } from "../../wire/mqttsn.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
-import { Persistence, SessionKeeper } from "../../broker/persistence.ts";
+import { Persistence, SessionPersister } from "../../broker/persistence.ts";
 import type { StoreChange } from "../../broker/records.ts";
 import { Session } from "../../broker/session.ts";
 import type { GatewayBench } from "./gateway.ts";
@@ -81,8 +81,8 @@ export class Witness implements Disposable {
   /** Clients that were promised to be kept and are not. */
   get forgotten(): string[] {
     return [...this.sessions]
-      .filter(({ isConnected, isToBeKept, keeper }) =>
-        isConnected && isToBeKept && keeper === undefined
+      .filter(({ isConnected, mustPersist, persister }) =>
+        isConnected && mustPersist && persister === undefined
       )
       .map(({ clientId }) => clientId);
   }
@@ -94,8 +94,8 @@ export class Witness implements Disposable {
     persistence.state = "ready";
     let number = 0;
     for (const session of this.sessions) {
-      if (session.keeper === undefined) continue;
-      session.keep(new SessionKeeper(persistence, ++number));
+      if (session.persister === undefined) continue;
+      session.startPersisting(new SessionPersister(persistence, ++number));
     }
     const changes: StoreChange[] = [];
     for (let effect; (effect = effects.poll()) !== undefined;) {
@@ -159,9 +159,9 @@ function lineOf(fields: object): string {
   );
 }
 
-/** A session's keeper, and what it was told since that was asked last. */
-export function makeKeeper(number = 1): {
-  readonly keeper: SessionKeeper;
+/** A session's persister, and what it was told since that was asked last. */
+export function makePersister(number = 1): {
+  readonly persister: SessionPersister;
   readonly persistence: Persistence;
   readonly take: () => StoreChange[];
 } {
@@ -175,5 +175,9 @@ export function makeKeeper(number = 1): {
     }
     return changes;
   };
-  return { keeper: new SessionKeeper(persistence, number), persistence, take };
+  return {
+    persister: new SessionPersister(persistence, number),
+    persistence,
+    take,
+  };
 }

@@ -3,7 +3,7 @@ import type { Publish } from "../../wire/packets.ts";
 import { digestOf, DuplicateFilter } from "../../wire/duplicates.ts";
 import { encodeUtf8 } from "../../base/utf8.ts";
 import { GatewayBench, publishTo, to } from "../support/gateway.ts";
-import { makeKeeper } from "../support/kept.ts";
+import { makePersister } from "../support/kept.ts";
 import { ANN, BOB } from "../support/router.ts";
 
 const LAMP = digestOf(publishOf("lamp"));
@@ -228,9 +228,9 @@ Deno.test("G27 a reordered PUBREL before its PUBLISH: PUBCOMP, and the PUBLISH c
 // What is kept of it
 
 function keptReceived() {
-  const { keeper, take } = makeKeeper();
-  const owner: { keeper: typeof keeper | undefined } = { keeper };
-  return { received: new DuplicateFilter(owner), owner, keeper, take };
+  const { persister, take } = makePersister();
+  const owner: { persister: typeof persister | undefined } = { persister };
+  return { received: new DuplicateFilter(owner), owner, persister, take };
 }
 
 const RECEIVED = {
@@ -275,14 +275,14 @@ Deno.test("DuplicateFilter.add() tells of a msgId that is used again", () => {
   assertEquals(types, ["received", "received"], "7 is not forgotten");
 });
 
-Deno.test("DuplicateFilter tells nobody as long as it is not kept, and then all by keep()", () => {
-  const { received, owner, keeper, take } = keptReceived();
-  owner.keeper = undefined;
+Deno.test("DuplicateFilter persists nothing without a persister, and all by persistAll()", () => {
+  const { received, owner, persister, take } = keptReceived();
+  owner.persister = undefined;
   received.add(7, LAMP);
   received.add(9, DOOR);
   received.release(0, 9, 1_000);
   assertEquals(take(), []);
-  received.keep(keeper);
+  received.persistAll(persister);
   assertEquals(take(), [
     { ...RECEIVED, until: undefined },
     { ...RECEIVED, msgId: 9, digest: DOOR, until: 1_000 },
