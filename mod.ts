@@ -235,13 +235,13 @@ export type {
 } from "./broker/records.ts";
 export type { StoreState } from "./broker/persistence.ts";
 export type { ForgetReason } from "./broker/classic_history.ts";
-export type { LossReason } from "./broker/outbox.ts";
+export type { LossReason } from "./broker/events.ts";
 export {
   SESSION_STATES,
   type SessionEvent,
   type SessionState,
   TRANSITIONS,
-} from "./broker/session.ts";
+} from "./broker/session_states.ts";
 export type { ClientCounts, ConnectionStats } from "./broker/connections.ts";
 export {
   type ConnectEvent,

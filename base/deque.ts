@@ -1,17 +1,15 @@
 /**
- * A queue that gives its first item away without moving the others.
+ * A queue in which no item moves when the first one leaves. `Array.shift()`
+ * moves all that are behind the first, as soon as there are many.
  *
  * @module
  */
 
-/** A list of so few is moved: that costs less than to grow it anew. */
-const FEW = 16;
-
-/** Empty places at the head after which they are given back. */
-const MAX_EMPTY = 1_024;
+/** Places that may be empty in front of the first item before they are cut off. */
+const MAX_GAP = 1_024;
 
 /**
- * A queue.
+ * Items in the order in which they came.
  *
  * @example
  * ```ts
@@ -21,56 +19,61 @@ const MAX_EMPTY = 1_024;
  * const deque = new Deque<string>();
  * deque.push("a");
  * deque.push("b");
- * assertEquals([deque.shift(), deque.length, deque.first], ["a", 1, "b"]);
+ * assertEquals(deque.shift(), "a");
+ * assertEquals([deque.first, deque.size], ["b", 1]);
  * ```
  */
-export class Deque<Item> implements Iterable<Item> {
-  #items: (Item | undefined)[] = [];
+export class Deque<Item> {
+  readonly #items: (Item | undefined)[] = [];
   /** The place of the first item; the places before it are empty. */
   #head = 0;
 
   /** How many items there are. */
-  get length(): number {
+  get size(): number {
     return this.#items.length - this.#head;
   }
 
-  /** The item that came first. */
+  /** The first item, `undefined` when there is none. */
   get first(): Item | undefined {
     return this.#items[this.#head];
   }
 
-  /** The item that came last. */
+  /** The last item, `undefined` when there is none. */
   get last(): Item | undefined {
-    return this.length === 0 ? undefined : this.#items.at(-1);
+    return this.size === 0 ? undefined : this.#items[this.#items.length - 1];
   }
 
-  /** Puts an item at the end. */
+  /** Adds an item at the end. */
   push(item: Item): void {
     this.#items.push(item);
   }
 
-  /** Takes the first item out; `undefined` when there is none. */
+  /** Takes the first item out, `undefined` when there is none. */
   shift(): Item | undefined {
-    if (this.#head === 0 && this.#items.length <= FEW) {
-      return this.#items.shift();
+    const items = this.#items;
+    if (this.size <= 1) {
+      // This keeps the array's memory, which the next item needs again.
+      const last = items.pop();
+      if (this.#head > 0) this.clear();
+      return last;
     }
-    const item = this.#items[this.#head];
-    this.#items[this.#head++] = undefined;
-    if (this.#head === this.#items.length) this.clear();
-    else if (this.#head > MAX_EMPTY) {
-      this.#items.splice(0, this.#head);
+    const item = items[this.#head];
+    items[this.#head++] = undefined;
+    if (this.#head >= MAX_GAP && this.#head * 2 >= items.length) {
+      items.splice(0, this.#head);
       this.#head = 0;
     }
     return item;
   }
 
-  /** Takes the first item out that fits; `undefined` when none does. */
-  remove(fits: (item: Item) => boolean): Item | undefined {
-    for (let at = this.#head; at < this.#items.length; at++) {
-      const item = this.#items[at]!;
-      if (!fits(item)) continue;
-      if (at === this.#head) return this.shift();
-      this.#items.splice(at, 1);
+  /** Takes the first item out that meets a condition; those behind it move. */
+  take(meets: (item: Item) => boolean): Item | undefined {
+    const items = this.#items;
+    for (let place = this.#head; place < items.length; place++) {
+      const item = items[place]!;
+      if (!meets(item)) continue;
+      if (place === this.#head) return this.shift();
+      items.splice(place, 1);
       return item;
     }
     return undefined;
@@ -78,14 +81,14 @@ export class Deque<Item> implements Iterable<Item> {
 
   /** Takes all items out. */
   clear(): void {
-    this.#items = [];
+    this.#items.length = 0;
     this.#head = 0;
   }
 
-  /** The items, in the order in which they came. */
-  *[Symbol.iterator](): IterableIterator<Item> {
-    for (let at = this.#head; at < this.#items.length; at++) {
-      yield this.#items[at]!;
+  /** The items from the first to the last. */
+  *[Symbol.iterator](): Generator<Item> {
+    for (let place = this.#head; place < this.#items.length; place++) {
+      yield this.#items[place]!;
     }
   }
 }

@@ -38,15 +38,12 @@ import { type Persistence, SessionPersistence } from "./persistence.ts";
 import { type Prompt, WillPrompts } from "./will_prompts.ts";
 import { LATE_MS } from "../wire/duplicates.ts";
 import type { PeerRecord, SessionRecord } from "./records.ts";
+import { costOfWill, Session, type SessionHost, type Will } from "./session.ts";
 import {
-  costOfWill,
-  Session,
   SESSION_STATES,
   type SessionEvent,
-  type SessionHost,
   type SessionState,
-  type Will,
-} from "./session.ts";
+} from "./session_states.ts";
 import { isSystem, parseTopicName } from "../wire/topics.ts";
 import { utf8Length } from "../base/utf8.ts";
 

@@ -9,10 +9,9 @@
 import { CLASSIC_REPLY, type ClassicRefusal } from "../wire/classic.ts";
 import type { ForgetReason } from "./classic_history.ts";
 import type { Peer } from "../base/peer.ts";
-import type { LossReason } from "./outbox.ts";
 import { RETURN_CODE } from "../wire/packets.ts";
 import type { StoreState } from "./persistence.ts";
-import type { SessionEvent } from "./session.ts";
+import type { SessionEvent } from "./session_states.ts";
 
 /** Why a datagram or a classic subscription got no answer, and what that means. */
 export const DROP_REASONS = {
@@ -48,6 +47,23 @@ export const DROP_REASONS = {
 
 /** Why a datagram or a classic subscription got no answer. */
 export type DropReason = keyof typeof DROP_REASONS;
+
+/** Why a client does not get a message. */
+export type LossReason =
+  /** Too much waits for the client already. */
+  | "overflow"
+  /** Too much waits for all clients together. */
+  | "memory"
+  /** The message, or its topic's name, does not fit a packet. */
+  | "tooLong"
+  /** The client refused to register the topic. */
+  | "topicRefused"
+  /** The client refused the message. */
+  | "messageRefused"
+  /** The client's table of topic ids is full. */
+  | "topicIds"
+  /** It has waited for longer than a message may. */
+  | "expired";
 
 /** Why an MQTT-SN request is refused: the return code for it, and words. */
 export const REFUSALS = {

@@ -56,7 +56,7 @@ export class MessageQueue {
 
   /** How many messages wait. */
   get length(): number {
-    return this.#waiting.length;
+    return this.#waiting.size;
   }
 
   /** The message that came last. */
@@ -107,7 +107,7 @@ export class MessageQueue {
   takeVictim(qos: DeliveryQos): Queued | undefined {
     if (this.#atMostOnce > 0) {
       this.#atMostOnce--;
-      return this.#waiting.remove((queued) => queued.qos === 0);
+      return this.#waiting.take((queued) => queued.qos === 0);
     }
     return this.#limits.overflow === "drop" && qos > 0
       ? this.#waiting.shift()

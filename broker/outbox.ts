@@ -14,6 +14,7 @@
  * @module
  */
 
+import type { LossReason } from "./events.ts";
 import { MemoryBudget } from "./memory_budget.ts";
 import type { Millis } from "../base/clock.ts";
 import {
@@ -33,23 +34,6 @@ import type { Persisted, SessionPersistence } from "./persistence.ts";
 import type { QueuedRecord } from "./records.ts";
 import { RetainedDelivery } from "./retained_delivery.ts";
 import type { TopicAlias, TopicEntry, TopicIds } from "./topic_ids.ts";
-
-/** Why a client does not get a message. */
-export type LossReason =
-  /** Too much waits for the client already. */
-  | "overflow"
-  /** Too much waits for all clients together. */
-  | "memory"
-  /** The message, or its topic's name, does not fit a packet. */
-  | "tooLong"
-  /** The client refused to register the topic. */
-  | "topicRefused"
-  /** The client refused the message. */
-  | "messageRefused"
-  /** The client's table of topic ids is full. */
-  | "topicIds"
-  /** It has waited for longer than a message may. */
-  | "expired";
 
 /** The limits of an outbox. */
 export type OutboxLimits =

@@ -36,11 +36,7 @@ import { Persistence, type StoreState } from "./persistence.ts";
 import type { StoreChange, StoreRecord } from "./records.ts";
 import { Restorer } from "./restore.ts";
 import { type RouterStats, systemTopics } from "./sys_topics.ts";
-import {
-  isReserved,
-  parseTopicName,
-  SYSTEM_LEVEL,
-} from "../wire/topics.ts";
+import { isReserved, parseTopicName, SYSTEM_LEVEL } from "../wire/topics.ts";
 import { encodeUtf8 } from "../base/utf8.ts";
 
 /** Between two looks at the broker's own topics, while anyone subscribes. */

@@ -1,17 +1,13 @@
 /**
- * One client as the gateway knows it: its state, what supervises it, its will,
- * its subscriptions, and the QoS 2 messages it has begun to send. Knows the
- * states of MQTT-SN 1.2 §6.14 and the moments at which they end; nothing of
- * other clients, and of datagrams only who sends them.
+ * One client as the gateway knows it: its state, what supervises it, its will, its
+ * subscriptions, and the QoS 2 messages that it has begun to send.
  *
- * Theory of operation. A session begins with the first CONNECT of a client id.
- * What happens to it is one of the events below, and `TRANSITIONS` says, for
- * each state, where an event leads; an event that a state does not list does not
- * happen to it. Two kinds of deadline exist: the silence that is allowed, and the
- * retry of what is under way (`broker/outbox.ts`). The first depends on the state: while
- * a client is active it is the keep alive, while it is asleep the duration of the
- * sleep, each with tolerance; an awake client is supervised by the retries
- * alone, a disconnected or lost one by nothing.
+ * A session begins with the first CONNECT of a client id. What happens to it then is
+ * one of the events of `broker/session_states.ts`. It has two kinds of deadline: the
+ * silence that is allowed, and the retry of what is under way (`broker/outbox.ts`).
+ * The silence depends on the state: an active client has its keep alive, a sleeping
+ * one the duration of its sleep, each with tolerance. An awake client is supervised
+ * by the retries alone, a disconnected or lost one by nothing.
  *
  * @module
  */
@@ -30,13 +26,18 @@ import type { Settings } from "./options.ts";
 import type { Peer } from "../base/peer.ts";
 import { isNodePeer } from "../wire/forwarder.ts";
 import {
-  type LossReason,
   Outbox,
   type OutboxClient,
   type OutboxLimits,
   type OutgoingPublish,
 } from "./outbox.ts";
 import type { Delivery } from "./delivery.ts";
+import {
+  type SessionEvent,
+  type SessionState,
+  TRANSITIONS,
+} from "./session_states.ts";
+import type { LossReason } from "./events.ts";
 import { LocalProtocolError } from "../base/errors.ts";
 import type { SessionPersistence } from "./persistence.ts";
 import { DuplicateFilter } from "../wire/duplicates.ts";
@@ -44,73 +45,6 @@ import type { PeerRecord, ReceivedRecord, SessionRecord } from "./records.ts";
 import type { TokenBucket } from "./rate_limit.ts";
 import { type TopicEntry, type TopicIdLimits, TopicIds } from "./topic_ids.ts";
 import { hasWildcard } from "../wire/topics.ts";
-
-/** The states of a client (§6.14, figure 5). */
-export const SESSION_STATES = [
-  "disconnected",
-  "active",
-  "asleep",
-  "awake",
-  "lost",
-] as const;
-
-/** A client's state. */
-export type SessionState = (typeof SESSION_STATES)[number];
-
-/** What happens to a client. */
-export type SessionEvent =
-  /** It connects, or connects again, and is accepted. */
-  | "CONNECT"
-  /** It disconnects. */
-  | "DISCONNECT"
-  /** It disconnects for a duration: it sleeps, or sleeps on. */
-  | "DISCONNECT with Duration"
-  /** It wakes to fetch what was buffered. */
-  | "PINGREQ"
-  /** What was buffered has been delivered, and PINGRESP sent. */
-  | "delivered"
-  /** Nothing was heard of it for longer than is allowed. */
-  | "silence"
-  /** It left a message unanswered through all retries. */
-  | "retries exhausted"
-  /** Another client has taken its address. */
-  | "displaced";
-
-/** Where an event leads from each state; what is not listed does not happen. */
-export const TRANSITIONS: Readonly<
-  Record<SessionState, Partial<Readonly<Record<SessionEvent, SessionState>>>>
-> = {
-  disconnected: {
-    "CONNECT": "active",
-  },
-  active: {
-    "CONNECT": "active",
-    "DISCONNECT": "disconnected",
-    "DISCONNECT with Duration": "asleep",
-    "silence": "lost",
-    "retries exhausted": "lost",
-    "displaced": "lost",
-  },
-  asleep: {
-    "CONNECT": "active",
-    "PINGREQ": "awake",
-    "DISCONNECT": "disconnected",
-    "DISCONNECT with Duration": "asleep",
-    "silence": "lost",
-    "displaced": "lost",
-  },
-  awake: {
-    "CONNECT": "active",
-    "delivered": "asleep",
-    "retries exhausted": "asleep",
-    "DISCONNECT": "disconnected",
-    "DISCONNECT with Duration": "asleep",
-    "displaced": "lost",
-  },
-  lost: {
-    "CONNECT": "active",
-  },
-};
 
 /** A client's last will. */
 export interface Will {

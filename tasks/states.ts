@@ -10,7 +10,7 @@ import {
   SESSION_STATES,
   type SessionEvent,
   TRANSITIONS,
-} from "../broker/session.ts";
+} from "../broker/session_states.ts";
 
 /** The states as a diagram, in Mermaid's language. */
 export function stateDiagram(): string {

@@ -21,6 +21,7 @@ import {
   openLibc,
   raiseReceiveBuffer,
 } from "./libc.ts";
+import { Deque } from "../base/deque.ts";
 import { type Peer, peerOf } from "../base/peer.ts";
 import type { SenderThreads } from "./sender_threads.ts";
 import { PeerTable, SOCKADDR_WORDS, USER_WORD } from "./sockaddr.ts";
@@ -30,6 +31,7 @@ import type {
   TransportStats,
 } from "./transport.ts";
 import {
+  type Datagram,
   MAX_ERRORS_IN_A_ROW,
   openSocket,
   TURN_MS,
@@ -123,7 +125,7 @@ export class BatchedTransport extends UdpTransport {
   /** Which of the table's slots the owners belong to. */
   #generation = 0;
   /** What found no room in the batch, as the system has none either. */
-  #behind: { readonly peer: Peer; readonly bytes: Uint8Array }[] = [];
+  readonly #behind = new Deque<Datagram>();
   /** Whether the system is being waited for. */
   #isWaiting = false;
   /** Whether the batch will be sent when what goes on now has been done. */
@@ -240,7 +242,7 @@ export class BatchedTransport extends UdpTransport {
   /** Sends a datagram along with what else is sent in one go. */
   override send(peer: Peer, bytes: Uint8Array): void {
     if (this.#isClosed) return this.countRefused("EBADF");
-    if (this.#behind.length > 0 || !this.#add(peer, bytes)) {
+    if (this.#behind.size > 0 || !this.#add(peer, bytes)) {
       this.#behind.push({ peer, bytes });
       this.#wait();
     }
@@ -307,7 +309,7 @@ export class BatchedTransport extends UdpTransport {
     do this.#sendBatch(); while (!this.#isWaiting && this.#refill());
     this.#senders?.publish();
     if (this.#isSpread && this.#senders!.pending === 0) this.#isSpread = false;
-    if (this.#behind.length > 0) return this.#wait();
+    if (this.#behind.size > 0) return this.#wait();
     if (!this.#isWaiting) this.#settle(this.#waitingForRoom);
     if (this.#waitingForSends.length === 0) return;
     if (this.unsent === 0) this.#settle(this.#waitingForSends);
@@ -331,14 +333,12 @@ export class BatchedTransport extends UdpTransport {
   /** Puts what found no room into the batch; tells whether any of it was. */
   #refill(): boolean {
     const behind = this.#behind;
-    let count = 0;
-    while (count < behind.length) {
-      const { peer, bytes } = behind[count]!;
-      if (!this.#addToBatch(peer, bytes)) break;
-      count++;
+    const before = behind.size;
+    for (let next; (next = behind.first) !== undefined;) {
+      if (!this.#addToBatch(next.peer, next.bytes)) break;
+      behind.shift();
     }
-    behind.splice(0, count);
-    return count > 0;
+    return behind.size < before;
   }
 
   /** Looks again later whether there is room. */
@@ -353,7 +353,7 @@ export class BatchedTransport extends UdpTransport {
 
   /** Datagrams that have not left yet, those of threads included. */
   override get unsent(): number {
-    return this.#outgoing.size + this.#behind.length +
+    return this.#outgoing.size + this.#behind.size +
       (this.#senders?.pending ?? 0);
   }
 

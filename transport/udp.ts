@@ -5,6 +5,7 @@
  * @module
  */
 
+import { Deque } from "../base/deque.ts";
 import { type Peer, peerOf } from "../base/peer.ts";
 import { resolve } from "./resolve.ts";
 import {
@@ -53,9 +54,8 @@ export class UdpTransport implements Transport {
   /** What was counted so far. */
   protected readonly counts: TransportCounts = newTransportCounts();
   #closed = false;
-  /** What has not left yet, behind what has: so many at the start. */
-  readonly #queue: { readonly peer: Peer; readonly bytes: Uint8Array }[] = [];
-  #sent = 0;
+  /** Datagrams that have not left yet; the first one is being sent. */
+  readonly #queue = new Deque<Datagram>();
   #isSending = false;
   readonly #waitingForSends: (() => void)[] = [];
 
@@ -155,7 +155,7 @@ export class UdpTransport implements Transport {
    */
   async #sendQueue(): Promise<void> {
     this.#isSending = true;
-    for (let next; (next = this.#queue[this.#sent]) !== undefined;) {
+    for (let next; (next = this.#queue.first) !== undefined;) {
       const { peer, bytes } = next;
       try {
         await this.socket.send(bytes, {
@@ -170,19 +170,14 @@ export class UdpTransport implements Transport {
       } catch (error) {
         this.countRefused(codeOf(error));
       }
-      // Rarely, as what is left moves.
-      if (++this.#sent < 1_024) continue;
-      this.#queue.splice(0, this.#sent);
-      this.#sent = 0;
+      this.#queue.shift();
     }
-    this.#queue.length = 0;
-    this.#sent = 0;
     this.#isSending = false;
     for (const resolve of this.#waitingForSends.splice(0)) resolve();
   }
 
   get unsent(): number {
-    return this.#queue.length - this.#sent;
+    return this.#queue.size;
   }
 
   flush(): Promise<void> {
@@ -235,6 +230,14 @@ export class UdpTransport implements Transport {
     this.counts.sendErrors++;
     this.counts.refused[code] = (this.counts.refused[code] ?? 0) + 1;
   }
+}
+
+/** A datagram that waits for its turn to be sent. */
+export interface Datagram {
+  /** Where to. */
+  readonly peer: Peer;
+  /** Its octets. */
+  readonly bytes: Uint8Array;
 }
 
 /** How the system calls an error, as `EMSGSIZE`. */

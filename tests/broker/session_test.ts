@@ -7,13 +7,15 @@ import type { TopicEntry } from "../../broker/topic_ids.ts";
 import { LocalProtocolError } from "../../base/errors.ts";
 import {
   Session,
-  SESSION_STATES,
-  type SessionEvent,
   type SessionHost,
   type SessionLimits,
+} from "../../broker/session.ts";
+import {
+  SESSION_STATES,
+  type SessionEvent,
   type SessionState,
   TRANSITIONS,
-} from "../../broker/session.ts";
+} from "../../broker/session_states.ts";
 import { parseTopicFilter, parseTopicName } from "../../wire/topics.ts";
 import { encodeUtf8 } from "../../base/utf8.ts";
 import {
