@@ -11,7 +11,11 @@
 
 import type { Millis } from "./base/clock.ts";
 import { BatchedTransport, bindSocket, type Io } from "./transport/batched.ts";
-import { Commits } from "./store/commits.ts";
+import {
+  type CommitStats,
+  Committer,
+  type CommitterHost,
+} from "./store/committer.ts";
 import { VERSION } from "./base/version.ts";
 import { describeEvent } from "./broker/events.ts";
 import type { RouterEvent } from "./broker/events.ts";
@@ -117,26 +121,6 @@ export interface BrokerStats extends RouterStats {
   readonly recording: RecorderStats | undefined;
 }
 
-/** What a broker counted of its store. */
-export interface CommitStats {
-  /** Commits that succeeded. */
-  readonly commits: number;
-  /** Changes in them. */
-  readonly changes: number;
-  /** Commits that failed. */
-  readonly failedCommits: number;
-  /** Changes that are not committed now. */
-  readonly uncommitted: number;
-  /** Datagrams that wait for a commit now. */
-  readonly held: number;
-  /** Datagrams that were left out, as too many waited for a commit. */
-  readonly leftOut: number;
-  /** Promises that were taken back as a commit failed. */
-  readonly takenBack: number;
-  /** Records that made no sense as they were loaded. */
-  readonly unreadable: number;
-}
-
 /** How a socket can be used. */
 export const IOS: readonly Io[] = ["auto", "portable", "batched"];
 
@@ -156,9 +140,6 @@ const RECORDED: DatagramBufferOptions = {
   maxEntries: 65_536,
   maxOctets: 2 ** 24,
 };
-
-/** Between two attempts at a commit that fails, in milliseconds. */
-const RETRY_COMMIT_MS = 1_000;
 
 /**
  * A broker.
@@ -190,22 +171,8 @@ export class Broker extends Template<RouterEvent, StoreChange> {
   readonly #recorder: Recorder | undefined;
   /** Whether the log shows each datagram. */
   readonly #isTelling: boolean;
-  /** What waits for the store; `undefined` without one. */
-  readonly #commits: Commits | undefined;
-  #store: AsyncStore | undefined;
-  /** The commit that is under way, or was last. */
-  #committing: Promise<void> | undefined;
-  #commitSoon: ReturnType<typeof setImmediate> | undefined;
-  #commitTimer: ReturnType<typeof setTimeout> | undefined;
-  /** Why the last commit failed, `undefined` if it did not. */
-  #fault: string | undefined;
-  readonly #counts = {
-    commits: 0,
-    changes: 0,
-    failedCommits: 0,
-    takenBack: 0,
-    unreadable: 0,
-  };
+  /** Its store at work; `undefined` without one. */
+  readonly #committer: Committer | undefined;
 
   private constructor(
     router: Router,
@@ -218,7 +185,9 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     this.#journal = journal;
     this.#recorder = recorder;
     this.#isTelling = this.log.shows("debug");
-    this.#commits = options.db === undefined ? undefined : new Commits();
+    this.#committer = options.db === undefined
+      ? undefined
+      : new Committer(router, this.#storeHost());
     this.#router = router;
     this.#multicast = multicast;
     multicast?.receive(this.handleDatagram).catch((error) =>
@@ -287,147 +256,54 @@ export class Broker extends Template<RouterEvent, StoreChange> {
       ...this.#router.stats(),
       transport: this.transport.stats(),
       failures: this.failures,
-      commits: this.#commits === undefined ? undefined : {
-        ...this.#counts,
-        uncommitted: this.#commits.uncommitted,
-        held: this.#commits.held,
-        leftOut: this.#commits.leftOut,
-      },
+      commits: this.#committer?.stats(),
       net: this.network?.stats(),
       recording: this.#recorder?.stats(),
     };
   }
 
-  /** Takes back what was kept, if there is a file. */
+  /** Restores what was persisted, if there is a file. */
   async #load(options: BrokerOptions): Promise<void> {
     const { db, durability = "full", workers, onProgress } = options;
     if (db === undefined) return;
-    const store = await openStore(db, {
+    await this.#committer?.load({
+      db,
       durability,
       workers: workers === 0 ? 0 : 1,
-      // Whole moments take less memory than others.
-      offsetMs: Math.round(Date.now() - this.now()),
-    });
-    // Its transport may have broken meanwhile: then nobody else closes the file.
-    if (this.isClosed) {
-      await store.close();
-      throw new Error(`Cannot load "${db}": the broker has closed`);
-    }
-    this.#store = store;
-    if (store.setAside !== undefined) {
-      const { path, reason, isCopy } = store.setAside;
-      this.log.error(
-        isCopy
-          ? `"${db}" is damaged (${reason}): copied as "${path}", and gone on with without them`
-          : `"${db}" is damaged (${reason}): set aside as "${path}", and begun anew`,
-      );
-    }
-    await store.load((records, done, total) => {
-      for (const record of records) {
-        if (this.#router.restore(this.now(), record)) continue;
-        this.#counts.unreadable++;
-      }
-      onProgress?.(done, total);
-    });
-    const { unreadable } = this.#counts;
-    if (unreadable > 0) {
-      this.log.error(`"${db}" holds ${unreadable} records that make no sense`);
-    }
-    this.perform((now) => {
-      this.#router.handleRestored(now, store.starts);
-      // A commit may have failed by then: nothing is to be promised.
-      this.#router.handleStore(this.#commits!.state);
+      onProgress,
     });
   }
 
-  /** Holds back what may not be sent before it is kept. */
+  /** What of this program its store needs, and nobody else gets. */
+  #storeHost(): CommitterHost {
+    const isClosed = () => this.isClosed;
+    return {
+      log: this.log,
+      get isClosed() {
+        return isClosed();
+      },
+      now: () => this.now(),
+      perform: (command) => this.perform(command),
+      send: (peer, bytes) => this.send(peer, bytes, this.now()),
+    };
+  }
+
+  /** Holds back what may not be sent before it is persisted. */
   protected override carryOut(effect: Effect<RouterEvent, StoreChange>): void {
-    const commits = this.#commits;
-    if (commits !== undefined) {
-      if (effect.type === "persist") return commits.persist(effect.change);
+    const committer = this.#committer;
+    if (committer !== undefined) {
+      if (effect.type === "persist") return committer.persist(effect.change);
       if (effect.type === "send") {
         const { peer, bytes, isPromise } = effect;
-        if (commits.hold(peer, bytes, isPromise)) return;
+        if (committer.hold(peer, bytes, isPromise)) return;
       }
     }
     super.carryOut(effect);
   }
 
-  /**
-   * Begins a commit when all that has arrived has been taken, or when the transport
-   * lets others have a turn: what comes together is committed together.
-   */
+  /** Commits what was persisted. */
   protected override handleSettled(): void {
-    const commits = this.#commits;
-    if (commits !== undefined && commits.uncommitted > 0) {
-      this.#commitNext(commits);
-    }
-  }
-
-  #commitNext(commits: Commits): void {
-    this.#commitSoon ??= setImmediate(() => {
-      this.#commitSoon = undefined;
-      this.#commit(commits);
-    });
-  }
-
-  #commit(commits: Commits): void {
-    // A commit that has failed is tried again when its time has come.
-    if (this.#store === undefined || this.#commitTimer !== undefined) return;
-    const changes = commits.take();
-    this.#router.handleStore(this.isClosed ? "refusing" : commits.state);
-    if (commits.state === "refusing" && this.#fault === undefined) {
-      this.#fault = "The store does not keep up";
-      this.log.error(
-        `${this.#fault}; until it does, whoever asks for what would have to be kept is refused`,
-      );
-    }
-    if (changes === undefined) return;
-    this.#committing = this.#store.commit(changes).then(
-      () => this.#handleCommitted(commits, changes.length),
-      (error) => this.#handleFailed(commits, messageOf(error)),
-    );
-  }
-
-  #handleCommitted(commits: Commits, changes: number): void {
-    this.#counts.commits++;
-    this.#counts.changes += changes;
-    const kept = commits.handleCommitted();
-    if (this.#fault !== undefined && commits.state !== "refusing") {
-      this.log.info("The store can be written again");
-      this.#fault = undefined;
-    }
-    if (kept.length > 0) this.now(); // that of what is sent
-    for (const { peer, bytes } of kept) this.send(peer, bytes);
-    this.#commitNext(commits);
-  }
-
-  /** Takes back the promises that cannot be kept, and goes on without any. */
-  #handleFailed(commits: Commits, fault: string): void {
-    this.#counts.failedCommits++;
-    if (this.#fault !== fault) {
-      this.log.error(
-        `${fault}; until it can be written, which is tried each second, whoever asks for what would have to be kept is refused`,
-      );
-      this.#fault = fault;
-    }
-    this.#commitTimer = setTimeout(() => {
-      this.#commitTimer = undefined;
-      this.#commit(commits);
-    }, RETRY_COMMIT_MS);
-    const held = commits.handleFailed();
-    // Also while it closes, when what was held is not even refused any more.
-    this.#router.handleStore("refusing");
-    if (this.isClosed) return;
-    this.now(); // that of what is sent
-    for (const { peer, bytes, isPromise } of held) {
-      if (!isPromise) this.send(peer, bytes);
-      else {
-        // One by one: what follows a refusal to the same peer leaves behind it.
-        this.#counts.takenBack++;
-        this.perform((now) => this.#router.handleUncommitted(now, peer, bytes));
-      }
-    }
+    this.#committer?.commitSoon();
   }
 
   /** Says something in the multicast group, if there is one. */
@@ -451,40 +327,12 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     this.log.debug(() => `${peer.key} ${sign} ${describeDatagram(bytes)}`);
   }
 
-  /** Leaves the multicast group, and keeps what is still to be kept. */
+  /** Leaves the multicast group, and commits what is left. */
   protected override async handleClose(): Promise<void> {
     await this.#multicast?.[Symbol.asyncDispose]();
-    if (this.#commits !== undefined) await this.#closeStore(this.#commits);
+    await this.#committer?.close();
     this.#journal?.close();
     await this.#recorder?.close();
-  }
-
-  async #closeStore(commits: Commits): Promise<void> {
-    this.#callOff();
-    await this.#committing;
-    // What failed before may succeed now; what fails now is not tried again.
-    while (commits.uncommitted > 0 && this.#store !== undefined) {
-      this.#commit(commits);
-      await this.#committing;
-      if (commits.isFailing) break;
-    }
-    const store = this.#store;
-    this.#store = undefined;
-    this.#callOff();
-    if (commits.uncommitted > 0) {
-      this.log.error(
-        `Changes that are not kept: ${commits.uncommitted}; what was acknowledged is`,
-      );
-    }
-    await store?.close();
-  }
-
-  /** Begins no commit any more by itself. */
-  #callOff(): void {
-    clearImmediate(this.#commitSoon);
-    this.#commitSoon = undefined;
-    clearTimeout(this.#commitTimer);
-    this.#commitTimer = undefined;
   }
 
   /** Logs what happened. */

@@ -373,7 +373,8 @@ export {
   type ClassicClientOptions,
   ClassicRefusedError,
 } from "./classic_client.ts";
-export type { BrokerOptions, BrokerStats, CommitStats } from "./broker.ts";
+export type { BrokerOptions, BrokerStats } from "./broker.ts";
+export type { CommitStats } from "./store/committer.ts";
 export { Broker } from "./broker.ts";
 export { StoreError, type StoreErrorKind } from "./store/error.ts";
 export type { Durability } from "./store/file.ts";

@@ -106,9 +106,9 @@ export abstract class Template<Event, Change = never>
     return this.#failures;
   }
 
-  /** The present moment, which is also that of what is sent from now on. */
+  /** The present moment. */
   protected now(): Millis {
-    return this.#calledAt = this.#clock.now();
+    return this.#clock.now();
   }
 
   /** The transport in use. */
@@ -154,7 +154,7 @@ export abstract class Template<Event, Change = never>
   /** Gives the machine a command, and carries out what follows from it. */
   protected perform(command: (now: Millis) => void): void {
     if (this.#closing !== undefined) return;
-    command(this.now());
+    command(this.#calledAt = this.now());
     this.#settle();
   }
 
@@ -182,7 +182,7 @@ export abstract class Template<Event, Change = never>
   ): void => {
     if (this.#isDeaf) return;
     try {
-      const now = this.now(); // once: it costs as much as much else here
+      const now = this.#calledAt = this.now(); // once: it is not cheap
       this.observe("received", peer, bytes, now);
       this.#machine.handleDatagram(now, peer, bytes);
       this.#settle();
@@ -234,9 +234,17 @@ export abstract class Template<Event, Change = never>
     }
   }
 
-  /** Sends a datagram. */
-  protected send(peer: Peer, bytes: Uint8Array): void {
-    this.observe("sent", peer, bytes, this.#calledAt);
+  /**
+   * Sends a datagram.
+   *
+   * @param at when that happened which it follows from. Default: the last call
+   */
+  protected send(
+    peer: Peer,
+    bytes: Uint8Array,
+    at: Millis = this.#calledAt,
+  ): void {
+    this.observe("sent", peer, bytes, at);
     this.#transport.send(peer, bytes);
   }
 
