@@ -37,7 +37,6 @@ import {
   SenderThreads,
   usefulSenders,
 } from "./transport/sender_threads.ts";
-import { type AsyncStore, openStore } from "./store/worker.ts";
 import { isWorker } from "./base/worker.ts";
 import { Template, type TemplateOptions } from "./template.ts";
 import { REAL_CLOCK } from "./base/system_clock.ts";

@@ -178,14 +178,13 @@ const NAME_FACTOR = 4;
 /** What makes room when too much waits for a client. */
 export type Overflow = NonNullable<RouterOptions["overflow"]>;
 
-/** The options that have a value of their own in the settings. */
-type Plain = Omit<
-  RouterOptions,
-  "sessionExpiry" | "messageExpiry" | "predefined"
->;
-
 /** Every option with its value, and the memory budgets that the parts share. */
-export interface Settings extends Readonly<Required<Plain>> {
+export interface Settings extends
+  Readonly<
+    Required<
+      Omit<RouterOptions, "sessionExpiry" | "messageExpiry" | "predefined">
+    >
+  > {
   /**
    * How long a client may be away before its session goes, in milliseconds;
    * `undefined` for as long as its place is not needed, and then for a day.

@@ -95,7 +95,8 @@ export interface Persisted {
 /** A part of no session, or of one that is not persisted. */
 export const NOT_PERSISTED: Persisted = { persistence: undefined };
 
-type WithoutSession<Change> = Change extends { readonly session: number }
+/** A change without the number of its session; `never` for one of no session. */
+export type WithoutSession<Change> = Change extends { readonly session: number }
   ? Omit<Change, "session">
   : never;
 

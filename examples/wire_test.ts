@@ -9,12 +9,8 @@
  */
 
 import { assertEquals, assertRejects, assertStringIncludes } from "@std/assert";
-import {
-  Broker,
-  Client,
-  type ClientOptions,
-  ExpectationError,
-} from "../mod.ts";
+import { ExpectationError } from "../entries/testing.ts";
+import { Broker, Client, type ClientOptions } from "../mod.ts";
 
 /** The code under test: tells of each opening, at QoS 1. */
 async function runDoor(

@@ -123,7 +123,8 @@ const USUAL_WITHIN = 1_000;
  * @example
  * ```ts
  * import { assertEquals, assertRejects } from "@std/assert";
- * import { Broker, Client, ExpectationError } from "../mod.ts";
+ * import { Broker, Client } from "../mod.ts";
+ * import { ExpectationError } from "./journal.ts";
  *
  * await using broker = await Broker.listen({ port: 0 });
  * await using lamp = await Client.connect({

@@ -83,7 +83,8 @@ const ROLE = "recorder";
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { Broker, ClassicClient, parseRecording } from "../mod.ts";
+ * import { Broker, ClassicClient } from "../mod.ts";
+ * import { parseRecording } from "./recording.ts";
  *
  * const record = await Deno.makeTempFile();
  * {

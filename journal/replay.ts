@@ -79,7 +79,9 @@ export interface ReplayReport {
  * @example
  * ```ts
  * import { assert } from "@std/assert";
- * import { Broker, ClassicClient, parseRecording, replay } from "../mod.ts";
+ * import { Broker, ClassicClient } from "../mod.ts";
+ * import { parseRecording } from "./recording.ts";
+ * import { replay } from "./replay.ts";
  *
  * const record = await Deno.makeTempFile();
  * {

@@ -34,8 +34,17 @@ export const FOLDERS = [
   "netsim",
   "journal",
   "fleet",
+  "entries",
   "cli",
 ] as const;
+
+/** The library's doors, by the names under which they are imported. */
+export const ENTRIES: Readonly<Record<string, string>> = {
+  ".": "mod.ts",
+  "./core": "entries/core.ts",
+  "./testing": "entries/testing.ts",
+  "./fleet": "entries/fleet.ts",
+};
 
 /** A folder of the code. */
 export type Folder = typeof FOLDERS[number];

@@ -7,7 +7,7 @@
  * @module
  */
 
-import { pureFiles, readHouse, ROOT } from "./house.ts";
+import { ENTRIES, pureFiles, readHouse, ROOT } from "./house.ts";
 
 const house = await readHouse();
 
@@ -23,7 +23,7 @@ const STEPS: readonly (readonly [name: string, args: readonly string[]])[] = [
     ...pureFiles(house),
   ]],
   ["docs", ["doc", "--lint", "--quiet", ...house.keys()]],
-  ["public docs", ["doc", "--lint", "--quiet", "mod.ts"]],
+  ["public docs", ["doc", "--lint", "--quiet", ...Object.values(ENTRIES)]],
   ["tests", ["test", "-A", "--parallel", "--doc", "--quiet"]],
 ];
 

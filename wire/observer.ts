@@ -47,18 +47,23 @@ const MAX_PENDING = 64;
 const NO_SUBJECT: Subject = { topicName: undefined, qos: undefined };
 
 /** A PUBLISH that has a msgId. */
-interface Published {
+export interface Published {
+  /** What it is about. */
   readonly subject: Subject;
   /** Of its topic and payload; `undefined` once its msgId is free again. */
   readonly digest: number | undefined;
 }
 
 /** What one side has asked, by msgId. */
-class Asked {
-  readonly registered = new Map<number, Subject>();
-  readonly subscribed = new Map<number, Subject>();
-  readonly unsubscribed = new Map<number, Subject>();
-  readonly published = new Map<number, Published>();
+export class Asked {
+  /** REGISTERs. */
+  readonly registered: Map<number, Subject> = new Map();
+  /** SUBSCRIBEs. */
+  readonly subscribed: Map<number, Subject> = new Map();
+  /** UNSUBSCRIBEs. */
+  readonly unsubscribed: Map<number, Subject> = new Map();
+  /** PUBLISHes. */
+  readonly published: Map<number, Published> = new Map();
 }
 
 /** A client, as its datagrams show it. */
@@ -70,7 +75,7 @@ export class ObservedClient {
   /** Whether the broker's next DISCONNECT answers the client's. */
   isLeaving = false;
   /** The names of its topic ids. */
-  readonly names = new Map<number, string>();
+  readonly names: Map<number, string> = new Map();
   /** The address that it connected from last, or woke at. */
   address = "";
   /** Whether only an address leads to it: its client id does not, or not any more. */

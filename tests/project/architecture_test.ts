@@ -32,6 +32,16 @@ const IMPORTS: Readonly<Record<Folder, readonly Folder[]>> = {
   netsim: ["base", "wire", "transport"],
   journal: ["base", "wire", "transport"],
   fleet: ["base", "wire", "broker", "client", "netsim"],
+  entries: [
+    "base",
+    "wire",
+    "broker",
+    "client",
+    "transport",
+    "netsim",
+    "journal",
+    "fleet",
+  ],
   cli: [
     "base",
     "wire",
