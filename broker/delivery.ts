@@ -1,7 +1,7 @@
 /**
- * Encodes PUBLISH, REGISTER and PUBREL to clients, and counts them. The same octets
- * for many clients are encoded once. When something is sent decides
- * `broker/outbox.ts`.
+ * Messages to clients as octets: PUBLISH, REGISTER and PUBREL, and the counts of
+ * them. A message for many clients is encoded once for all that get the same
+ * octets. When something is sent is decided by `broker/outbox.ts`.
  *
  * @module
  */
@@ -10,15 +10,15 @@ import { wrappingOf } from "../wire/forwarder.ts";
 import type { Message } from "../wire/message.ts";
 import type { Peer } from "../base/peer.ts";
 import { encodePacket } from "../wire/mqttsn.ts";
-import type { OutgoingPublish } from "./outbox.ts";
 import type { LossReason } from "./events.ts";
+import type { PublishHeader } from "./outbox_client.ts";
 import { type Outlet, zeros } from "./outlet.ts";
 import type { TopicEntry } from "./topic_ids.ts";
 import { utf8Length } from "../base/utf8.ts";
 
-/** What was counted of what clients are sent. */
+/** What was counted of the messages to clients. */
 export interface DeliveryStats {
-  /** PUBLISHes sent, those sent again not counted. */
+  /** PUBLISHes sent; those sent again do not count. */
   readonly delivered: number;
   /** Their payloads, in octets. */
   readonly deliveredOctets: number;
@@ -28,7 +28,7 @@ export interface DeliveryStats {
   readonly lost: Readonly<Record<LossReason, number>>;
 }
 
-/** Why a client does not get a message; the table that its counter is made from. */
+/** The reasons for which a message can be lost, each of which has a counter. */
 const LOSSES: Readonly<Record<LossReason, true>> = {
   overflow: true,
   memory: true,
@@ -39,6 +39,8 @@ const LOSSES: Readonly<Record<LossReason, true>> = {
   expired: true,
 };
 
+type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
+
 /** Sends to the clients of one gateway. */
 export class Delivery {
   readonly #maxPacket: number;
@@ -47,13 +49,21 @@ export class Delivery {
   #delivered = 0;
   #deliveredOctets = 0;
   #retried = 0;
+  /** The header at QoS 0, filled in anew each time: there are many. */
+  readonly #qos0: Mutable<PublishHeader> = {
+    qos: 0,
+    retain: false,
+    dup: false,
+    topicIdType: "normal",
+    topicId: 0,
+    msgId: 0,
+  };
   /**
-   * What was written of the last message, by all that may differ from client to
-   * client: many are sent the same octets. The first has a place of its own, as
-   * most messages are for one.
+   * The last message, encoded with each header that it was sent with. The first
+   * has a place of its own, as most messages are for one client.
    */
-  readonly #written = new Map<number, Uint8Array>();
-  #writtenOf: Message | undefined;
+  readonly #encoded = new Map<number, Uint8Array>();
+  #encodedMessage: Message | undefined;
   #firstKey = 0;
   #firstBytes: Uint8Array | undefined;
 
@@ -69,21 +79,32 @@ export class Delivery {
   }
 
   /** Sends a PUBLISH to a client; false when it does not fit a packet. */
-  sendPublish(peer: Peer, publish: OutgoingPublish): boolean {
-    if (!this.#fits(peer, 7 + publish.message.payload.length)) return false;
-    if (!publish.dup) {
+  sendPublish(peer: Peer, message: Message, header: PublishHeader): boolean {
+    const { length } = message.payload;
+    if (!this.#fits(peer, 7 + length)) return false;
+    if (!header.dup) {
       this.#delivered++;
-      this.#deliveredOctets += publish.message.payload.length;
+      this.#deliveredOctets += length;
     }
-    // At QoS 2 it must be known again under its msgId, whatever happens.
-    const isPromise = publish.qos === 2;
-    this.#outlet.sendMessage(
-      peer,
-      "PUBLISH",
-      this.#write(publish),
-      isPromise,
-    );
+    // At QoS 2 the client is promised that the msgId is known again after a crash.
+    const isPromise = header.qos === 2;
+    const bytes = this.#encode(message, header);
+    this.#outlet.sendMessage(peer, "PUBLISH", bytes, isPromise);
     return true;
+  }
+
+  /** Sends a PUBLISH at QoS 0 to a client; false when it does not fit a packet. */
+  sendPublishQos0(
+    peer: Peer,
+    message: Message,
+    { alias, topicId }: TopicEntry,
+    retain: boolean,
+  ): boolean {
+    const header = this.#qos0;
+    header.retain = retain;
+    header.topicIdType = alias === undefined ? "normal" : alias.topicIdType;
+    header.topicId = alias === undefined ? topicId : alias.topicId;
+    return this.sendPublish(peer, message, header);
   }
 
   /** Sends a REGISTER to a client; false when it does not fit a packet. */
@@ -103,12 +124,12 @@ export class Delivery {
     this.#outlet.sendPacket(peer, { type: "PUBREL", msgId });
   }
 
-  /** Counts what is sent again. */
+  /** Counts a packet that is sent again. */
   handleRetry(): void {
     this.#retried++;
   }
 
-  /** Tells, and counts, that a client does not get a message. */
+  /** Counts and traces that a client does not get a message. */
   handleLoss(
     clientId: string,
     { topicName }: Message,
@@ -128,33 +149,33 @@ export class Delivery {
     };
   }
 
-  /** Whether a message, in its short form of so many octets, can be sent. */
+  /** Whether a message can be sent that has so many octets in its short form. */
   #fits(peer: Peer, octets: number): boolean {
     const total = octets + (octets > 255 ? 2 : 0) + wrappingOf(peer);
     return total <= this.#maxPacket;
   }
 
-  #write(publish: OutgoingPublish): Uint8Array {
-    const key = keyOf(publish);
-    if (publish.message !== this.#writtenOf) {
-      this.#writtenOf = publish.message;
-      if (this.#written.size > 0) this.#written.clear();
+  #encode(message: Message, header: PublishHeader): Uint8Array {
+    const key = keyOf(header);
+    if (message !== this.#encodedMessage) {
+      this.#encodedMessage = message;
+      if (this.#encoded.size > 0) this.#encoded.clear();
       this.#firstKey = key;
-      return this.#firstBytes = encodePublish(publish);
+      return this.#firstBytes = encodePublish(message, header);
     }
     if (key === this.#firstKey) return this.#firstBytes!;
-    let bytes = this.#written.get(key);
+    let bytes = this.#encoded.get(key);
     if (bytes === undefined) {
-      bytes = encodePublish(publish);
-      this.#written.set(key, bytes);
+      bytes = encodePublish(message, header);
+      this.#encoded.set(key, bytes);
     }
     return bytes;
   }
 }
 
 /** All that makes the octets of one message differ, in 38 bits. */
-function keyOf(publish: OutgoingPublish): number {
-  const { qos, retain, dup, topicIdType, topicId, msgId } = publish;
+function keyOf(header: PublishHeader): number {
+  const { qos, retain, dup, topicIdType, topicId, msgId } = header;
   const flags = qos << 4 | TOPIC_ID_TYPES[topicIdType] << 2 |
     (retain ? 2 : 0) | (dup ? 1 : 0);
   return (msgId * 0x1_0000 + topicId) * 64 + flags;
@@ -162,9 +183,8 @@ function keyOf(publish: OutgoingPublish): number {
 
 const TOPIC_ID_TYPES = { normal: 0, predefined: 1, short: 2 } as const;
 
-function encodePublish(publish: OutgoingPublish): Uint8Array {
-  const { message, qos, retain, dup, topicIdType, topicId, msgId } = publish;
-  const data = message.payload;
+function encodePublish(message: Message, header: PublishHeader): Uint8Array {
+  const { qos, retain, dup, topicIdType, topicId, msgId } = header;
   return encodePacket({
     type: "PUBLISH",
     dup,
@@ -173,6 +193,6 @@ function encodePublish(publish: OutgoingPublish): Uint8Array {
     topicIdType,
     topicId,
     msgId,
-    data,
+    data: message.payload,
   });
 }

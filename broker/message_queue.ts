@@ -1,163 +1,261 @@
 /**
- * The messages that wait for one client, in the order in which they came, and the
- * memory that they take.
+ * The messages that wait for one client, in the order in which they came, within
+ * the limits of number, memory and age.
+ *
+ * Memory is counted until a message is delivered or lost: a message that was
+ * taken out of the queue, and is under way, still counts.
  *
  * @module
  */
 
-import { Deque } from "../base/deque.ts";
 import type { Millis } from "../base/clock.ts";
+import { Deque } from "../base/deque.ts";
 import type { DeliveryQos, Message } from "../wire/message.ts";
-import type { Settings } from "./options.ts";
+import type { LossReason } from "./events.ts";
+import type { OutboxClient, OutboxLimits } from "./outbox_client.ts";
+import type { SessionPersistence } from "./persistence.ts";
 import type { RetainedSource } from "./retained_delivery.ts";
 
-/** How much may wait for a client, and how long. */
-export type QueueLimits = Pick<
-  Settings,
-  "maxQueue" | "overflow" | "messageExpiryMs" | "maxQueueOctets" | "queueBudget"
->;
-
-/** A message that waits for a client. */
-export interface Queued {
-  /** The message. */
+/** A message for one client. */
+export interface QueuedMessage {
+  /** What was published. */
   readonly message: Message;
-  /** At which QoS this client gets it. */
+  /** At which QoS the client gets it. */
   readonly qos: DeliveryQos;
-  /** Its Retain flag. */
+  /** Whether the client gets it because it was retained. */
   readonly retain: boolean;
   /** When it came. */
   readonly at: Millis;
-  /** The number by which it is persisted; 0 if it is not. */
+  /** The number under which it is persisted; 0 if it is not. */
   seq: number;
   /** The subscription that it is retained for, if it is. */
   readonly source: RetainedSource | undefined;
 }
 
-/** What the engine needs around a message that waits, in octets, roughly. */
+/** What a message takes beside its name and payload, in octets, roughly. */
 const OVERHEAD = 160;
 
-/** The queue of one client. */
+/** The queue of one client. `Outbox` has one as soon as a message has to wait. */
 export class MessageQueue {
-  readonly #limits: QueueLimits;
-  readonly #waiting = new Deque<Queued>();
-  /** How many of those that wait are of QoS 0. */
-  #atMostOnce = 0;
-  /** Memory of what waits, and of what is under way. */
+  readonly #limits: OutboxLimits;
+  readonly #client: OutboxClient;
+  readonly #messages = new Deque<QueuedMessage>();
+  /** How many of them are at QoS 0. */
+  #atQos0 = 0;
+  /** Memory of the messages that wait or are under way. */
   #octets = 0;
+  /** The number of the message that was persisted last. */
+  #lastSeq = 0;
 
   /**
-   * Makes an empty queue.
+   * Starts empty.
    *
    * @param limits how much may wait, and how long
+   * @param client who gets the messages
    */
-  constructor(limits: QueueLimits) {
+  constructor(limits: OutboxLimits, client: OutboxClient) {
     this.#limits = limits;
+    this.#client = client;
   }
 
   /** How many messages wait. */
-  get length(): number {
-    return this.#waiting.size;
+  get size(): number {
+    return this.#messages.size;
   }
 
-  /** The message that came last. */
-  get last(): Queued | undefined {
-    return this.#waiting.last;
+  /** The message that came last, if it still waits. */
+  get last(): QueuedMessage | undefined {
+    return this.#messages.last;
   }
 
-  /** When the message that has waited longest has waited too long. */
+  /** When the oldest message has waited for too long. */
   get expiresAt(): Millis {
-    const oldest = this.#waiting.first;
+    const oldest = this.#messages.first;
     return oldest === undefined
       ? Infinity
       : oldest.at + this.#limits.messageExpiryMs;
   }
 
-  /**
-   * Whether a message of QoS 1 or 2 would find room without a loss.
-   *
-   * @param others how many clients before this one are to get it too
-   */
+  /** See {@linkcode hasRoom}. */
   hasRoomFor(message: Message, others: number): boolean {
-    const { maxQueue, queueBudget } = this.#limits;
-    return this.length - this.#atMostOnce < maxQueue &&
-      !this.#isTooMuch(message) &&
-      queueBudget.allows(costOf(message) * (others + 1));
+    return this.#messages.size - this.#atQos0 < this.#limits.maxQueue &&
+      hasRoom(this.#limits, message, others, this.#octets);
   }
 
   /**
-   * What a message lacks to be put in the queue now; `undefined` if nothing.
+   * Adds a message, which may take the place of older ones.
    *
-   * What other clients hold does not go for this one's sake. So where the memory
-   * would not do even if this queue were empty, it says so at once, as `never`.
+   * @returns the message as it waits; `undefined` when there is no room for it
    */
-  lackFor(message: Message): "overflow" | "memory" | "never" | undefined {
-    const { maxQueue, queueBudget } = this.#limits;
-    const cost = costOf(message);
-    if (!queueBudget.allows(cost - this.#octets)) return "never";
-    if (this.length >= maxQueue || this.#isTooMuch(message)) return "overflow";
-    return queueBudget.allows(cost) ? undefined : "memory";
-  }
-
-  /**
-   * Takes out the message that goes first for another: the oldest of QoS 0, else
-   * the oldest, as far as `overflow` lets it.
-   *
-   * @param qos that of the message that wants room
-   */
-  takeVictim(qos: DeliveryQos): Queued | undefined {
-    if (this.#atMostOnce > 0) {
-      this.#atMostOnce--;
-      return this.#waiting.take((queued) => queued.qos === 0);
+  add(
+    now: Millis,
+    message: Message,
+    qos: DeliveryQos,
+    retain: boolean,
+  ): QueuedMessage | undefined {
+    const reason = this.#makeRoom(message, qos);
+    if (reason !== undefined) {
+      this.#client.handleLoss(message, reason);
+      return undefined;
     }
-    return this.#limits.overflow === "drop" && qos > 0
-      ? this.#waiting.shift()
-      : undefined;
-  }
-
-  /** Puts a message at the end. Its memory was taken by {@linkcode charge}. */
-  push(queued: Queued): void {
-    this.#waiting.push(queued);
-    if (queued.qos === 0) this.#atMostOnce++;
-  }
-
-  /** Takes the next message out. Its memory is taken until {@linkcode release}. */
-  shift(): Queued | undefined {
-    const queued = this.#waiting.shift();
-    if (queued?.qos === 0) this.#atMostOnce--;
+    this.charge(message);
+    const queued: QueuedMessage = {
+      message: message.keep(),
+      qos,
+      retain,
+      at: now,
+      seq: 0,
+      source: undefined,
+    };
+    this.#push(queued);
     return queued;
   }
 
-  /** Takes memory for a message, whether it is there or not. */
+  /** Adds a message that was persisted, whatever the limits. */
+  restore(queued: QueuedMessage): void {
+    this.restoreTaken(queued);
+    this.#push(queued);
+  }
+
+  /** Takes over a message that was persisted when it was already under way. */
+  restoreTaken({ message, seq }: QueuedMessage): void {
+    this.charge(message);
+    this.#lastSeq = Math.max(this.#lastSeq, seq);
+  }
+
+  /** Takes the next message out that has not waited for too long. */
+  take(now: Millis): QueuedMessage | undefined {
+    this.expire(now);
+    return this.#shift();
+  }
+
+  /** Drops the messages that have waited for too long. */
+  expire(now: Millis): void {
+    while (this.expiresAt <= now) this.#drop(this.#shift()!, "expired");
+  }
+
+  /** Counts the memory of a message that is not from the queue. */
   charge(message: Message): void {
     const cost = costOf(message);
     this.#octets += cost;
     this.#limits.queueBudget.charge(cost);
   }
 
-  /** Gives a message's memory back. */
-  release(message: Message): void {
+  /** Forgets a message that was taken out and is delivered or lost. */
+  end({ message, seq }: QueuedMessage): void {
+    if (seq !== 0) {
+      this.#client.persistence?.persist({ type: "queuedEnd", seq });
+    }
     const cost = costOf(message);
     this.#octets -= cost;
     this.#limits.queueBudget.give(cost);
   }
 
-  /** Takes all messages out, and gives their memory back. */
+  /** Forgets all messages, those that are under way too, and persists nothing. */
   clear(): void {
-    for (const { message } of this.#waiting) this.release(message);
-    this.#waiting.clear();
-    this.#atMostOnce = 0;
+    this.#limits.queueBudget.give(this.#octets);
+    this.#octets = 0;
+    this.#messages.clear();
+    this.#atQos0 = 0;
   }
 
-  /** The messages that wait, in order. */
-  [Symbol.iterator](): IterableIterator<Queued> {
-    return this.#waiting[Symbol.iterator]();
+  /** Persists all messages that wait. */
+  persistAll(persistence: SessionPersistence): void {
+    for (const queued of this.#messages) this.persist(persistence, queued);
   }
 
-  /** A message of any size finds room where nothing else is. */
-  #isTooMuch(message: Message): boolean {
-    return this.#octets > 0 &&
-      this.#octets + costOf(message) > this.#limits.maxQueueOctets;
+  /** Persists a message, behind all that were persisted before it. */
+  persist(
+    persistence: SessionPersistence,
+    queued: QueuedMessage,
+    { msgId, isReleased }: Progress = NOT_BEGUN,
+  ): void {
+    const { message: { topicName, payload }, qos, retain, at } = queued;
+    const seq = this.#lastSeq + 1;
+    const isPersisted = persistence.persist({
+      type: "queued",
+      seq,
+      topicName,
+      payload,
+      qos,
+      retain,
+      at,
+      msgId,
+      isReleased,
+    });
+    queued.seq = isPersisted ? seq : 0;
+    if (isPersisted) this.#lastSeq = seq;
   }
+
+  #push(queued: QueuedMessage): void {
+    this.#messages.push(queued);
+    if (queued.qos === 0) this.#atQos0++;
+  }
+
+  #shift(): QueuedMessage | undefined {
+    const first = this.#messages.shift();
+    if (first?.qos === 0) this.#atQos0--;
+    return first;
+  }
+
+  /** Drops older messages until there is room; gives the reason if there is none. */
+  #makeRoom(message: Message, qos: DeliveryQos): LossReason | undefined {
+    const { maxQueue, maxQueueOctets, overflow, queueBudget } = this.#limits;
+    const cost = costOf(message);
+    // The messages of other clients are not dropped for this one. If they leave no
+    // room even for this message alone, nothing is dropped for it in vain.
+    if (!queueBudget.allows(cost - this.#octets)) return "memory";
+    while (true) {
+      const isFull = this.#messages.size >= maxQueue ||
+        (this.#octets > 0 && this.#octets + cost > maxQueueOctets);
+      if (!isFull && queueBudget.allows(cost)) return undefined;
+      const reason = isFull ? "overflow" : "memory";
+      const dropped = this.#takeDroppable(overflow === "drop" && qos > 0);
+      if (dropped === undefined) return reason;
+      this.#drop(dropped, reason);
+    }
+  }
+
+  /** Takes out the oldest message at QoS 0, or else the oldest if it may go. */
+  #takeDroppable(mayBeAny: boolean): QueuedMessage | undefined {
+    if (this.#atQos0 === 0) {
+      return mayBeAny ? this.#messages.shift() : undefined;
+    }
+    this.#atQos0--;
+    return this.#messages.take(({ qos }) => qos === 0);
+  }
+
+  #drop(queued: QueuedMessage, reason: LossReason): void {
+    this.end(queued);
+    this.#client.handleLoss(queued.message, reason);
+  }
+}
+
+/** How far a message has come. */
+export interface Progress {
+  /** The msgId of its PUBLISH; 0 before the first. */
+  readonly msgId: number;
+  /** Whether PUBREC has come for it: from then on PUBREL is sent. */
+  readonly isReleased: boolean;
+}
+
+const NOT_BEGUN: Progress = { msgId: 0, isReleased: false };
+
+/**
+ * Whether the memory has room for a message at QoS 1 or 2 without a loss.
+ *
+ * @param others how many clients before this one are to get it too
+ * @param octets memory that this client's messages take already
+ */
+export function hasRoom(
+  { maxQueueOctets, queueBudget }: OutboxLimits,
+  message: Message,
+  others: number,
+  octets: number,
+): boolean {
+  const cost = costOf(message);
+  return (octets === 0 || octets + cost <= maxQueueOctets) &&
+    queueBudget.allows(cost * (others + 1));
 }
 
 function costOf({ topicName, payload }: Message): number {

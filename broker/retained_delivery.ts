@@ -27,6 +27,8 @@ const OVERHEAD = 40;
 export interface RetainedSource {
   /** The subscription. */
   readonly filter: TopicFilter;
+  /** The retained messages that it is a part of. */
+  readonly delivery: RetainedDelivery;
   /** What is still to be looked for. */
   readonly messages: Iterator<Message>;
   /** The QoS granted. */
@@ -93,13 +95,14 @@ export class RetainedDelivery {
    * @param begun topics that were noted before the broker started anew
    */
   add(
-    { filter, messages, granted }: Omit<RetainedSource, "begun">,
+    { filter, messages, granted }: Omit<RetainedSource, "delivery" | "begun">,
     persistence: SessionPersistence | undefined,
     begun: Iterable<TopicName> = [],
   ): void {
     this.drop(filter, persistence);
     const source: RetainedSource = {
       filter,
+      delivery: this,
       messages,
       granted,
       begun: undefined,

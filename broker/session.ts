@@ -25,12 +25,12 @@ import type {
 import type { Settings } from "./options.ts";
 import type { Peer } from "../base/peer.ts";
 import { isNodePeer } from "../wire/forwarder.ts";
-import {
-  Outbox,
-  type OutboxClient,
-  type OutboxLimits,
-  type OutgoingPublish,
-} from "./outbox.ts";
+import { Outbox } from "./outbox.ts";
+import type {
+  OutboxClient,
+  OutboxLimits,
+  PublishHeader,
+} from "./outbox_client.ts";
 import type { Delivery } from "./delivery.ts";
 import {
   type SessionEvent,
@@ -75,7 +75,12 @@ export interface SessionHost {
   /** Encodes and sends. */
   readonly delivery: Pick<
     Delivery,
-    "sendPublish" | "sendRegister" | "sendPubrel" | "handleRetry" | "handleLoss"
+    | "sendPublish"
+    | "sendPublishQos0"
+    | "sendRegister"
+    | "sendPubrel"
+    | "handleRetry"
+    | "handleLoss"
   >;
   /** Sees to it that a session is looked at when something of it is due. */
   schedule(session: Session): void;
@@ -392,8 +397,18 @@ export class Session implements Subscriber, Timed, OutboxClient {
   }
 
   /** See {@linkcode OutboxClient}. */
-  sendPublish(publish: OutgoingPublish): boolean {
-    return this.#host.delivery.sendPublish(this.peer!, publish);
+  sendPublish(message: Message, header: PublishHeader): boolean {
+    return this.#host.delivery.sendPublish(this.peer!, message, header);
+  }
+
+  /** See {@linkcode OutboxClient}. */
+  sendPublishQos0(
+    message: Message,
+    entry: TopicEntry,
+    retain: boolean,
+  ): boolean {
+    const { delivery } = this.#host;
+    return delivery.sendPublishQos0(this.peer!, message, entry, retain);
   }
 
   /** See {@linkcode OutboxClient}. */

@@ -7,12 +7,12 @@ import { assert, assertEquals, assertFalse } from "@std/assert";
 import { MemoryBudget } from "../../broker/memory_budget.ts";
 import { type DeliveryQos, Message } from "../../wire/message.ts";
 import { encodePacket } from "../../wire/mqttsn.ts";
-import {
-  Outbox,
-  type OutboxClient,
-  type OutboxLimits,
-  type OutgoingPublish,
-} from "../../broker/outbox.ts";
+import { Outbox } from "../../broker/outbox.ts";
+import type {
+  OutboxClient,
+  OutboxLimits,
+  PublishHeader,
+} from "../../broker/outbox_client.ts";
 import type { MqttSnPacket } from "../../wire/packets.ts";
 import type { SessionPersistence } from "../../broker/persistence.ts";
 import type { QueuedRecord } from "../../broker/records.ts";
@@ -55,10 +55,28 @@ class Client implements OutboxClient {
     return wire;
   }
 
-  sendPublish(publish: OutgoingPublish): boolean {
-    const { message, ...fields } = publish;
-    if (message.payload.length > this.limit) return false;
-    return this.#send({ type: "PUBLISH", ...fields, data: message.payload });
+  sendPublish(
+    { payload: data }: Message,
+    { dup, qos, retain, topicIdType, topicId, msgId }: PublishHeader,
+  ): boolean {
+    if (data.length > this.limit) return false;
+    const topic = { topicIdType, topicId };
+    const type = "PUBLISH";
+    return this.#send({ type, dup, qos, retain, ...topic, msgId, data });
+  }
+
+  sendPublishQos0(
+    message: Message,
+    { alias, topicId }: TopicEntry,
+    retain: boolean,
+  ): boolean {
+    return this.sendPublish(message, {
+      qos: 0,
+      retain,
+      dup: false,
+      ...alias ?? { topicIdType: "normal", topicId },
+      msgId: 0,
+    });
   }
 
   sendRegister(
@@ -1184,7 +1202,7 @@ Deno.test("Outbox tells of what is lost: dropped, expired, refused, too long", (
   ]);
 });
 
-Deno.test("Outbox.keep() tells of what is under way, and of what waits behind it", () => {
+Deno.test("Outbox.persistAll() tells of what is under way, and of what waits behind it", () => {
   const { outbox, host, session, add, changes } = makePersisted();
   host.persistence = undefined;
   outbox.open(0);
@@ -1359,7 +1377,7 @@ Deno.test("Outbox.dropRetained() and clear() forget what has been begun", () => 
   assertEquals(nameBudget.used, before);
 });
 
-Deno.test("Outbox.keep() tells which of what is retained has been begun", () => {
+Deno.test("Outbox.persistAll() tells which of what is retained has been begun", () => {
   const { outbox, host, session, changes } = makePersisted();
   host.persistence = undefined;
   outbox.open(0);

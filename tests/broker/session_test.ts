@@ -36,6 +36,9 @@ class Host implements SessionHost {
     this.log.push("PUBLISH");
     return true;
   }
+  sendPublishQos0(): boolean {
+    return this.sendPublish();
+  }
   sendRegister(_peer: Peer, { topicId }: TopicEntry): boolean {
     this.log.push(`REGISTER ${topicId}`);
     return true;
