@@ -34,8 +34,12 @@ export type Outcome =
   /** The message was delivered, or is lost: another one can be taken. */
   | "over";
 
-/** A message that was taken from the queue, and how far it has come. */
+/**
+ * A message that was taken from the queue, and how far it has come. By itself it is
+ * a state, too: its next step can be made as soon as the outbox allows it.
+ */
 interface Transfer extends Progress {
+  readonly kind: "ready";
   readonly queued: QueuedMessage;
   msgId: number;
   isReleased: boolean;
@@ -48,12 +52,6 @@ interface Transfer extends Progress {
 /** No message is under way. */
 interface Idle {
   readonly kind: "idle";
-}
-
-/** The next step of a message can be made as soon as the outbox allows it. */
-interface Ready {
-  readonly kind: "ready";
-  readonly transfer: Transfer;
 }
 
 /** Nothing is sent before a moment. */
@@ -93,7 +91,10 @@ interface Releasing extends Unanswered {
   readonly kind: "releasing";
 }
 
-type State = Idle | Ready | Paused | Registering | Publishing | Releasing;
+/** A state in which something is awaited. */
+type Waiting = Paused | Registering | Publishing | Releasing;
+
+type State = Idle | Transfer | Waiting;
 
 const IDLE: Idle = { kind: "idle" };
 
@@ -129,12 +130,12 @@ export class InFlight {
 
   /** Whether an answer or the end of a pause is awaited. */
   get isWaiting(): boolean {
-    return "retryAt" in this.#state;
+    return isWaiting(this.#state);
   }
 
   /** When something is sent again, or a pause ends; `undefined` for never. */
   get retryAt(): Millis | undefined {
-    return "retryAt" in this.#state ? this.#state.retryAt : undefined;
+    return isWaiting(this.#state) ? this.#state.retryAt : undefined;
   }
 
   /** Whether the next step, if it has to be persisted, can be persisted now. */
@@ -153,7 +154,9 @@ export class InFlight {
   }
 
   get #transfer(): Transfer | undefined {
-    return this.#state.kind === "idle" ? undefined : this.#state.transfer;
+    const state = this.#state;
+    if (isWaiting(state)) return state.transfer;
+    return state.kind === "idle" ? undefined : state;
   }
 
   /** Takes the next message. */
@@ -169,8 +172,8 @@ export class InFlight {
     const transfer: Transfer = { ...transferOf(queued), ...progress };
     const waits = { transfer, retryAt: now, triesLeft: 0 };
     this.#state = progress.isReleased ? { kind: "releasing", ...waits } : {
-      kind: "publishing",
       ...waits,
+      kind: "publishing",
       qos: queued.qos,
       retain: queued.retain,
       dup: true,
@@ -220,8 +223,8 @@ export class InFlight {
    * @returns what follows; "noTopicId" when the client's table of topic ids is full
    */
   advance(now: Millis): Outcome | "noTopicId" {
-    if (this.#state.kind !== "ready") return "waiting";
-    const { transfer } = this.#state;
+    const transfer = this.#state;
+    if (transfer.kind !== "ready") return "waiting";
     if (transfer.isReleased) {
       this.#client.sendPubrel(transfer.msgId);
       this.#state = { kind: "releasing", ...this.#unanswered(now, transfer) };
@@ -381,7 +384,7 @@ export class InFlight {
    */
   handleTimeout(now: Millis): Outcome | "unanswered" {
     const state = this.#state;
-    if (!("retryAt" in state) || now < state.retryAt) return "waiting";
+    if (!isWaiting(state) || now < state.retryAt) return "waiting";
     if (state.kind === "paused") {
       this.#state = IDLE;
       if (state.transfer !== undefined) this.#ready(state.transfer);
@@ -404,7 +407,7 @@ export class InFlight {
   /** Sends again at once what is unanswered: the client asks for it. */
   remind(now: Millis): Outcome {
     const state = this.#state;
-    return "triesLeft" in state && this.#mayResend(state)
+    return isWaiting(state) && state.kind !== "paused" && this.#mayResend(state)
       ? this.#resend(now, state)
       : "waiting";
   }
@@ -456,7 +459,7 @@ export class InFlight {
   }
 
   #ready(transfer: Transfer): Outcome {
-    this.#state = { kind: "ready", transfer };
+    this.#state = transfer;
     return "ready";
   }
 
@@ -490,8 +493,13 @@ export class InFlight {
   }
 }
 
+function isWaiting(state: State): state is Waiting {
+  return state.kind !== "idle" && state.kind !== "ready";
+}
+
 function transferOf(queued: QueuedMessage): Transfer {
   return {
+    kind: "ready",
     queued,
     msgId: 0,
     isReleased: false,
