@@ -1,12 +1,12 @@
 /**
- * A bound on memory that many tables share. Knows octets, and nothing of what
- * they are spent on.
+ * A limit of memory that many tables share. It counts octets as the tables estimate
+ * them.
  *
  * @module
  */
 
 /**
- * So many octets, and no more.
+ * A number of octets to spend.
  *
  * @example
  * ```ts
@@ -29,8 +29,7 @@ export class MemoryBudget {
    * Starts with nothing spent.
    *
    * @param limit octets, 0 or more
-   * @param whole the budget that this one is a share of: what is spent here is
-   * spent there too
+   * @param whole the budget that this one is a part of: it is charged, too
    */
   constructor(limit: number, whole?: MemoryBudget) {
     this.#limit = limit;
@@ -42,7 +41,7 @@ export class MemoryBudget {
     return this.#used;
   }
 
-  /** Whether so many octets more would still be within the bound. */
+  /** Whether so many octets more are still within the limit. */
   allows(octets: number): boolean {
     return this.#used + octets <= this.#limit &&
       (this.#whole?.allows(octets) ?? true);
@@ -51,7 +50,7 @@ export class MemoryBudget {
   /**
    * Spends octets.
    *
-   * @returns whether they were there; nothing is spent if not
+   * @returns whether they were within the limit; nothing is spent if not
    */
   take(octets: number): boolean {
     if (!this.allows(octets)) return false;
@@ -59,13 +58,13 @@ export class MemoryBudget {
     return true;
   }
 
-  /** Spends octets whether they are there or not. */
+  /** Spends octets, whatever the limit. */
   charge(octets: number): void {
     this.#used += octets;
     this.#whole?.charge(octets);
   }
 
-  /** Gives octets back that were taken. */
+  /** Gives back octets that were spent. */
   give(octets: number): void {
     this.#used -= octets;
     this.#whole?.give(octets);

@@ -1,7 +1,6 @@
 /**
- * The one way out of the broker's core: what it sends, what it tells, and the
- * counts of both. Knows how a packet is written and wrapped; nothing of why it is
- * sent.
+ * The one way out of the broker's core: the datagrams that it sends, the events that
+ * it traces, and the counts of both.
  *
  * @module
  */
@@ -26,9 +25,10 @@ import {
 import type { StoreChange } from "./records.ts";
 
 /**
- * The messages that tell their peer to rely on something: an id, a subscription, a
- * message taken over, a step of QoS 2 that is not taken back. Of PUBLISH and
- * DISCONNECT only some do: whoever sends one says so.
+ * The messages that promise something to their peer: an id, a subscription, that a
+ * message was taken over, or a step of QoS 2. They are sent only after what was
+ * persisted before them. A PUBLISH or a DISCONNECT may be a promise, too: its sender
+ * says so.
  */
 const PROMISES: Partial<Readonly<Record<MsgType, true>>> = {
   CONNACK: true,
@@ -44,7 +44,7 @@ const PROMISES: Partial<Readonly<Record<MsgType, true>>> = {
   WILLMSGRESP: true,
 };
 
-/** What left the core, and what did not. */
+/** What was sent, dropped and refused. */
 export interface OutletStats {
   /** Datagrams sent. */
   readonly sent: number;
@@ -68,16 +68,16 @@ export class Outlet {
   #sentOctets = 0;
 
   /**
-   * Makes a way out.
+   * Starts with nothing sent.
    *
-   * @param effects where it leads
+   * @param effects where all of it goes
    */
   constructor(effects: EffectQueue<RouterEvent, StoreChange>) {
     this.#effects = effects;
   }
 
   /**
-   * Sends a message of MQTT-SN to a peer, wrapped where that is needed.
+   * Sends a message of MQTT-SN, wrapped if its peer is behind a forwarder.
    *
    * @param isPromise whether the peer relies on what was persisted until now
    */
@@ -89,7 +89,7 @@ export class Outlet {
     this.sendMessage(peer, packet.type, encodePacket(packet), isPromise);
   }
 
-  /** Sends a message of MQTT-SN that is written already. */
+  /** Sends a message of MQTT-SN that was encoded already. */
   sendMessage(
     peer: Peer,
     type: MsgType,
@@ -116,19 +116,19 @@ export class Outlet {
     this.#effects.broadcast(bytes, radius);
   }
 
-  /** Tells that something happened. */
+  /** Traces an event. */
   trace(event: RouterEvent): void {
     this.#effects.trace(event);
   }
 
-  /** Tells, and counts, that a datagram or a subscription got no answer. */
+  /** Traces and counts that a datagram or a subscription gets no answer. */
   drop(peer: Peer, reason: DropReason, detail: string = DROP_REASONS[reason]) {
     this.#dropped[reason]++;
     this.#effects.trace({ type: "drop", peer, reason, detail });
   }
 
   /**
-   * Tells, and counts, that an MQTT-SN request is refused.
+   * Traces and counts that an MQTT-SN request is refused.
    *
    * @returns the return code to answer it with
    */
@@ -150,13 +150,13 @@ export class Outlet {
   }
 }
 
-/** Whether a message tells its peer to rely on something: a refusal does not. */
+/** Whether a message is a promise: a refusal is none. */
 function isPromising(packet: MqttSnPacket): boolean {
   return PROMISES[packet.type] === true &&
     !("returnCode" in packet && packet.returnCode !== RETURN_CODE.accepted);
 }
 
-/** A count of nothing for each name in a table. */
+/** A counter at 0 for each name in a table. */
 export function zeros<Name extends string>(
   table: Readonly<Record<Name, unknown>>,
 ): Record<Name, number> {

@@ -1,12 +1,10 @@
 /**
- * What of the broker's core outlives the process: one record for each row that a
- * store keeps, and what changes them. Holds types and does nothing; what a store
- * makes of them is its own (`store/store.ts`), when they change is told by whoever owns
- * what they hold.
+ * The records that outlive the broker's process, and the changes to them. A store
+ * (`store/store.ts`) persists the changes and gives the records back at the next
+ * start.
  *
- * A record says what is, so that a store can give it back at the next start; it
- * takes the place of the last one with the same key. An end takes it away. Applied
- * in order, twice or once, they give the same.
+ * A record takes the place of the last one with the same key; an end takes it away.
+ * Applied in order, once or twice, changes give the same records.
  *
  * @module
  */
@@ -14,78 +12,79 @@
 import type { Millis } from "../base/clock.ts";
 import type { DeliveryQos } from "../wire/message.ts";
 
-/** A client's session, but for what is in records of its own. Key: `session`. */
+/** A client's session without its parts, which have their own records. Key: `session`. */
 export interface SessionRecord {
-  /** Which record this is. */
+  /** Its kind. */
   readonly type: "session";
-  /** The session's number: 1 or more, and no other's, ever. */
+  /** The session's number: 1 or more, and never used for another session. */
   readonly session: number;
-  /** Who it is. No two sessions are the same client's. */
+  /** Each client has one session at most. */
   readonly clientId: string;
-  /** Whether nothing is kept when its connection ends. */
+  /** Whether the session ends with its connection. */
   readonly isClean: boolean;
-  /** Its state; who is awake is asleep here. */
+  /** Its state; an awake client counts as asleep. */
   readonly state: "disconnected" | "active" | "asleep" | "lost";
-  /** Where it is reached, if it is connected. */
+  /** The client's address, if it is connected. */
   readonly peer: PeerRecord | undefined;
-  /** The silence that is allowed, in milliseconds; 0 for any. */
+  /** How long the client may be silent, in milliseconds; 0 for any time. */
   readonly allowedMs: Millis;
-  /** The keep alive that it connected with, in seconds. */
+  /** The keep alive of its CONNECT, in seconds. */
   readonly duration: number;
-  /** Whether it announced a will when it connected. */
+  /** Whether its CONNECT announced a will. */
   readonly announcedWill: boolean;
-  /** When its connection ended, while it has none. */
+  /** When its connection ended, if it is not connected. */
   readonly leftAt: Millis;
-  /** Its will. */
+  /** The client's will. */
   readonly will: WillRecord | undefined;
 }
 
-/** Where a client is reached. */
+/** A client's address. */
 export interface PeerRecord {
   /** IPv4 or IPv6 address. */
   readonly hostname: string;
   /** UDP port, 0 to 65535. */
   readonly port: number;
-  /** Which node behind the forwarder at that address, if it is one. */
+  /** The node's id, if the address is that of a forwarder. */
   readonly wirelessNodeId: Uint8Array | undefined;
 }
 
 /** A client's last will. */
 export interface WillRecord {
-  /** Where to; a will without a topic is never published. */
+  /** A will without a topic is never published. */
   readonly topicName: string | undefined;
-  /** At which QoS. */
+  /** The QoS. */
   readonly qos: DeliveryQos;
   /** Whether it is retained. */
   readonly retain: boolean;
-  /** What. */
+  /** The payload. */
   readonly payload: Uint8Array;
 }
 
 /** A subscription. Key: `session`, `topicFilter`. */
 export interface SubscriptionRecord {
-  /** Which record this is. */
+  /** Its kind. */
   readonly type: "subscription";
-  /** Whose. */
+  /** The session's number. */
   readonly session: number;
-  /** To what. */
+  /** What was subscribed to. */
   readonly topicFilter: string;
   /** The QoS granted. */
   readonly qos: DeliveryQos;
-  /** Whether what is retained for it has still to be delivered. */
+  /** Whether retained messages for it have still to be delivered. */
   readonly isPending: boolean;
 }
 
 /**
- * A retained message that was begun at QoS 2 for a subscription while others of
- * it have still to be delivered: it is not to be begun again. Key: all of it.
+ * The delivery of a retained message that was begun at QoS 2 for a subscription. It
+ * must not begin again while other messages of the subscription have still to be
+ * delivered. Key: all fields.
  */
 export interface BegunRecord {
-  /** Which record this is. */
+  /** Its kind. */
   readonly type: "begun";
-  /** Whose. */
+  /** The session's number. */
   readonly session: number;
-  /** For which subscription. */
+  /** What was subscribed to. */
   readonly topicFilter: string;
   /** The topic. */
   readonly topicName: string;
@@ -93,57 +92,57 @@ export interface BegunRecord {
 
 /** A topic as a client knows it. Key: `session`, `topicName`. */
 export interface TopicIdRecord {
-  /** Which record this is. */
+  /** Its kind. */
   readonly type: "topicId";
-  /** Whose. */
+  /** The session's number. */
   readonly session: number;
   /** The topic. */
   readonly topicName: string;
   /** Its normal id, 1 to 65534; 0 for none. */
   readonly topicId: number;
-  /** By what else the client knows it. */
+  /** How else the client knows the topic. */
   readonly aliasType: "predefined" | "short" | undefined;
   /** The pre-defined id, or the short name's octets; 0 without either. */
   readonly aliasId: number;
-  /** Whether the client has registered it. */
+  /** Whether the client has registered the topic. */
   readonly isRegistered: boolean;
-  /** Whether the client has subscribed to it by its name. */
+  /** Whether the client has subscribed to the topic by its name. */
   readonly isSubscribed: boolean;
 }
 
 /** A message on its way to a client. Key: `session`, `seq`. */
 export interface QueuedRecord {
-  /** Which record this is. */
+  /** Its kind. */
   readonly type: "queued";
-  /** For whom. */
+  /** The session's number. */
   readonly session: number;
-  /** Its place in the queue: higher ones go later. */
+  /** Its place in the queue: higher numbers are delivered later. */
   readonly seq: number;
   /** The topic. */
   readonly topicName: string;
-  /** What. Nobody changes its octets. */
+  /** Its octets are never changed. */
   readonly payload: Uint8Array;
-  /** At which QoS the client gets it. */
+  /** The QoS at which the client gets it. */
   readonly qos: DeliveryQos;
-  /** Whether it is delivered because it was retained. */
+  /** Its Retain flag: whether it is delivered because it was retained. */
   readonly retain: boolean;
   /** When it was published. */
   readonly at: Millis;
-  /** Its msgId once it is under way, else 0. */
+  /** The msgId of its PUBLISH; 0 before the first. */
   readonly msgId: number;
   /** Whether PUBREC has come for it. */
   readonly isReleased: boolean;
 }
 
-/** How far a queued message is. Changes its record, if there is one. */
+/** How far a queued message has come. It changes the record, if there is one. */
 export interface InFlightRecord {
-  /** Which record this is. */
+  /** Its kind. */
   readonly type: "inFlight";
-  /** For whom. */
+  /** The session's number. */
   readonly session: number;
-  /** Which message. */
+  /** The number of the record. */
   readonly seq: number;
-  /** Its msgId, 1 to 65535. */
+  /** The msgId of its PUBLISH, 1 to 65535. */
   readonly msgId: number;
   /** Whether PUBREC has come for it. */
   readonly isReleased: boolean;
@@ -151,13 +150,13 @@ export interface InFlightRecord {
 
 /** A QoS 2 message that a client has sent. Key: `session`, `msgId`. */
 export interface ReceivedRecord {
-  /** Which record this is. */
+  /** Its kind. */
   readonly type: "received";
-  /** Who sent it. */
+  /** The session's number. */
   readonly session: number;
-  /** Its msgId. */
+  /** The msgId of its PUBLISH, 1 to 65535. */
   readonly msgId: number;
-  /** A digest of the rest of it: a whole number of 32 bits. */
+  /** A digest of its topic and payload: a whole number of 32 bits. */
   readonly digest: number;
   /** Until when a copy may come; `undefined` before PUBREL. */
   readonly until: Millis | undefined;
@@ -165,29 +164,29 @@ export interface ReceivedRecord {
 
 /** A topic's retained message. Key: `topicName`. */
 export interface RetainedRecord {
-  /** Which record this is. */
+  /** Its kind. */
   readonly type: "retained";
   /** The topic. */
   readonly topicName: string;
-  /** What. Nobody changes its octets. */
+  /** Its octets are never changed. */
   readonly payload: Uint8Array;
-  /** At which QoS it was published. */
+  /** The QoS at which it was published. */
   readonly qos: DeliveryQos;
 }
 
 /** A datum of a classic topic's history. Key: `seq`. */
 export interface DatumRecord {
-  /** Which record this is. */
+  /** Its kind. */
   readonly type: "datum";
-  /** Its number: 1 or more, and higher ones came later, whatever their topic. */
+  /** 1 or more. A higher number came later, also of another topic. */
   readonly seq: number;
   /** The topic. */
   readonly topicName: string;
-  /** What. */
+  /** The text. */
   readonly text: string;
 }
 
-/** Whatever is kept: what a store gives back. */
+/** All records: a store gives them back. */
 export type StoreRecord =
   | SessionRecord
   | SubscriptionRecord
@@ -198,67 +197,67 @@ export type StoreRecord =
   | RetainedRecord
   | DatumRecord;
 
-/** A session is over, and all records that name it. */
+/** A session is over: its record and those of its parts end. */
 export interface SessionEnd {
-  /** Which change this is. */
+  /** Its kind. */
   readonly type: "sessionEnd";
-  /** Its number. */
+  /** The session's number. */
   readonly session: number;
 }
 
 /** A subscription is over. */
 export interface SubscriptionEnd {
-  /** Which change this is. */
+  /** Its kind. */
   readonly type: "subscriptionEnd";
-  /** Whose. */
+  /** The session's number. */
   readonly session: number;
-  /** To what. */
+  /** What was subscribed to. */
   readonly topicFilter: string;
 }
 
-/** Nothing that was begun for a subscription has to be known any more. */
+/** All `begun` records of a subscription end. */
 export interface BegunEnd {
-  /** Which change this is. */
+  /** Its kind. */
   readonly type: "begunEnd";
-  /** Whose. */
+  /** The session's number. */
   readonly session: number;
-  /** For which subscription. */
+  /** What was subscribed to. */
   readonly topicFilter: string;
 }
 
-/** A client's topic has no entry any more. */
+/** A client has no id for a topic any more. */
 export interface TopicIdEnd {
-  /** Which change this is. */
+  /** Its kind. */
   readonly type: "topicIdEnd";
-  /** Whose. */
+  /** The session's number. */
   readonly session: number;
   /** The topic. */
   readonly topicName: string;
 }
 
-/** A message has been delivered to a client, or is not any more. */
+/** A queued message was delivered, or is lost. */
 export interface QueuedEnd {
-  /** Which change this is. */
+  /** Its kind. */
   readonly type: "queuedEnd";
-  /** For whom it was. */
+  /** The session's number. */
   readonly session: number;
-  /** Which it was. */
+  /** The number of the record. */
   readonly seq: number;
 }
 
 /** No copy of a QoS 2 message can come any more. */
 export interface ReceivedEnd {
-  /** Which change this is. */
+  /** Its kind. */
   readonly type: "receivedEnd";
-  /** Who had sent it. */
+  /** The session's number. */
   readonly session: number;
-  /** Its msgId. */
+  /** The msgId of its PUBLISH, 1 to 65535. */
   readonly msgId: number;
 }
 
-/** A topic retains nothing any more. */
+/** A topic has no retained message any more. */
 export interface RetainedEnd {
-  /** Which change this is. */
+  /** Its kind. */
   readonly type: "retainedEnd";
   /** The topic. */
   readonly topicName: string;
@@ -266,13 +265,13 @@ export interface RetainedEnd {
 
 /** A datum of a history is forgotten. */
 export interface DatumEnd {
-  /** Which change this is. */
+  /** Its kind. */
   readonly type: "datumEnd";
-  /** Its number. */
+  /** The number of the record. */
   readonly seq: number;
 }
 
-/** Whatever changes what is kept. */
+/** All changes that a store persists. */
 export type StoreChange =
   | StoreRecord
   | InFlightRecord

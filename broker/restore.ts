@@ -1,7 +1,6 @@
 /**
- * How a broker's core becomes what it was: the records that were kept, one by
- * one, each to where it belongs. Knows which record is whose, and reads each as
- * what came from outside; nothing of when that happens or where they come from.
+ * Restores a broker's core from its records, one by one. A record is read with the
+ * same care as a datagram: one that makes no sense is left out.
  *
  * @module
  */
@@ -34,19 +33,19 @@ import { isSystem, parseTopicFilter, parseTopicName } from "../wire/topics.ts";
 import { utf8Length } from "../base/utf8.ts";
 
 /**
- * MsgIds that a start skips: more than may be on their way to a client as the
- * process ends, and so that many starts go by before one comes again.
+ * MsgIds that each start skips. They are more than may be under way to a client when
+ * the process ends; and many starts go by before the same msgIds come again.
  */
 const MSG_IDS_A_START = 4_099;
 
-/** Octets of a node's id behind a forwarder (§5.5), at most. */
+/** The longest id of a node behind a forwarder, in octets (§5.5). */
 const MAX_NODE_ID = 252;
 
 /** A subscription whose retained messages have not all been delivered. */
 interface Pending {
   readonly filter: TopicFilter;
   readonly granted: DeliveryQos;
-  /** The topics of those that are not to be begun again. */
+  /** Topics whose messages must not begin again. */
   readonly begun: TopicName[];
 }
 
@@ -60,19 +59,20 @@ export interface RestorerParts {
   readonly classic: ClassicBroker;
 }
 
-/** What is being restored. */
+/** Takes the records of one start. */
 export class Restorer {
   readonly #gateway: Gateway;
   readonly #exchange: Exchange;
   readonly #classic: ClassicBroker;
-  /** By their numbers, and those whose retained messages are to be sent still. */
+  /** Sessions by their numbers. */
   readonly #sessions = new Map<number, Session>();
+  /** Subscriptions with retained messages to deliver, by session and filter. */
   readonly #pending = new Map<Session, Map<string, Pending>>();
-  /** The last message's topic: a queue's are often of one, and share its name. */
+  /** The last message's topic: messages of the same topic share its name. */
   #topicName: TopicName | undefined;
 
   /**
-   * Starts with nothing.
+   * Starts without a record.
    *
    * @param parts what gets the records
    */
@@ -83,7 +83,7 @@ export class Restorer {
   }
 
   /**
-   * Takes a record; a session's own comes before its parts.
+   * Takes a record. A session's own record comes before those of its parts.
    *
    * @returns whether it made sense
    */
@@ -212,7 +212,7 @@ export class Restorer {
   }
 }
 
-/** A will that was kept; one whose topic makes no sense is never published. */
+/** A will from its record. If its topic makes no sense, it is never published. */
 function willOf(
   { topicName, qos, retain, payload }: WillRecord,
 ): Will {
@@ -220,12 +220,12 @@ function willOf(
   return { topicName: name, qos, retain, payload };
 }
 
-/** Whether a number is a whole one, 0 or more, and less than another. */
+/** Whether a number is an integer, 0 or more, and below a limit. */
 function isBelow(limit: number, number: number): boolean {
   return Number.isSafeInteger(number) && number >= 0 && number < limit;
 }
 
-/** Whether anything can be sent to where a client was. */
+/** Whether something can be sent to a client at an address. */
 function isReachable({ hostname, port, wirelessNodeId }: PeerRecord): boolean {
   const { length } = wirelessNodeId ?? [0];
   return hostname !== "" && isBelow(0x10000, port) &&

@@ -1,14 +1,13 @@
 /**
- * The last message that each topic was told to retain, for whoever subscribes
- * later. Knows topics, messages and limits; nothing of subscribers or of when.
+ * The retained message of each topic, for clients that subscribe later.
  *
- * The messages are in a tree of their names' levels. A filter walks down it and
- * looks at what may match: a level that is spelled out is one step, `+` is as
- * many as there are levels in its place, `#` is all that follows.
+ * The messages are in a tree of the levels of their topics. A filter walks down the
+ * tree and looks only at what may match: a name is one step, `+` as many steps as
+ * there are levels in its place, and `#` all that is below.
  *
- * Full is full: a message that would exceed a limit is not taken, and none is
- * forgotten for it. A topic whose last state vanishes by itself would be worse
- * than one that never had any.
+ * A message that would exceed a limit is not taken, and no other one is forgotten for
+ * it: if a topic's state vanished by itself, that would be worse than if the topic
+ * had never had any.
  *
  * @module
  */
@@ -17,7 +16,7 @@ import type { Message, TopicFilter, TopicName } from "../wire/message.ts";
 import { isReserved, LevelNode } from "../wire/topics.ts";
 import { utf8Length } from "../base/utf8.ts";
 
-/** How much is retained. */
+/** How much may be retained. */
 export interface RetainedLimits {
   /** Messages, 0 or more. */
   readonly maxRetained: number;
@@ -30,10 +29,10 @@ const UNLIMITED: RetainedLimits = {
   maxMemory: Infinity,
 };
 
-/** What the engine needs around a message, roughly. */
+/** What a message takes beside its name and payload, in octets, roughly. */
 const OVERHEAD = 256;
 
-/** What it needs for each level that no other topic has, roughly. */
+/** What a level takes that no other topic has, in octets, roughly. */
 const NODE = 96;
 
 /**
@@ -63,13 +62,13 @@ export class RetainedMessages {
   readonly #root = new MessageNode("");
   #size = 0;
   #nodes = 0;
-  /** Of names and payloads. */
+  /** Memory of all names and payloads. */
   #octets = 0;
 
   /**
-   * Starts with none.
+   * Starts with no message.
    *
-   * @param limits how much is retained
+   * @param limits how much may be retained
    */
   constructor(limits: RetainedLimits) {
     this.#limits = limits;
@@ -88,10 +87,10 @@ export class RetainedMessages {
   /**
    * Retains a message in the place of its topic's last one.
    *
-   * An empty payload is a payload as any other here: who wants it to clear the
-   * topic, as MQTT does, calls `delete`.
+   * An empty payload is like any other here. In MQTT it clears the topic: call
+   * `delete` for that.
    *
-   * @param message is kept, with a payload of its own
+   * @param message it gets a payload of its own, as it is kept
    * @returns `false` when a limit forbids it, and nothing has changed
    */
   set(message: Message): boolean {
@@ -168,17 +167,17 @@ export class RetainedMessages {
   }
 
   /**
-   * The messages whose topics a filter matches, each once: a topic before those
-   * below it. One is looked for when it is asked for, among those that are there
-   * then; so the first of a hundred thousand costs no more than an only one, and
-   * what is set or deleted meanwhile does no harm.
+   * The messages whose topics a filter matches, each once, and each before those
+   * of the topics below it. A message is looked for when it is asked for: so the
+   * first of a hundred thousand costs no more than a single one, and messages may
+   * be set and deleted meanwhile.
    */
   match(filter: TopicFilter): Iterator<Message> {
     return walk(this.#root, filter.split("/"), 0);
   }
 }
 
-/** Where a name ends, or passes. */
+/** A level of topics: some names end here, others go on. */
 class MessageNode extends LevelNode<MessageNode> {
   message: Message | undefined = undefined;
 
@@ -191,7 +190,7 @@ function octetsOf({ topicName, payload }: Message): number {
   return utf8Length(topicName) + payload.length;
 }
 
-/** What a filter's levels from `depth` on match below a node. */
+/** The messages below a node that match a filter's levels from `depth` on. */
 function* walk(
   node: MessageNode,
   levels: readonly string[],

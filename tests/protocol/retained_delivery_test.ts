@@ -45,7 +45,7 @@ function collect(bench: GatewayBench, first: ReturnType<GatewayBench["take"]>) {
   return texts;
 }
 
-Deno.test("G28 a new subscriber gets all that is retained, however much it is", () => {
+Deno.test("§6.9 a new subscriber gets all that is retained, however much it is", () => {
   const bench = withRetained(WILD);
   bench.connect(ANN, "ann");
   const texts = collect(bench, bench.subscribe(ANN, "t/+", 1));
@@ -55,7 +55,7 @@ Deno.test("G28 a new subscriber gets all that is retained, however much it is", 
   assertEquals([lost.overflow, queued, queueMemory], [0, 0, 0]);
 });
 
-Deno.test("G28 a SUBSCRIBE costs one message at a time, not all that is retained", () => {
+Deno.test("§6.9 a SUBSCRIBE costs one message at a time, not all that is retained", () => {
   const bench = withRetained(WILD);
   bench.connect(ANN, "ann");
   for (let msgId = 1; msgId <= 50; msgId++) {
@@ -65,7 +65,7 @@ Deno.test("G28 a SUBSCRIBE costs one message at a time, not all that is retained
   }
 });
 
-Deno.test("G28 what is published meanwhile comes behind what is retained", () => {
+Deno.test("§6.9 what is published meanwhile comes behind what is retained", () => {
   const bench = withRetained(20);
   bench.connect(ANN, "ann");
   const sent = bench.subscribe(ANN, "t/+", 1);
@@ -80,7 +80,7 @@ Deno.test("G28 what is published meanwhile comes behind what is retained", () =>
   ]);
 });
 
-Deno.test("G28 no old value comes behind a newer one", () => {
+Deno.test("§6.9 no old value comes behind a newer one", () => {
   const bench = withRetained(3);
   bench.connect(ANN, "ann");
   const sent = bench.subscribe(ANN, "#", 1); // REGISTER of t/0
@@ -89,7 +89,7 @@ Deno.test("G28 no old value comes behind a newer one", () => {
   assertEquals(collect(bench, sent), ["0", "new", "2", "new live"]);
 });
 
-Deno.test("G28 what is retained at QoS 0 leaves by the hundred", () => {
+Deno.test("§6.9 what is retained at QoS 0 leaves by the hundred", () => {
   const bench = withRetained(250);
   bench.connect(ANN, "ann");
   for (let i = 0; i < 250; i++) bench.register(ANN, `t/${i}`);
@@ -102,7 +102,7 @@ Deno.test("G28 what is retained at QoS 0 leaves by the hundred", () => {
   assertEquals([bench.stats.queued, bench.stats.queueMemory], [0, 0]);
 });
 
-Deno.test("G19 what is retained and does not fit a packet is lost by the hundred too", () => {
+Deno.test("§6.10 what is retained and does not fit a packet is lost by the hundred too", () => {
   const bench = new GatewayBench({ maxPacket: 32 });
   bench.connect(BOB, "bob");
   for (let i = 0; i < 250; i++) {
@@ -117,7 +117,7 @@ Deno.test("G19 what is retained and does not fit a packet is lost by the hundred
   assertEquals([bench.stats.lost.tooLong, bench.stats.queued], [250, 0]);
 });
 
-Deno.test("G28 a client without room for topic ids loses one retained message, not time", () => {
+Deno.test("§6.9 a client without room for topic ids loses one retained message, not time", () => {
   const bench = withRetained(500, { maxTopicIds: 600 });
   bench.connect(ANN, "ann");
   for (let i = 0; i < 600; i++) bench.register(ANN, `own/${i}`);
@@ -125,7 +125,7 @@ Deno.test("G28 a client without room for topic ids loses one retained message, n
   assertEquals([bench.stats.lost.topicIds, bench.stats.queued], [1, 0]);
 });
 
-Deno.test("G28 a subscription takes no memory for what is retained and gone", () => {
+Deno.test("§6.9 a subscription takes no memory for what is retained and gone", () => {
   const bench = withRetained(5);
   bench.connect(ANN, "ann");
   bench.sleep(ANN, 60);
@@ -139,7 +139,7 @@ Deno.test("G28 a subscription takes no memory for what is retained and gone", ()
   assertEquals(texts.filter((text) => text !== " live"), []);
 });
 
-Deno.test("G28 what is retained waits for a sleeper, and for one who unsubscribes not", () => {
+Deno.test("§6.9 what is retained waits for a sleeper, and for one who unsubscribes not", () => {
   const bench = withRetained(10);
   bench.connect(ANN, "ann");
   bench.sleep(ANN, 60);
@@ -151,7 +151,7 @@ Deno.test("G28 what is retained waits for a sleeper, and for one who unsubscribe
   assertEquals(bench.stats.queued, 0);
 });
 
-Deno.test("G28 what is retained and deleted before its turn is not sent", () => {
+Deno.test("§6.9 what is retained and deleted before its turn is not sent", () => {
   const bench = withRetained(5);
   bench.connect(ANN, "ann");
   const sent = bench.subscribe(ANN, "t/+", 1); // REGISTER of the first
@@ -165,7 +165,7 @@ Deno.test("G28 what is retained and deleted before its turn is not sent", () => 
 
 // What asks again, and what moves
 
-Deno.test("§9 awake: PINGREQ again sends what is unanswered again at once, but not for ever", () => {
+Deno.test("§6.14 awake: PINGREQ again sends what is unanswered again at once, but not for ever", () => {
   const bench = new GatewayBench();
   bench.connect(ANN, "ann");
   const id = bench.register(ANN, "lamp");
@@ -197,7 +197,7 @@ Deno.test("§9 awake: PINGREQ again sends what is unanswered again at once, but 
   );
 });
 
-Deno.test("§9 active: what was under way is sent again to where the client has moved", () => {
+Deno.test("§6.14 active: what was under way is sent again to where the client has moved", () => {
   const bench = new GatewayBench();
   bench.connect(ANN, "ann", { duration: 60 });
   const id = bench.register(ANN, "lamp");
@@ -208,7 +208,7 @@ Deno.test("§9 active: what was under way is sent again to where the client has 
   assertEquals(sent.map(({ type }) => type), ["PUBLISH", "PINGRESP"]);
 });
 
-Deno.test("§9 awake: a storm of moves is answered no more often than a client may ask", () => {
+Deno.test("§6.14 awake: a storm of moves is answered no more often than a client may ask", () => {
   const bench = new GatewayBench();
   bench.connect(ANN, "ann");
   const id = bench.register(ANN, "lamp");
@@ -225,7 +225,7 @@ Deno.test("§9 awake: a storm of moves is answered no more often than a client m
   assertEquals(bench.wake(peerOf("192.0.2.9", 5_000), "ann").length, 1);
 });
 
-Deno.test("D5 a client that has gone on and connects once more begins anew", () => {
+Deno.test("§6.2 a client that has gone on and connects once more begins anew", () => {
   const bench = new GatewayBench();
   bench.connect(ANN, "ann");
   bench.subscribe(ANN, "old", 1);
@@ -239,7 +239,7 @@ Deno.test("D5 a client that has gone on and connects once more begins anew", () 
 
 // The table of clients
 
-Deno.test("G37 a kept session goes for a new client when its own was away for a day", () => {
+Deno.test("Limits: a kept session goes for a new client when its own was away for a day", () => {
   const bench = new GatewayBench({ maxClients: 2 });
   for (const [peer, id] of [[ANN, "ann"], [BOB, "bob"]] as const) {
     bench.connect(peer, id, { cleanSession: false });
@@ -261,7 +261,7 @@ Deno.test("G37 a kept session goes for a new client when its own was away for a 
   assertEquals(bench.stats.subscriptions, 1);
 });
 
-Deno.test("§14 one address has so many clients at most, this machine any number", () => {
+Deno.test("Limits: one address has so many clients at most, this machine any number", () => {
   for (
     const [hostname, most] of [["192.0.2.7", 3], ["127.0.0.1", 5]] as const
   ) {
@@ -276,7 +276,7 @@ Deno.test("§14 one address has so many clients at most, this machine any number
   }
 });
 
-Deno.test("§14 moves and takeovers do not pass the limit of an address", () => {
+Deno.test("Limits: moves and takeovers do not pass the limit of an address", () => {
   const bench = new GatewayBench({ maxClientsPerSource: 1 });
   for (let i = 0; i < 10; i++) {
     const here = peerOf("192.0.2.1", 100 + i);
@@ -292,7 +292,7 @@ Deno.test("§14 moves and takeovers do not pass the limit of an address", () => 
   assertEquals(sent?.[1], { type: "CONNACK", returnCode: 0 });
 });
 
-Deno.test("G37 a session goes for a client that comes, not for one that may", () => {
+Deno.test("Limits: a session goes for a client that comes, not for one that may", () => {
   const bench = new GatewayBench({ maxClients: 1, sessionExpiry: 0 });
   bench.connect(ANN, "ann", { cleanSession: false });
   bench.subscribe(ANN, "t", 1);
@@ -303,7 +303,7 @@ Deno.test("G37 a session goes for a client that comes, not for one that may", ()
   assertEquals([bench.stats.expired, bench.stats.subscriptions], [1, 0]);
 });
 
-Deno.test("G2 a will that a client's share has no room for is refused with 01", () => {
+Deno.test("§6.4 a will that a client's share has no room for is refused with 01", () => {
   const bench = new GatewayBench({ maxMemory: 65_507 });
   const options = { cleanSession: false };
   const small = { topicName: "will", data: "old" };
@@ -316,7 +316,7 @@ Deno.test("G2 a will that a client's share has no room for is refused with 01", 
   assertEquals(bench.stats.refused.memory, 1);
 });
 
-Deno.test("G37 one client does not take the room for all names", () => {
+Deno.test("Limits: one client does not take the room for all names", () => {
   const bench = new GatewayBench({ maxMemory: 100_000 });
   bench.connect(ANN, "ann");
   for (let i = 0; i < 500; i++) {
@@ -328,7 +328,7 @@ Deno.test("G37 one client does not take the room for all names", () => {
   assertEquals(bench.register(BOB, "lamp"), 1);
 });
 
-Deno.test("G19 a message that no longer fits where the client has moved is given up", () => {
+Deno.test("§6.10 a message that no longer fits where the client has moved is given up", () => {
   const bench = new GatewayBench({ maxPacket: 40, retryMs: 100 });
   bench.connect(ANN, "ann");
   const id = bench.register(ANN, "lamp");
