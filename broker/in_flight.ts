@@ -49,11 +49,6 @@ interface Transfer extends Progress {
   isCongested: boolean;
 }
 
-/** No message is under way. */
-interface Idle {
-  readonly kind: "idle";
-}
-
 /** Nothing is sent before a moment. */
 interface Paused {
   readonly kind: "paused";
@@ -94,9 +89,10 @@ interface Releasing extends Unanswered {
 /** A state in which something is awaited. */
 type Waiting = Paused | Registering | Publishing | Releasing;
 
-type State = Idle | Transfer | Waiting;
+/** No message is under way. */
+const IDLE = { kind: "idle" } as const;
 
-const IDLE: Idle = { kind: "idle" };
+type State = typeof IDLE | Transfer | Waiting;
 
 /** The exchanges with one client, one at a time. */
 export class InFlight {
@@ -148,7 +144,7 @@ export class InFlight {
       (known?.alias !== undefined || known?.isKnown === true);
   }
 
-  /** Whether the client may rely on what it is sent now. */
+  /** Whether the next packet may promise something to the client. */
   get #mayPromise(): boolean {
     return this.#client.persistence?.mayPromise ?? true;
   }
@@ -245,9 +241,7 @@ export class InFlight {
 
   #register(now: Millis, transfer: Transfer, entry: TopicEntry): Outcome {
     const msgId = this.#nextMsgId(transfer);
-    if (!this.#client.sendRegister(entry, msgId)) {
-      return this.lose("tooLong");
-    }
+    if (!this.#client.sendRegister(entry, msgId)) return this.lose("tooLong");
     const waits = this.#unanswered(now, transfer);
     this.#state = { kind: "registering", ...waits, entry, msgId };
     return "waiting";

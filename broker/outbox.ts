@@ -12,19 +12,17 @@
 
 import type { Millis } from "../base/clock.ts";
 import { MemoryBudget } from "./memory_budget.ts";
-import type {
-  DeliveryQos,
-  Message,
-  TopicFilter,
-  TopicName,
-} from "../wire/message.ts";
+import type { DeliveryQos, Message, TopicFilter } from "../wire/message.ts";
 import type { TopicAck } from "../wire/packets.ts";
 import { InFlight, type Outcome } from "./in_flight.ts";
 import { hasRoom, MessageQueue, type QueuedMessage } from "./message_queue.ts";
 import type { OutboxClient, OutboxLimits } from "./outbox_client.ts";
 import type { SessionPersistence } from "./persistence.ts";
 import type { QueuedRecord } from "./records.ts";
-import { RetainedDelivery } from "./retained_delivery.ts";
+import {
+  RetainedDelivery,
+  type RetainedSubscription,
+} from "./retained_delivery.ts";
 
 /** Retained messages that leave, or are lost, at once: others want a turn. */
 const MAX_BURST = 100;
@@ -186,22 +184,13 @@ export class Outbox {
   /**
    * Takes the retained messages of a subscription, in the place of those that an
    * earlier one to the same filter has left.
-   *
-   * @param begun of a restored subscription: topics that have been begun at QoS 2
    */
-  addRetained(
-    now: Millis,
-    filter: TopicFilter,
-    messages: Iterator<Message>,
-    granted: DeliveryQos,
-    begun?: Iterable<TopicName>,
-  ): void {
+  addRetained(now: Millis, subscription: RetainedSubscription): void {
     const { maxQueueOctets, nameBudget } = this.#limits;
     this.#retained ??= new RetainedDelivery(
       new MemoryBudget(maxQueueOctets, nameBudget),
     );
-    const { persistence } = this.#client;
-    this.#retained.add({ filter, messages, granted }, persistence, begun);
+    this.#retained.add(subscription, this.#client.persistence);
     this.#pump(now);
   }
 

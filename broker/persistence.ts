@@ -56,7 +56,10 @@ export class Persistence {
     return this.#state !== "none";
   }
 
-  /** Whether a promise can be held that needs what is persisted now. */
+  /**
+   * Whether something may be promised to a peer: the store persists it, or there is
+   * no store and no such promise.
+   */
   get mayPromise(): boolean {
     return this.#state !== "loading" && this.#state !== "refusing";
   }
@@ -119,7 +122,7 @@ export class SessionPersistence {
     this.#session = session;
   }
 
-  /** Whether what is persisted now is kept. */
+  /** See {@linkcode Persistence.mayPromise}. */
   get mayPromise(): boolean {
     return this.#persistence.mayPromise;
   }

@@ -143,7 +143,12 @@ export class Restorer {
     for (const [session, subscriptions] of this.#pending) {
       for (const { filter, granted, begun } of subscriptions.values()) {
         const retained = this.#exchange.retainedFor(filter);
-        session.deliverRetained(now, filter, retained, granted, begun);
+        session.deliverRetained(now, {
+          filter,
+          messages: retained,
+          granted,
+          begun,
+        });
       }
     }
   }

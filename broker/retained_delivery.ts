@@ -23,16 +23,22 @@ import type { SessionPersistence } from "./persistence.ts";
 /** What the engine needs around a noted topic, in octets: the name is shared. */
 const OVERHEAD = 40;
 
-/** What is retained for one subscription. */
-export interface RetainedSource {
-  /** The subscription. */
+/** A subscription that has retained messages to deliver. */
+export interface RetainedSubscription {
+  /** What was subscribed to. */
   readonly filter: TopicFilter;
-  /** The retained messages that it is a part of. */
-  readonly delivery: RetainedDelivery;
-  /** What is still to be looked for. */
+  /** The retained messages that it matches. */
   readonly messages: Iterator<Message>;
   /** The QoS granted. */
   readonly granted: DeliveryQos;
+  /** Topics that were noted before the broker started anew. */
+  readonly begun?: Iterable<TopicName> | undefined;
+}
+
+/** The retained messages of one subscription. */
+export interface RetainedSource extends RetainedSubscription {
+  /** The retained messages of all subscriptions of the client. */
+  readonly delivery: RetainedDelivery;
   /** Topics whose message at QoS 2 has been begun. Most have none. */
   begun: Set<TopicName> | undefined;
 }
@@ -92,12 +98,10 @@ export class RetainedDelivery {
    * Takes a subscription's messages, in place of what was left of the same one's.
    *
    * @param persistence of the session, if it has one
-   * @param begun topics that were noted before the broker started anew
    */
   add(
-    { filter, messages, granted }: Omit<RetainedSource, "delivery" | "begun">,
+    { filter, messages, granted, begun = [] }: RetainedSubscription,
     persistence: SessionPersistence | undefined,
-    begun: Iterable<TopicName> = [],
   ): void {
     this.drop(filter, persistence);
     const source: RetainedSource = {

@@ -42,6 +42,7 @@ import { LocalProtocolError } from "../base/errors.ts";
 import type { SessionPersistence } from "./persistence.ts";
 import { DuplicateFilter } from "../wire/duplicates.ts";
 import type { PeerRecord, ReceivedRecord, SessionRecord } from "./records.ts";
+import type { RetainedSubscription } from "./retained_delivery.ts";
 import type { TokenBucket } from "./rate_limit.ts";
 import { type TopicEntry, type TopicIdLimits, TopicIds } from "./topic_ids.ts";
 import { hasWildcard } from "../wire/topics.ts";
@@ -492,20 +493,10 @@ export class Session implements Subscriber, Timed, OutboxClient {
     return this.outbox.hasRoomFor(message, others);
   }
 
-  /**
-   * Takes what is retained for a subscription that was noted, as it has room.
-   *
-   * @param begun the topics of those that are not to be begun again, if it is one
-   * that was kept
-   */
-  deliverRetained(
-    now: Millis,
-    filter: TopicFilter,
-    messages: Iterator<Message>,
-    granted: DeliveryQos,
-    begun?: Iterable<TopicName>,
-  ): void {
-    this.outbox.addRetained(now, filter, messages, granted, begun);
+  /** Takes the retained messages of a new subscription, or of a restored one. */
+  deliverRetained(now: Millis, subscription: RetainedSubscription): void {
+    const { filter } = subscription;
+    this.outbox.addRetained(now, subscription);
     if (this.outbox.isDelivering(filter)) this.#persistSubscription(filter);
     if (this.outbox.isWaiting) this.#host.schedule(this);
   }

@@ -150,7 +150,7 @@ export class Subscriptions {
     if (isAgain) return;
     if (isSystem(filter)) this.#host.refreshSystem(now);
     const retained = this.#exchange.retainedFor(filter);
-    session.deliverRetained(now, filter, retained, granted);
+    session.deliverRetained(now, { filter, messages: retained, granted });
   }
 
   /** The same again: its answer was lost, and what is retained was sent. */

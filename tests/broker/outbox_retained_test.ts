@@ -29,7 +29,7 @@ Deno.test("Outbox persists a retained message once it is under way with a msgId"
     new Message(A, encodeUtf8(text), qos, true);
   outbox.open(0);
   const messages = [message(1, "x"), message(0, "y")].values();
-  outbox.addRetained(1, filter, messages, 1);
+  outbox.addRetained(1, { filter, messages, granted: 1 });
   assertEquals(changes(), [], "it waits for its id, and is retained anyway");
   outbox.persistAll(session);
   assertEquals(changes(), [], "that goes for a sleeper as well");
@@ -52,7 +52,7 @@ Deno.test("Outbox persists at QoS 2 which retained messages were begun, until th
   const before = nameBudget.used;
   outbox.open(0);
   const messages = retained([A, 2, "x"], [B, 1, "y"]);
-  outbox.addRetained(1, ALL, messages, 2);
+  outbox.addRetained(1, { filter: ALL, messages, granted: 2 });
   assertEquals(changes(), [
     queued(1, "x", { qos: 2, retain: true, msgId: 1 }),
     begun("a"),
@@ -72,7 +72,11 @@ Deno.test("Outbox does not persist what was begun at less than QoS 2", () => {
   for (const granted of [0, 1] as const) {
     const { outbox, ack, done, changes } = makePersistedOutbox();
     outbox.open(0);
-    outbox.addRetained(0, ALL, retained([A, 2, "x"]), granted);
+    outbox.addRetained(0, {
+      filter: ALL,
+      messages: retained([A, 2, "x"]),
+      granted,
+    });
     ack(1, 1);
     assertEquals(done, ["#"]);
     const types = changes().map(({ type }) => type);
@@ -85,7 +89,7 @@ Deno.test("Outbox.addRetained() passes over what has been begun, and forgets it 
     makePersistedOutbox();
   const before = nameBudget.used;
   const messages = retained([B, 2, "y"], [A, 1, "x"], [B, 1, "z"]);
-  outbox.addRetained(0, ALL, messages, 2, [B]);
+  outbox.addRetained(0, { filter: ALL, messages, granted: 2, begun: [B] });
   assertEquals(changes(), [], "it is kept already");
   outbox.open(1);
   assertEquals(client.take(), [publish("30", 1, "x")]);
@@ -99,9 +103,17 @@ Deno.test("Outbox.addRetained() in the place of what was left begins all again",
   const { outbox, client, nameBudget, changes } = makePersistedOutbox();
   const before = nameBudget.used;
   outbox.open(0);
-  outbox.addRetained(0, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
+  outbox.addRetained(0, {
+    filter: ALL,
+    messages: retained([A, 2, "x"], [B, 2, "y"]),
+    granted: 2,
+  });
   changes();
-  outbox.addRetained(1, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
+  outbox.addRetained(1, {
+    filter: ALL,
+    messages: retained([A, 2, "x"], [B, 2, "y"]),
+    granted: 2,
+  });
   assertEquals([changes(), nameBudget.used], [[begunEnd()], before]);
   client.take();
   outbox.handlePubrec(2, 1);
@@ -115,8 +127,16 @@ Deno.test("Outbox does not take what an earlier SUBSCRIBE has under way for begu
     known: false,
   });
   outbox.open(0);
-  outbox.addRetained(0, ALL, retained([A, 2, "x"]), 2);
-  outbox.addRetained(1, ALL, retained([A, 2, "x"]), 2);
+  outbox.addRetained(0, {
+    filter: ALL,
+    messages: retained([A, 2, "x"]),
+    granted: 2,
+  });
+  outbox.addRetained(1, {
+    filter: ALL,
+    messages: retained([A, 2, "x"]),
+    granted: 2,
+  });
   reg(2, 1);
   assertEquals(changes(), [
     queued(1, "x", { qos: 2, retain: true, msgId: 2, at: 0 }),
@@ -131,8 +151,16 @@ Deno.test("Outbox knows of each subscription what has been begun for it", () => 
   const { outbox, client, done, changes } = makePersistedOutbox();
   const other = parseTopicFilter("+")!;
   outbox.open(0);
-  outbox.addRetained(0, ALL, retained([A, 2, "x"]), 2);
-  outbox.addRetained(0, other, retained([A, 2, "x"]), 2);
+  outbox.addRetained(0, {
+    filter: ALL,
+    messages: retained([A, 2, "x"]),
+    granted: 2,
+  });
+  outbox.addRetained(0, {
+    filter: other,
+    messages: retained([A, 2, "x"]),
+    granted: 2,
+  });
   client.take();
   outbox.handlePubrec(1, 1);
   outbox.handlePubcomp(2, 1);
@@ -149,7 +177,11 @@ Deno.test("Outbox.dropRetained() and clear() forget what has been begun", () => 
   const { outbox, client, nameBudget, changes } = makePersistedOutbox();
   const before = nameBudget.used;
   outbox.open(0);
-  outbox.addRetained(0, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
+  outbox.addRetained(0, {
+    filter: ALL,
+    messages: retained([A, 2, "x"], [B, 2, "y"]),
+    granted: 2,
+  });
   changes();
   outbox.dropRetained(ALL);
   assertEquals([changes(), nameBudget.used], [[begunEnd()], before]);
@@ -157,7 +189,11 @@ Deno.test("Outbox.dropRetained() and clear() forget what has been begun", () => 
   assertEquals(changes(), []);
   outbox.clear();
   outbox.open(1);
-  outbox.addRetained(1, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
+  outbox.addRetained(1, {
+    filter: ALL,
+    messages: retained([A, 2, "x"], [B, 2, "y"]),
+    granted: 2,
+  });
   assert(nameBudget.used > before);
   client.persistence = undefined;
   outbox.clear();
@@ -168,7 +204,11 @@ Deno.test("Outbox.persistAll() persists which retained messages were begun", () 
   const { outbox, client, session, changes } = makePersistedOutbox();
   client.persistence = undefined;
   outbox.open(0);
-  outbox.addRetained(0, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
+  outbox.addRetained(0, {
+    filter: ALL,
+    messages: retained([A, 2, "x"], [B, 2, "y"]),
+    granted: 2,
+  });
   outbox.handlePubrec(1, 1);
   outbox.handlePubcomp(2, 1);
   assertEquals(changes(), []);
@@ -182,7 +222,11 @@ Deno.test("Outbox delivers what is retained also without room to know what has b
     maxQueueOctets: 10,
   });
   outbox.open(0);
-  outbox.addRetained(0, ALL, retained([A, 2, "x"], [B, 2, "y"]), 2);
+  outbox.addRetained(0, {
+    filter: ALL,
+    messages: retained([A, 2, "x"], [B, 2, "y"]),
+    granted: 2,
+  });
   assertEquals(changes().map(({ type }) => type), ["queued"]);
   assertEquals(client.take(), [publish("50", 1, "x")]);
   outbox.dropRetained(ALL);
@@ -198,9 +242,14 @@ Deno.test("Outbox does not count what has been begun among what waits", () => {
   const { outbox, queueBudget } = makePersistedOutbox();
   const counts = () => [outbox.size, queueBudget.used, outbox.expiresAt];
   const source = () => retained([A, 2, "x"], [B, 2, "y"]);
-  outbox.addRetained(0, ALL, source(), 2);
+  outbox.addRetained(0, { filter: ALL, messages: source(), granted: 2 });
   const before = counts();
-  outbox.addRetained(0, ALL, source(), 2, [A, B]);
+  outbox.addRetained(0, {
+    filter: ALL,
+    messages: source(),
+    granted: 2,
+    begun: [A, B],
+  });
   assertEquals(counts(), before);
 });
 
@@ -217,6 +266,6 @@ Deno.test("Outbox ends what is retained for a subscription where there is no top
     new Message(name, encodeUtf8("x"), 0, true)
   );
   outbox.open(0);
-  outbox.addRetained(1, filter, messages.values(), 1);
+  outbox.addRetained(1, { filter, messages: messages.values(), granted: 1 });
   assertEquals([done, outbox.size], [["c/#"], 0]);
 });

@@ -21,12 +21,13 @@ function make(octets = 1_000) {
   const budget = new MemoryBudget(octets);
   const retained = new RetainedDelivery(budget);
   const { session, take } = makePersistence();
-  const add = (topics?: Iterable<typeof ONE>) =>
-    retained.add(
-      { filter: FILTER, messages: MESSAGES.values(), granted: 2 },
-      session,
-      topics,
-    );
+  const add = (begun?: Iterable<typeof ONE>) =>
+    retained.add({
+      filter: FILTER,
+      messages: MESSAGES.values(),
+      granted: 2,
+      begun,
+    }, session);
   /** The next message's source. */
   const next = () => {
     const step = retained.next();

@@ -520,7 +520,11 @@ Deno.test("Session.deliverRetained() tells whether all that is retained has been
   } as const;
   session.addSubscription(filter, { qos: 1 });
   take();
-  session.deliverRetained(0, filter, [lampMessage(0)].values(), 1);
+  session.deliverRetained(0, {
+    filter,
+    messages: [lampMessage(0)].values(),
+    granted: 1,
+  });
   assertEquals(take(), [{ ...told, isPending: true }]);
   session.outbox.open(0);
   session.outbox.handleRegack(0, {
@@ -533,7 +537,7 @@ Deno.test("Session.deliverRetained() tells whether all that is retained has been
     take().filter(({ type }) => type === "subscription"),
     [{ ...told, isPending: false }],
   );
-  session.deliverRetained(0, filter, [].values(), 1);
+  session.deliverRetained(0, { filter, messages: [].values(), granted: 1 });
   assertEquals(take(), [{ ...told, isPending: false }], "there is nothing");
 });
 
