@@ -68,7 +68,7 @@ export const BROKER_PROGRAM: Program = {
       value: "WORD",
       usual: "full",
       help:
-        "what it survives: full kill -9 and a power cut, normal kill -9 and a power cut but for its last seconds, off kill -9 alone (SQLite's synchronous)",
+        "what an acknowledged message survives: full kill -9 and a power cut; normal kill -9, and a power cut but for its last seconds; off kill -9 alone",
     },
     {
       name: "inspect",
@@ -146,7 +146,7 @@ export const BROKER_PROGRAM: Program = {
       name: "overflow",
       value: "WORD",
       usual: "drop",
-      help: "when too many wait: drop the oldest, or refuse whoever publishes",
+      help: "when too many wait: drop the oldest, or refuse the publisher",
     },
     {
       name: "retry-ms",

@@ -165,9 +165,9 @@ for (const [json, place, form] of WRONG) {
   });
 }
 
-Deno.test("parseFaults() takes what README.md shows", async () => {
+Deno.test("parseFaults() takes what docs/bad-network.md shows", async () => {
   const readme = await Deno.readTextFile(
-    new URL("../../README.md", import.meta.url),
+    new URL("../../docs/bad-network.md", import.meta.url),
   );
   const [block] = /(?<=```json\n)\[[^]*?\n\](?=\n```)/.exec(readme)!;
   assertEquals(parseFaults(JSON.parse(block)).length, 3);

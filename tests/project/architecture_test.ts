@@ -96,6 +96,27 @@ Deno.test("what the pure cores reach does no input or output and reads no clock"
   }
 });
 
+/** Folders of tests that mirror no folder of the code; CONTRIBUTING.md has them. */
+const OWN = ["peers", "programs", "project", "protocol", "stories", "support"];
+
+Deno.test("a test of FOLDER/x.ts is tests/FOLDER/x_test.ts, or x_ASPECT_test.ts", async () => {
+  const read = async (folder: string) => {
+    const directory = new URL(`tests/${folder}`, ROOT);
+    for await (const { name, isDirectory } of Deno.readDir(directory)) {
+      if (isDirectory && !OWN.includes(name)) await read(`${name}/`);
+      const [, stem] = /^(\w+)_test\.ts$/.exec(name) ?? [];
+      if (stem === undefined) continue;
+      // The whole stem, or the stem without an aspect: outbox_queue → outbox.
+      const words = stem.split("_");
+      const isMirrored = words.some((_, i) =>
+        house.has(`${folder}${words.slice(0, i + 1).join("_")}.ts`)
+      );
+      assert(isMirrored, `tests/${folder}${name} mirrors no file in ${folder}`);
+    }
+  };
+  await read("");
+});
+
 Deno.test("every file opens with what it is about", () => {
   for (const { path, text } of house.values()) {
     assert(text.startsWith("/**\n") && text.includes("@module"), path);
