@@ -466,9 +466,11 @@ export class InFlight {
     const { persistence } = this.#client;
     if (persistence === undefined) return;
     const { queued, msgId, isReleased } = transfer;
+    const { session } = persistence;
     const { seq } = queued;
-    if (seq === 0) this.#queue.persist(persistence, queued, transfer);
-    else persistence.persist({ type: "inFlight", seq, msgId, isReleased });
+    if (seq === 0) return this.#queue.persist(persistence, queued, transfer);
+    const type = "inFlight";
+    persistence.persistMessage({ type, session, seq, msgId, isReleased });
   }
 
   /** Notes that a retained message at QoS 2 shall not come again. */

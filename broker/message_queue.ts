@@ -143,8 +143,10 @@ export class MessageQueue {
 
   /** Forgets a message that was taken out and is delivered or lost. */
   end({ message, seq }: QueuedMessage): void {
-    if (seq !== 0) {
-      this.#client.persistence?.persist({ type: "queuedEnd", seq });
+    const { persistence } = this.#client;
+    if (seq !== 0 && persistence !== undefined) {
+      const { session } = persistence;
+      persistence.persistMessage({ type: "queuedEnd", session, seq });
     }
     const cost = costOf(message);
     this.#octets -= cost;
@@ -172,8 +174,9 @@ export class MessageQueue {
   ): void {
     const { message: { topicName, payload }, qos, retain, at } = queued;
     const seq = this.#lastSeq + 1;
-    const isPersisted = persistence.persist({
+    const isPersisted = persistence.persistMessage({
       type: "queued",
+      session: persistence.session,
       seq,
       topicName,
       payload,

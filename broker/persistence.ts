@@ -11,7 +11,13 @@
  */
 
 import type { EffectQueue } from "../base/machine.ts";
-import type { DatumRecord, QueuedRecord, StoreChange } from "./records.ts";
+import type {
+  DatumRecord,
+  InFlightRecord,
+  QueuedEnd,
+  QueuedRecord,
+  StoreChange,
+} from "./records.ts";
 
 /** The state of the store. */
 export type StoreState =
@@ -98,18 +104,22 @@ export interface Persisted {
 /** A part of no session, or of one that is not persisted. */
 export const NOT_PERSISTED: Persisted = { persistence: undefined };
 
+/** A change of a message on its way to a client. */
+export type MessageChange = QueuedRecord | InFlightRecord | QueuedEnd;
+
+/** Any other change of one session, without the session's number. */
+export type SessionChange = WithoutSession<Exclude<StoreChange, MessageChange>>;
+
 /** A change without the number of its session; `never` for one of no session. */
 export type WithoutSession<Change> = Change extends { readonly session: number }
   ? Omit<Change, "session">
   : never;
 
-/** A change of one session, without the session's number. */
-export type SessionChange = WithoutSession<StoreChange>;
-
 /** Persists one session and its parts. */
 export class SessionPersistence {
   readonly #persistence: Persistence;
-  readonly #session: number;
+  /** The session's number. */
+  readonly session: number;
 
   /**
    * Persists a session from now on.
@@ -119,7 +129,7 @@ export class SessionPersistence {
    */
   constructor(persistence: Persistence, session: number) {
     this.#persistence = persistence;
-    this.#session = session;
+    this.session = session;
   }
 
   /** See {@linkcode Persistence.mayPromise}. */
@@ -127,18 +137,23 @@ export class SessionPersistence {
     return this.#persistence.mayPromise;
   }
 
+  /** Persists a change of the session or of a part of it. */
+  persist(change: SessionChange): void {
+    this.#persistence.persist({ ...change, session: this.session });
+  }
+
   /**
-   * Persists a change. A message at QoS 0 was promised to nobody: it is left out
-   * while the store has no time for it.
+   * Persists a change of a message. There are many: so it has the session's number
+   * already, and is not copied. A message at QoS 0 was promised to nobody, and is
+   * left out while the store has no time for it.
    *
    * @returns whether the change was persisted
    */
-  persist(change: SessionChange): boolean {
-    const whole = { ...change, session: this.#session } as StoreChange;
-    if (whole.type === "queued" && whole.qos === 0) {
-      return this.#persistence.persistLoosely(whole);
+  persistMessage(change: MessageChange): boolean {
+    if (change.type === "queued" && change.qos === 0) {
+      return this.#persistence.persistLoosely(change);
     }
-    this.#persistence.persist(whole);
+    this.#persistence.persist(change);
     return true;
   }
 }

@@ -1,8 +1,10 @@
 import { assert, assertEquals, assertFalse } from "@std/assert";
 import { EffectQueue } from "../../base/machine.ts";
 import {
+  type MessageChange,
   NOT_PERSISTED,
   Persistence,
+  type SessionChange,
   SessionPersistence,
   type StoreState,
 } from "../../broker/persistence.ts";
@@ -26,6 +28,8 @@ function make(state: StoreState) {
 const DATUM = { type: "datum", seq: 1, topicName: "a", text: "1" } as const;
 const END = { type: "retainedEnd", topicName: "a" } as const;
 const QUEUED = {
+  type: "queued",
+  session: 7,
   seq: 3,
   topicName: "a",
   payload: Uint8Array.of(1),
@@ -77,46 +81,67 @@ for (const state of ["loading", "busy", "refusing"] as const) {
   });
 }
 
-Deno.test("SessionPersistence says whose each change is", () => {
+Deno.test("SessionPersistence.persist() persists each change under the session's number", () => {
   const { session, take } = make("ready");
-  const subscription = {
-    type: "subscription",
-    topicFilter: "a",
-    qos: 1,
-    isPending: false,
-  } as const;
-  const inFlight = {
-    type: "inFlight",
-    seq: 3,
-    msgId: 9,
-    isReleased: true,
-  } as const;
-  const changes = [
-    subscription,
-    { type: "queued", ...QUEUED },
-    inFlight,
+  const changes: SessionChange[] = [
+    {
+      type: "session",
+      clientId: "ann",
+      isClean: false,
+      state: "active",
+      peer: undefined,
+      allowedMs: 0,
+      duration: 0,
+      announcedWill: false,
+      leftAt: 0,
+      will: undefined,
+    },
+    { type: "subscription", topicFilter: "a", qos: 1, isPending: false },
+    { type: "begun", topicFilter: "a", topicName: "a" },
+    {
+      type: "topicId",
+      topicName: "a",
+      topicId: 1,
+      aliasType: undefined,
+      aliasId: 0,
+      isRegistered: true,
+      isSubscribed: false,
+    },
     { type: "received", msgId: 4, digest: 5, until: undefined },
-    { type: "queuedEnd", seq: 3 },
+    { type: "receivedEnd", msgId: 4 },
+    { type: "topicIdEnd", topicName: "a" },
+    { type: "begunEnd", topicFilter: "a" },
+    { type: "subscriptionEnd", topicFilter: "a" },
     { type: "sessionEnd" },
-  ] as const;
-  for (const change of changes) assert(session.persist(change));
+  ];
+  for (const change of changes) session.persist(change);
   assertEquals(
     take(),
     changes.map((change) => ({ ...change, session: 7 })) as StoreChange[],
   );
 });
 
-Deno.test("SessionPersistence leaves out what nobody was promised, and nothing else", () => {
+Deno.test("SessionPersistence.persistMessage() persists a change as it is", () => {
+  const { session, take } = make("ready");
+  const changes: MessageChange[] = [
+    QUEUED,
+    { type: "inFlight", session: 7, seq: 3, msgId: 9, isReleased: true },
+    { type: "queuedEnd", session: 7, seq: 3 },
+  ];
+  for (const change of changes) assert(session.persistMessage(change));
+  assertEquals([session.session, take()], [7, changes as StoreChange[]]);
+});
+
+Deno.test("SessionPersistence.persistMessage() leaves out what nobody was promised, and nothing else", () => {
   const { session, persistence, take } = make("refusing");
-  const queued = { type: "queued", ...QUEUED } as const;
   assertFalse(session.mayPromise);
-  assertFalse(session.persist({ ...queued, qos: 0 }));
+  assertFalse(session.persistMessage({ ...QUEUED, qos: 0 }));
   assertEquals([take(), persistence.skipped], [[], 1]);
-  assert(session.persist(queued));
+  assert(session.persistMessage(QUEUED));
   assertEquals(take().length, 1);
   persistence.state = "ready";
   assert(session.mayPromise);
-  assert(session.persist({ ...queued, qos: 0 }));
+  assert(session.persistMessage({ ...QUEUED, qos: 0 }));
 });
 
 Deno.test("NOT_PERSISTED has no persistence", () => {
