@@ -136,8 +136,9 @@ export class InFlight {
 
   /** Whether the next step, if it has to be persisted, can be persisted now. */
   get mayAdvance(): boolean {
+    if (this.#mayPromise) return true;
     const transfer = this.#transfer;
-    if (transfer === undefined || this.#mayPromise) return true;
+    if (transfer === undefined) return true;
     const { qos, message } = transfer.queued;
     const known = this.#client.topicIds.get(message.topicName);
     return qos < 2 &&

@@ -290,7 +290,7 @@ export class Outbox {
       if (!this.#hasNext(now)) return;
       const inFlight = this.#exchange;
       if (!inFlight.mayAdvance) return this.#postpone(now);
-      const source = inFlight.message?.source;
+      const source = inFlight.message!.source;
       let outcome = inFlight.advance(now);
       if (outcome === "noTopicId") {
         // The other retained messages would not get a topic id either.
