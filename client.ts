@@ -11,19 +11,20 @@ import { type DeviceTopic, requireFilter } from "./client/commands.ts";
 import { Device, type DeviceOptions } from "./client/device.ts";
 import type { DeviceEvent, DeviceState } from "./client/events.ts";
 import { Inbox } from "./client/inbox.ts";
-import {
-  LocalProtocolError,
-  messageOf,
-  NoAnswerError,
-  RemoteProtocolError,
-} from "./base/errors.ts";
+import { LocalProtocolError, messageOf, NoAnswerError } from "./base/errors.ts";
 import { DEFAULT_PORT, type Peer } from "./base/peer.ts";
 import { groupFrom, Multicast } from "./transport/multicast.ts";
 import type { NetOptions, NetSim, NetStats } from "./netsim/netsim.ts";
 import { openNet } from "./netsim/open.ts";
-import { type Qos, RETURN_CODE } from "./wire/packets.ts";
+import type { Qos } from "./wire/packets.ts";
 import { describeDatagram } from "./wire/describe.ts";
 import { type RequestOptions, Subscription } from "./client/subscription.ts";
+import { RefusedError } from "./client/errors.ts";
+import {
+  type CommandEnd,
+  type PendingCommand,
+  PendingCommands,
+} from "./client/pending.ts";
 import { Template, type TemplateOptions } from "./template.ts";
 import type { Transport, TransportStats } from "./transport/transport.ts";
 import { findBroker } from "./transport/resolve.ts";
@@ -209,48 +210,6 @@ export function octetsOf(payload: string | Uint8Array): Uint8Array {
   return typeof payload === "string" ? encodeUtf8(payload) : payload;
 }
 
-const REASONS: ReadonlyMap<number, string> = new Map([
-  [RETURN_CODE.congestion, "it is congested"],
-  [RETURN_CODE.invalidTopicId, "it does not know the topic id"],
-  [RETURN_CODE.notSupported, "it does not support that"],
-]);
-
-/**
- * The broker refused a request.
- *
- * @example
- * ```ts
- * import { assertEquals, assertRejects } from "@std/assert";
- * import { Broker, Client, RefusedError } from "./mod.ts";
- *
- * await using broker = await Broker.listen({ port: 0 });
- * await using client = await Client.connect({ port: broker.port });
- * const error = await assertRejects(
- *   () => client.publish({ predefined: 7 }, "on", { qos: 1 }),
- *   RefusedError,
- * );
- * assertEquals(error.returnCode, 2);
- * ```
- */
-export class RefusedError extends RemoteProtocolError {
-  /** `"RefusedError"`. */
-  override readonly name = "RefusedError";
-  /** The return code: 1 congestion, 2 invalid topic id, 3 not supported. */
-  readonly returnCode: number;
-
-  /**
-   * Says what was refused, and why.
-   *
-   * @param what it was, as in "connect"
-   * @param returnCode the broker's reason, 1 to 255
-   */
-  constructor(what: string, returnCode: number) {
-    const reason = REASONS.get(returnCode) ?? `return code ${returnCode}`;
-    super(`The broker refuses to ${what}: ${reason}`);
-    this.returnCode = returnCode;
-  }
-}
-
 /** What {@linkcode Client.open} has made ready for a constructor. */
 export interface ClientSetup {
   /** The broker, `undefined` when one is searched for. */
@@ -273,20 +232,6 @@ export interface ClientSetup {
 type EndEvent = Extract<DeviceEvent, { token: number }>;
 
 /** The requests that one signal may end. */
-interface Watched {
-  readonly tokens: Set<number>;
-  readonly abort: () => void;
-}
-
-interface Pending {
-  /** What was asked, for a person. */
-  readonly what: string;
-  readonly askedAt: Millis;
-  readonly signal: AbortSignal | undefined;
-  resolve(qos: Qos): void;
-  reject(reason: unknown): void;
-}
-
 /** How long a client that closes waits for what is under way. */
 const CLOSE_MS = 5_000;
 
@@ -328,12 +273,10 @@ export class Client extends Template<DeviceEvent> {
   readonly #multicast: Multicast | undefined;
   readonly #options: ClientOptions;
   readonly #maxQueue: number;
-  readonly #pending = new Map<number, Pending>();
+  readonly #pending = new PendingCommands((token) =>
+    this.perform((now) => this.#device.cancel(now, token))
+  );
   readonly #inbox: Inbox;
-  /** The signals that may end requests, and which. */
-  readonly #watched = new Map<AbortSignal, Watched>();
-  /** How a command ended last. */
-  #lastEnd: EndEvent | undefined;
   #held = 0;
   #rejected = 0;
   #strays = 0;
@@ -770,11 +713,8 @@ export class Client extends Template<DeviceEvent> {
       case "done":
       case "refused":
       case "silence": {
-        const pending = this.#pending.get(event.token);
-        this.#lastEnd = event;
-        if (pending === undefined) return;
-        this.#pending.delete(event.token);
-        return this.#settle(pending, event);
+        const pending = this.#pending.take(event.token);
+        return pending?.end(this.#endOf(pending, event));
       }
       case "message":
         return this.#inbox.deliver(event.message);
@@ -832,73 +772,38 @@ export class Client extends Template<DeviceEvent> {
     command: (now: Millis) => number,
     signal: AbortSignal | undefined,
   ): Promise<Qos> {
-    let token = 0;
-    let askedAt = 0;
+    const token = this.#device.nextToken;
+    let pending: PendingCommand | undefined;
     try {
       this.perform((now) => {
-        askedAt = now;
-        token = command(now);
+        pending = this.#pending.add(token, { what, askedAt: now, signal });
+        command(now);
       });
     } catch (error) {
+      this.#pending.delete(token);
       return Promise.reject(error);
     }
-    if (token === 0) return Promise.reject(closedError());
-    // Most of what needs no answer is over by now.
-    const end = this.#lastEnd;
-    if (end?.token === token && end.type === "done") {
-      return Promise.resolve(end.qos);
-    }
-    return new Promise((resolve, reject) => {
-      const pending: Pending = { what, askedAt, signal, resolve, reject };
-      if (end?.token === token) return this.#settle(pending, end);
-      this.#pending.set(token, pending);
-      if (signal !== undefined) this.#watch(signal, token);
-    });
+    return pending === undefined
+      ? Promise.reject(closedError())
+      : this.#pending.wait(token, pending);
   }
 
-  /**
-   * Ends a request when its signal aborts. Many may share one, which has one
-   * listener for them all, as a listener is compared with each that there is.
-   */
-  #watch(signal: AbortSignal, token: number): void {
-    const watched = this.#watched.get(signal);
-    if (watched !== undefined) return void watched.tokens.add(token);
-    const tokens = new Set([token]);
-    const abort = () => {
-      this.#watched.delete(signal);
-      for (const token of tokens) {
-        const pending = this.#pending.get(token);
-        this.#pending.delete(token);
-        this.perform((now) => this.#device.cancel(now, token));
-        pending?.reject(signal.reason);
-      }
-    };
-    if (signal.aborted) return abort();
-    this.#watched.set(signal, { tokens, abort });
-    signal.addEventListener("abort", abort, { once: true });
-  }
-
-  #unwatch(signal: AbortSignal, token: number): void {
-    const watched = this.#watched.get(signal);
-    if (!watched?.tokens.delete(token) || watched.tokens.size > 0) return;
-    signal.removeEventListener("abort", watched.abort);
-    this.#watched.delete(signal);
-  }
-
-  #settle(pending: Pending, end: EndEvent): void {
-    if (pending.signal !== undefined) this.#unwatch(pending.signal, end.token);
-    switch (end.type) {
+  #endOf({ what, askedAt }: PendingCommand, event: EndEvent): CommandEnd {
+    switch (event.type) {
       case "done":
-        return pending.resolve(end.qos);
-      case "refused":
-        return pending.reject(new RefusedError(pending.what, end.returnCode));
+        return event;
+      case "refused": {
+        const reason = new RefusedError(what, event.returnCode);
+        return { type: "failed", reason };
+      }
       case "silence": {
-        const waited = Math.round(this.now() - pending.askedAt);
+        const waited = Math.round(this.now() - askedAt);
         const timeoutMs = this.#options.timeoutMs ?? waited;
-        return pending.reject(new NoAnswerError(this.broker, timeoutMs));
+        const reason = new NoAnswerError(this.broker, timeoutMs);
+        return { type: "failed", reason };
       }
       default:
-        end satisfies never;
+        return event satisfies never;
     }
   }
 
@@ -946,12 +851,7 @@ export class Client extends Template<DeviceEvent> {
 
   async #close(): Promise<void> {
     await this.#sayGoodbye();
-    const reason = closedError();
-    for (const [token, { signal, reject }] of this.#pending) {
-      if (signal !== undefined) this.#unwatch(signal, token);
-      reject(reason);
-    }
-    this.#pending.clear();
+    this.#pending.endAll(closedError());
     this.#inbox.end();
     await super.close();
   }
@@ -961,7 +861,7 @@ export class Client extends Template<DeviceEvent> {
     if (super.isClosed) return;
     if (this.state === "disconnected" && this.#device.pending === 0) return;
     const isConnecting = this.state === "connecting" &&
-      this.#pending.values().every(({ what }) => what === "connect");
+      this.#pending.areAll("connect");
     const isPointless = this.state === "lost" || this.state === "searching" ||
       isConnecting;
     if (!isPointless) {

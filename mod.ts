@@ -58,9 +58,9 @@ export {
   type ClientStats,
   type ClientWill,
   type PublishOptions,
-  RefusedError,
   type SubscribeOptions,
 } from "./client.ts";
+export { RefusedError } from "./client/errors.ts";
 export {
   type RequestOptions,
   Subscription,

@@ -5,11 +5,8 @@
  */
 
 import { type Flags, type Program, run, UsageError } from "./program.ts";
-import {
-  type ClientOptions,
-  type PublishOptions,
-  RefusedError,
-} from "../client.ts";
+import type { ClientOptions, PublishOptions } from "../client.ts";
+import { RefusedError } from "../client/errors.ts";
 import {
   BROKER_FLAGS,
   clientOptionsFrom,

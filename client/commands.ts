@@ -1,23 +1,18 @@
 /**
- * What a client can be told to do, as values, and whether MQTT-SN can say it.
- * Knows topics and the room in a datagram; nothing of when a command is carried
- * out.
+ * The commands that a client can be given, as values, and the checks whether MQTT-SN
+ * can say them.
  *
- * Once a command is taken its packet has to have room in a datagram: there is
- * nobody left to throw at when its turn comes. So each is tried here, before.
+ * Once a command is taken its packet must fit a datagram: when its turn comes there is
+ * no caller left to throw at. So each is checked here, before.
  *
  * @module
  */
 
 import type { DeliveryQos } from "../wire/message.ts";
 import { LocalProtocolError } from "../base/errors.ts";
-import { encodePacket, shortTopicId } from "../wire/mqttsn.ts";
-import type {
-  MqttSnPacket,
-  Qos,
-  TopicReference,
-  WillTopic,
-} from "../wire/packets.ts";
+import { requireRoom, shortTopicId } from "../wire/mqttsn.ts";
+import { utf8Length } from "../base/utf8.ts";
+import type { Qos, TopicReference, WillTopic } from "../wire/packets.ts";
 import { parseTopicFilter, parseTopicName } from "../wire/topics.ts";
 
 /** How a client names a topic: by its name or filter, by an id, by two octets. */
@@ -48,24 +43,18 @@ export interface SubscribeCommand {
   readonly qos: DeliveryQos;
 }
 
-/** Publish a message, and how far that has come. */
+/** Publish a message. */
 export interface PublishCommand {
   /** Which command this is. */
   readonly type: "publish";
   /** Where to. */
   readonly topic: DeviceTopic;
   /** What: octets of its own, unless it is sent at once. */
-  payload: Uint8Array;
+  readonly payload: Uint8Array;
   /** How sure. */
   readonly qos: Qos;
   /** Whether the gateway keeps it for later subscribers. */
   readonly retain: boolean;
-  /** That of its PUBLISH; 0 until it was sent. */
-  msgId: number;
-  /** Whether PUBREC has come. */
-  isReleased: boolean;
-  /** How often the gateway did not know its topic id. */
-  rejections: number;
 }
 
 /** What a client can be told to do. */
@@ -81,15 +70,20 @@ export type Command =
   | { readonly type: "willTopic"; readonly topic: WillTopic | undefined }
   | { readonly type: "willMsg"; readonly payload: Uint8Array };
 
-/** The kinds of commands of which one at a time is under way. */
-export type LaneName = "link" | "register" | "subscribe" | "publish" | "will";
+/** The queues in which commands wait. */
+export type QueueName =
+  | "connection"
+  | "register"
+  | "subscribe"
+  | "publish"
+  | "will";
 
-/** Of which kind a command is. */
-export const LANE_OF: Readonly<Record<Command["type"], LaneName>> = {
-  connect: "link",
-  disconnect: "link",
-  sleep: "link",
-  wake: "link",
+/** The queue of each command. */
+export const QUEUE_OF: Readonly<Record<Command["type"], QueueName>> = {
+  connect: "connection",
+  disconnect: "connection",
+  sleep: "connection",
+  wake: "connection",
   register: "register",
   subscribe: "subscribe",
   unsubscribe: "subscribe",
@@ -154,7 +148,7 @@ export function requireName(topicName: string): void {
       `Cannot take "${topicName}" as a topic's name: it is empty, too long, or has a wildcard`,
     );
   }
-  requireWritable({ type: "REGISTER", topicId: 0, msgId: 0, topicName });
+  requireRoom("REGISTER", 4 + utf8Length(topicName));
 }
 
 /**
@@ -185,8 +179,9 @@ export function requireFilter(topic: DeviceTopic): void {
       `Cannot take "${topic}" as a topic's filter: it is empty, too long, or + and # share a level, or # is not the last`,
     );
   }
-  const reference = referenceOf(topic);
-  requireWritable({ type: "UNSUBSCRIBE", msgId: 0, topic: reference });
+  if (typeof topic === "string") {
+    requireRoom("UNSUBSCRIBE", 3 + utf8Length(topic));
+  } else topicIdOf(topic);
 }
 
 /**
@@ -196,11 +191,8 @@ export function requireFilter(topic: DeviceTopic): void {
  */
 export function requireWill({ topicName, payload }: DeviceWill): void {
   requireName(topicName);
-  requireWritable({ type: "WILLMSG", data: payload });
+  requireRoom("WILLMSG", payload.length);
 }
-
-/** Octets of a payload that fit a datagram whatever stands before them. */
-const SAFE_PAYLOAD = 60_000;
 
 /**
  * Takes what is published to a valid topic.
@@ -212,31 +204,11 @@ export function requirePublishable(
   payload: Uint8Array,
   qos: Qos,
 ): void {
-  if (payload.length > SAFE_PAYLOAD) {
-    requireWritable({
-      type: "PUBLISH",
-      dup: false,
-      qos: 0,
-      retain: false,
-      topicIdType: "normal",
-      topicId: 0,
-      msgId: 0,
-      data: payload,
-    });
-  }
+  requireRoom("PUBLISH", 5 + payload.length);
   if (typeof topic === "object") topicIdOf(topic);
   else if (qos === -1) {
     throw new LocalProtocolError(
       `Cannot publish to "${topic}" at QoS −1: it takes a pre-defined id or a short name`,
     );
   }
-}
-
-/**
- * Takes a packet.
- *
- * @throws {LocalProtocolError} when it does not fit a datagram
- */
-export function requireWritable(packet: MqttSnPacket): void {
-  encodePacket(packet);
 }

@@ -1,8 +1,7 @@
 /**
- * A client's connection: to connect, disconnect, sleep and wake, to keep alive,
- * and to connect anew when it is lost (MQTT-SN 1.2 §6.2, §6.11 to §6.14). Knows
- * the commands of the connection's lane and when the others may be carried out;
- * nothing of topics and messages.
+ * A client's connection: to connect, disconnect, sleep and wake, to keep alive, and to
+ * connect anew when it is lost (MQTT-SN 1.2 §6.2, §6.11 to §6.14). It carries out the
+ * commands of the connection's queue, and decides when the others may begin.
  *
  * CONNACK does not tell whether the gateway still knows a client whose session is
  * kept. So what is known of it is trusted after a connection that was ended, and
@@ -63,17 +62,17 @@ export interface ConnectionOptions {
 }
 
 /** What a connection is made with. */
-export interface LinkParts {
+export interface ConnectionParts {
   /** Takes what happens. */
   readonly effects: EffectQueue<DeviceEvent>;
   /** What is to be done. */
-  readonly lanes: CommandQueues;
+  readonly queues: CommandQueues;
   /** The way to the gateway. */
-  readonly uplink: Requests;
+  readonly requests: Requests;
   /** Where to find one, `undefined` when there is only the one. */
-  readonly gateways: GatewaySearch | undefined;
+  readonly search: GatewaySearch | undefined;
   /** What is published at QoS 0, which PINGREQ asks about. */
-  readonly flow: SendWindow;
+  readonly sendWindow: SendWindow;
   /** Shared with whoever changes it. */
   readonly will: WillParts;
   /**
@@ -90,10 +89,10 @@ export interface LinkParts {
 export class Connection {
   readonly #options: ConnectionOptions;
   readonly #effects: EffectQueue<DeviceEvent>;
-  readonly #lanes: CommandQueues;
-  readonly #uplink: Requests;
-  readonly #gateways: GatewaySearch | undefined;
-  readonly #flow: SendWindow;
+  readonly #queues: CommandQueues;
+  readonly #requests: Requests;
+  readonly #search: GatewaySearch | undefined;
+  readonly #sendWindow: SendWindow;
   readonly #will: WillParts;
   readonly #onConnected: (now: Millis, isForgotten: boolean) => void;
   readonly #onMoved: (now: Millis) => void;
@@ -113,13 +112,13 @@ export class Connection {
   #wakeAt: Millis | undefined;
 
   /** Makes a connection that is none yet. */
-  constructor(options: ConnectionOptions, parts: LinkParts) {
+  constructor(options: ConnectionOptions, parts: ConnectionParts) {
     this.#options = options;
     this.#effects = parts.effects;
-    this.#lanes = parts.lanes;
-    this.#uplink = parts.uplink;
-    this.#gateways = parts.gateways;
-    this.#flow = parts.flow;
+    this.#queues = parts.queues;
+    this.#requests = parts.requests;
+    this.#search = parts.search;
+    this.#sendWindow = parts.sendWindow;
     this.#will = parts.will;
     this.#onConnected = parts.onConnected;
     this.#onMoved = parts.onMoved;
@@ -134,7 +133,7 @@ export class Connection {
   /** Whether the gateway has reason to send something. */
   get isReachable(): boolean {
     return this.#state === "active" || this.#state === "awake" ||
-      this.#lanes.link.request !== undefined;
+      this.#queues.connection.request !== undefined;
   }
 
   /** The packet by which it connects. */
@@ -154,26 +153,26 @@ export class Connection {
   hear(now: Millis): void {
     this.#heardAt = now;
     // §6.14: while it is awake, each message restarts the timer of its PINGREQ.
-    const { request } = this.#lanes.link;
+    const { request } = this.#queues.connection;
     if (this.#state === "awake" && request !== undefined) {
-      this.#uplink.restart(now, request);
+      this.#requests.restart(now, request);
     }
   }
 
   /** Begins whatever can begin. */
   advance(now: Millis): void {
-    const { link } = this.#lanes;
-    const isAtRest = this.#state === "active" && link.first === undefined;
-    if (!isAtRest) this.#advanceLane(now, link);
+    const { connection: queue } = this.#queues;
+    const isAtRest = this.#state === "active" && queue.first === undefined;
+    if (!isAtRest) this.#advanceQueue(now, queue);
     const isIdle = this.#sleepS > 0 && this.#state === "active" &&
-      this.#lanes.pending === 0;
+      this.#queues.pending === 0;
     // At the next timeout, so that who waited for a command can give another.
     this.#sleepAt = isIdle ? this.#sleepAt ?? now : undefined;
   }
 
-  #advanceLane(now: Millis, link: CommandQueue): void {
-    while (link.request === undefined) {
-      const job = link.current ??= this.#takeJob();
+  #advanceQueue(now: Millis, queue: CommandQueue): void {
+    while (queue.request === undefined) {
+      const job = queue.current ?? this.#beginNext();
       const isConnect = job?.command.type === "connect";
       if (isConnect) this.#sleepS = 0;
       const needsConnect = job === undefined ? this.#isNeeded() : isConnect ||
@@ -181,14 +180,14 @@ export class Connection {
       if (needsConnect) {
         if (this.#state === "active") {
           if (job === undefined) break;
-          this.#lanes.finish(link);
+          this.#queues.finish(queue);
           continue;
         }
         if (now >= this.#connectAt) this.#connect(now);
         break;
       }
       if (job === undefined || this.#isEarly(job)) break;
-      this.#begin(now, link, job.command);
+      this.#begin(now, queue, job.command);
     }
     this.#endSearch();
   }
@@ -196,25 +195,29 @@ export class Connection {
   /** §6.11: the gateway has to hear from it. */
   keepAlive(now: Millis): void {
     const isAsking = this.#state === "active" && this.#ping === undefined &&
-      this.#flow.wantsPing;
+      this.#sendWindow.wantsPing;
     const pingAt = isAsking ? now : this.#pingAt();
     if (pingAt === undefined || now < pingAt) return;
-    this.#ping = this.#uplink.request(now, { type: "PINGREQ", clientId: "" });
-    this.#flow.ask();
+    this.#ping = this.#requests.request(now, { type: "PINGREQ", clientId: "" });
+    this.#sendWindow.ask();
   }
 
   /** Does what is due. */
   handleTimeout(now: Millis): void {
     if (this.#ping !== undefined && now >= this.#ping.retryAt) {
-      if (!this.#uplink.repeat(now, this.#ping)) this.lose(now, true);
+      if (!this.#requests.repeat(now, this.#ping)) this.lose(now, true);
     }
     if (this.#wakeAt !== undefined && now >= this.#wakeAt) {
       this.#wakeAt = undefined;
-      this.#lanes.add(now, { type: "wake" }, 0);
+      this.#queues.add(now, { type: "wake" }, undefined);
     }
     if (this.#sleepAt !== undefined && now >= this.#sleepAt) {
       this.#sleepAt = undefined;
-      this.#lanes.add(now, { type: "sleep", duration: this.#sleepS }, 0);
+      this.#queues.add(
+        now,
+        { type: "sleep", duration: this.#sleepS },
+        undefined,
+      );
     }
   }
 
@@ -230,63 +233,63 @@ export class Connection {
 
   /** CONNACK came. */
   handleConnack(now: Millis, returnCode: number): void {
-    const { link } = this.#lanes;
-    if (link.asked("CONNECT") === undefined) return;
-    link.request = undefined;
+    const { connection: queue } = this.#queues;
+    if (queue.asked("CONNECT") === undefined) return;
+    queue.answered();
     this.#silent = undefined;
-    this.#gateways?.rest();
+    this.#search?.rest();
     if (returnCode !== RETURN_CODE.accepted) {
       return this.#handleRefusal(now, returnCode);
     }
     this.#pauseMs = this.#options.minPauseMs;
     this.#connectAt = 0;
-    link.holdUntil = 0;
+    queue.release();
     this.#isWanted = true;
     this.#onConnected(now, this.#isForgotten);
     this.#isForgotten = false;
     this.#become("active");
-    if (link.current?.command.type === "connect") this.#lanes.finish(link);
+    if (queue.current?.command.type === "connect") this.#queues.finish(queue);
   }
 
   /** §6.2: the gateway asks for the will, both parts in turn. */
   handlePrompt(now: Millis, type: "WILLTOPICREQ" | "WILLMSGREQ"): void {
-    const { link } = this.#lanes;
-    if (link.asked("CONNECT") === undefined) return;
+    const { connection: queue } = this.#queues;
+    if (queue.asked("CONNECT") === undefined) return;
     const answer = type === "WILLTOPICREQ"
       ? { type: "WILLTOPIC", will: this.#will.topic } as const
       : { type: "WILLMSG", data: this.#will.message } as const;
-    this.#uplink.replace(now, link.request!, answer);
+    this.#requests.replace(now, queue.request!, answer);
   }
 
   /** PINGRESP came: it is alive, or has sent all that it had buffered. */
   handlePingresp(now: Millis): void {
-    const { link } = this.#lanes;
+    const { connection: queue } = this.#queues;
     if (this.#state !== "awake") {
       this.#ping = undefined;
-      this.#flow.answer();
-    } else if (link.asked("PINGREQ") !== undefined) {
-      this.#lanes.finish(link);
+      this.#sendWindow.answer();
+    } else if (queue.asked("PINGREQ") !== undefined) {
+      this.#queues.finish(queue);
       this.#fallAsleep(now);
     }
   }
 
   /** DISCONNECT came, as an answer or as news. */
   handleDisconnect(now: Millis): void {
-    const { link } = this.#lanes;
-    const asked = link.asked("DISCONNECT");
-    if (asked !== undefined) this.#expectStrays(link.request);
+    const { connection: queue } = this.#queues;
+    const asked = queue.asked("DISCONNECT");
+    if (asked !== undefined) this.#expectStrays(queue.request);
     if (asked?.duration !== undefined) {
       this.#sleepS = asked.duration;
-      this.#lanes.finish(link);
+      this.#queues.finish(queue);
       return this.#fallAsleep(now);
     }
     if (asked !== undefined) {
       this.#become("disconnected");
-      return this.#lanes.finish(link);
+      return this.#queues.finish(queue);
     }
-    if (link.asked("CONNECT") !== undefined) {
+    if (queue.asked("CONNECT") !== undefined) {
       // From before; or it knows nothing of a will that it has asked for.
-      return this.#uplink.revert(link.request!);
+      return this.#requests.revert(queue.request!);
     }
     if (!this.isReachable) return;
     // §5.4.21: the gateway does not know this client any more.
@@ -294,18 +297,17 @@ export class Connection {
   }
 
   /** §6.13: the last of all tries of a request has had no answer. */
-  giveUp(now: Millis, lane: CommandQueue, { packet }: Request): void {
-    const job = lane.current;
+  giveUp(now: Millis, queue: CommandQueue, { packet }: Request): void {
+    const job = queue.current;
     if (packet.type === "CONNECT") return this.#giveUpConnect(now);
     if (packet.type === "PINGREQ" && this.#state === "awake") {
-      lane.request = undefined;
-      lane.current = undefined;
+      queue.end();
       this.#fallAsleep(now); // what is buffered there waits for the next time
-      return this.#lanes.silence(job);
+      return this.#queues.silence(job);
     }
     if (packet.type === "DISCONNECT" && packet.duration === undefined) {
       this.#become("disconnected"); // it wanted to go anyway
-      return this.#lanes.finish(lane);
+      return this.#queues.finish(queue);
     }
     this.lose(now, true);
   }
@@ -319,10 +321,9 @@ export class Connection {
     if (command.type !== "connect" && command.type !== "disconnect") {
       return false;
     }
-    const { link } = this.#lanes;
-    if (command.type === "disconnect") this.#expectStrays(link.request);
-    link.current = undefined;
-    link.request = undefined;
+    const { connection: queue } = this.#queues;
+    if (command.type === "disconnect") this.#expectStrays(queue.request);
+    queue.end();
     this.#isWanted = false;
     this.#become("disconnected");
     return true;
@@ -330,24 +331,20 @@ export class Connection {
 
   /** Leaves at once, and takes all along that was given. */
   leave(now: Millis): void {
-    this.#gateways?.rest();
+    this.#search?.rest();
     this.depart(now, Infinity);
   }
 
   /** Leaves at once, and takes along what was given before that place. */
   depart(now: Millis, order: number): void {
-    for (const lane of this.#lanes.all) {
-      lane.replaceWaiting(lane.waiting.filter((job) => job.order > order));
-      lane.current = undefined;
-      lane.request = undefined;
-    }
+    for (const queue of this.#queues.all) queue.clear(order);
     this.#isWanted = false;
     this.#sleepS = 0;
     this.#sleepAt = undefined;
     const isKnown = this.#state !== "disconnected" &&
       this.#state !== "searching" && this.#state !== "lost";
     if (isKnown) {
-      this.#uplink.send(now, { type: "DISCONNECT", duration: undefined });
+      this.#requests.send(now, { type: "DISCONNECT", duration: undefined });
     }
     this.#become("disconnected");
   }
@@ -358,32 +355,32 @@ export class Connection {
    * @param isSilent whether it is gone: then to another one, if there is one
    */
   lose(now: Millis, isSilent: boolean): void {
-    for (const lane of this.#lanes.all) lane.request = undefined;
+    for (const queue of this.#queues.all) queue.answered();
     // MQTT-SN 1.2 has no sign by which CONNACK would tell.
     this.#isForgotten = true;
     this.#become("lost");
     this.#pause(now);
-    if (!isSilent || this.#gateways === undefined) return;
-    const next = this.#gateways.after(this.#uplink.gateway);
+    if (!isSilent || this.#search === undefined) return;
+    const next = this.#search.after(this.#requests.gateway);
     if (next !== undefined) this.#moveTo(now, next);
   }
 
   /** A command of the connection's waits for all that were given before it. */
-  #takeJob(): Job | undefined {
-    const { link } = this.#lanes;
-    const { next } = link;
+  #beginNext(): Job | undefined {
+    const { connection: queue } = this.#queues;
+    const { next } = queue;
     if (next === undefined || this.#isEarly(next)) return undefined;
-    return link.shift();
+    return queue.begin();
   }
 
   /** Whether a command of the connection's has to wait for one before it. */
   #isEarly({ command, order }: Job): boolean {
     // To connect is what the others wait for themselves.
     if (command.type === "connect" || command.type === "wake") return false;
-    return this.#lanes.hasBefore(order);
+    return this.#queues.hasBefore(order);
   }
 
-  #begin(now: Millis, link: CommandQueue, command: Command): void {
+  #begin(now: Millis, queue: CommandQueue, command: Command): void {
     switch (command.type) {
       case "disconnect":
         this.#isWanted = false;
@@ -393,24 +390,26 @@ export class Connection {
           this.#state === "searching"
         ) {
           this.#become("disconnected");
-          return this.#lanes.finish(link);
+          return this.#queues.finish(queue);
         }
-        link.request = this.#uplink.request(now, {
+        queue.ask(this.#requests.request(now, {
           type: "DISCONNECT",
           duration: undefined,
-        });
+        }));
         return;
       case "sleep":
-        link.request = this.#uplink.request(now, {
+        queue.ask(this.#requests.request(now, {
           type: "DISCONNECT",
           duration: command.duration,
-        });
+        }));
         return;
       case "wake": {
-        if (this.#state !== "asleep") return this.#lanes.finish(link);
+        if (this.#state !== "asleep") return this.#queues.finish(queue);
         this.#become("awake");
         const { clientId } = this.#options;
-        link.request = this.#uplink.request(now, { type: "PINGREQ", clientId });
+        queue.ask(
+          this.#requests.request(now, { type: "PINGREQ", clientId }),
+        );
         return;
       }
     }
@@ -418,8 +417,8 @@ export class Connection {
 
   /** Whether there is something to do that takes a connection it has not. */
   #isNeeded(): boolean {
-    const { link } = this.#lanes;
-    if (link.request !== undefined) return false;
+    const { connection: queue } = this.#queues;
+    if (queue.request !== undefined) return false;
     switch (this.#state) {
       case "disconnected":
       case "searching":
@@ -433,34 +432,36 @@ export class Connection {
     }
     const connects = (job: Job | undefined) =>
       job?.command.type === "connect" || job?.command.type === "sleep";
-    if (connects(link.current) || connects(link.next)) return true;
+    if (connects(queue.current) || connects(queue.next)) return true;
     // §6.14: to send, a sleeping client connects first.
-    return this.#lanes.hasBefore(link.next?.order ?? Infinity);
+    return this.#queues.hasBefore(queue.next?.order ?? Infinity);
   }
 
   #connect(now: Millis): void {
-    if (this.#uplink.gateway === undefined) {
-      const found = this.#gateways?.after(undefined);
+    if (this.#requests.gateway === undefined) {
+      const found = this.#search?.after(undefined);
       if (found === undefined) {
         this.#become("searching");
-        return this.#gateways?.search(now);
+        return this.#search?.search(now);
       }
       this.#moveTo(now, found);
     }
     this.#become("connecting");
-    this.#lanes.link.request = this.#uplink.request(now, this.connectPacket());
+    this.#queues.connection.ask(
+      this.#requests.request(now, this.connectPacket()),
+    );
   }
 
   /** Whoever needed a connection may have given it up by now. */
   #endSearch(): void {
     if (this.#isNeeded()) return;
     if (this.#state === "searching") this.#become("disconnected");
-    else if (this.#state === "lost") this.#gateways?.rest();
+    else if (this.#state === "lost") this.#search?.rest();
   }
 
   #moveTo(now: Millis, gateway: Peer): void {
-    if (gateway.key === this.#uplink.gateway?.key) return;
-    this.#uplink.gateway = gateway;
+    if (gateway.key === this.#requests.gateway?.key) return;
+    this.#requests.gateway = gateway;
     this.#isForgotten = true;
     this.#onMoved(now);
     this.#effects.trace({ type: "gateway", gateway });
@@ -468,34 +469,34 @@ export class Connection {
 
   /** The gateway does not want this client: what needs it cannot be done. */
   #handleRefusal(now: Millis, returnCode: number): void {
-    const { link, others } = this.#lanes;
+    const { connection: queue, others } = this.#queues;
     const isCongested = returnCode === RETURN_CODE.congestion;
     this.#become("disconnected");
     if (isCongested) {
-      this.#lanes.hold(now, link);
-      this.#connectAt = link.holdUntil;
+      this.#queues.hold(now, queue);
+      this.#connectAt = queue.heldUntil ?? now;
     }
-    if (link.current !== undefined || !isCongested) this.#isWanted = false;
-    this.#lanes.refuse(now, link, returnCode);
+    if (queue.current !== undefined || !isCongested) this.#isWanted = false;
+    this.#queues.refuse(now, queue, returnCode);
     if (isCongested) return; // the others wait until it may be asked again
-    const barrier = link.next?.order ?? Infinity;
-    for (const lane of others) {
-      while ((lane.first?.order ?? Infinity) < barrier) {
-        lane.current ??= lane.shift();
-        this.#lanes.refuse(now, lane, returnCode);
+    const barrier = queue.next?.order ?? Infinity;
+    for (const other of others) {
+      while ((other.first?.order ?? Infinity) < barrier) {
+        other.begin();
+        this.#queues.refuse(now, other, returnCode);
       }
     }
   }
 
   /** §6.13: another gateway, or after a pause the same again. */
   #giveUpConnect(now: Millis): void {
-    const { link } = this.#lanes;
-    link.request = undefined;
+    const { connection: queue } = this.#queues;
+    queue.answered();
     this.#isForgotten = true;
     this.#become("lost");
-    const last = this.#uplink.gateway;
+    const last = this.#requests.gateway;
     if (last !== undefined) (this.#silent ??= new Set()).add(last.key);
-    const next = this.#gateways?.after(last);
+    const next = this.#search?.after(last);
     if (next !== undefined && !this.#silent?.has(next.key)) {
       this.#moveTo(now, next);
       this.#connectAt = now;
@@ -503,22 +504,22 @@ export class Connection {
     }
     // None of those that are known: there may be others by now.
     this.#silent = undefined;
-    const hasLooked = this.#gateways?.hasAsked ?? true;
-    this.#gateways?.search(now);
+    const hasLooked = this.#search?.hasAsked ?? true;
+    this.#search?.search(now);
     if (next !== undefined) this.#moveTo(now, next);
     this.#pause(now);
-    const job = link.current;
+    const job = queue.current;
     // Who can ask for others does so once before it is told that there are none.
     if (job?.command.type !== "connect" || !hasLooked) return;
     this.#isWanted = false;
-    link.current = undefined;
-    this.#lanes.silence(job);
+    queue.end();
+    this.#queues.silence(job);
   }
 
   /** A copy of DISCONNECT that comes behind the next CONNECT ends that connection. */
   #expectStrays(request: Request | undefined): void {
     if (request === undefined) return;
-    const strayUntil = this.#uplink.strayUntil(request);
+    const strayUntil = this.#requests.strayUntil(request);
     this.#connectAt = Math.max(this.#connectAt, strayUntil);
   }
 
@@ -542,7 +543,7 @@ export class Connection {
     // One that goes on without a connection would make one in the end.
     if (state !== "active") {
       this.#ping = undefined;
-      this.#flow.reset();
+      this.#sendWindow.reset();
     }
     if (state === "disconnected") this.#silent = undefined;
     this.#effects.trace({ type: "state", state });
@@ -557,6 +558,7 @@ export class Connection {
     const { keepAlive } = this.#options;
     if (this.#state !== "active" || keepAlive === 0) return undefined;
     if (this.#ping !== undefined) return undefined;
-    return Math.min(this.#uplink.sentAt, this.#heardAt) + keepAlive * 1_000 / 2;
+    return Math.min(this.#requests.sentAt, this.#heardAt) +
+      keepAlive * 1_000 / 2;
   }
 }

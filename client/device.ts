@@ -1,12 +1,9 @@
 /**
- * The client's core for MQTT-SN 1.2: commands and datagrams in, effects out.
- * Knows one gateway at a time, what it has asked and not been answered, and the
- * ids of topics; never a socket, a timer, the time of day or a log. Its surface
- * is that of every machine (`base/machine.ts`), and a command for each thing that a
- * client can ask for.
+ * The client's core for MQTT-SN 1.2: commands and datagrams in, effects out. Its surface
+ * is that of every machine (`base/machine.ts`), and a command for each thing that a client
+ * can ask for. It has one gateway at a time.
  *
- * Theory of operation. Commands stand in lanes (`client/queues.ts`), each with one request
- * outstanding. The connection's own are carried out by `client/connection.ts`, all others
+ * Commands stand in queues (`client/queues.ts`), each with one request outstanding. The connection's own are carried out by `client/connection.ts`, all others
  * here, while there is a connection. A request without an answer is sent again
  * after T_retry, N_retry times; then the gateway is taken for lost (§6.13), and
  * the device connects anew, each time after a longer pause, and takes up what it
@@ -27,13 +24,11 @@ import {
   type Command,
   type DeviceTopic,
   type DeviceWill,
-  type PublishCommand,
   requireFilter,
   requireName,
   requirePublishable,
   requireTopic,
   requireWill,
-  requireWritable,
   topicIdOf,
   topicIdTypeOf,
 } from "./commands.ts";
@@ -55,7 +50,7 @@ import { type Effect, EffectQueue, type Machine } from "../base/machine.ts";
 import type { DeliveryQos } from "../wire/message.ts";
 import { LocalProtocolError, MalformedPacketError } from "../base/errors.ts";
 import type { Peer } from "../base/peer.ts";
-import { decodePacket } from "../wire/mqttsn.ts";
+import { decodePacket, encodePacket, requireRoom } from "../wire/mqttsn.ts";
 import { copyOf } from "../base/slab.ts";
 import { requireNumber } from "../base/units.ts";
 import {
@@ -168,10 +163,10 @@ interface Unsent {
  */
 export class Device implements Machine<DeviceEvent> {
   readonly #effects = new EffectQueue<DeviceEvent>();
-  readonly #lanes: CommandQueues;
-  readonly #uplink: Requests;
-  readonly #link: Connection;
-  readonly #gateways: GatewaySearch | undefined;
+  readonly #queues: CommandQueues;
+  readonly #requests: Requests;
+  readonly #connection: Connection;
+  readonly #search: GatewaySearch | undefined;
   readonly #topics: KnownTopicIds;
   readonly #publishing: Publishing;
   readonly #subscribing: Subscribing;
@@ -242,33 +237,33 @@ export class Device implements Machine<DeviceEvent> {
       message: will?.payload.slice() ?? NOTHING,
     };
     const patience = { retryMs, retries, backoff };
-    this.#lanes = new CommandQueues(this.#effects, waitMs, giveUpMs);
+    this.#queues = new CommandQueues(this.#effects, { waitMs, giveUpMs });
     // Anywhere, so that an answer to an earlier life does not fit.
     const msgId = Math.floor(random() * 0x10000);
-    this.#uplink = new Requests(this.#effects, { gateway, patience, msgId });
-    this.#gateways = search && new GatewaySearch(search, random, gateway);
+    this.#requests = new Requests(this.#effects, { gateway, patience, msgId });
+    this.#search = search && new GatewaySearch(search, random, gateway);
     this.#topics = new KnownTopicIds(predefined);
-    const flow = new SendWindow(window);
+    const sendWindow = new SendWindow(window);
     this.#publishing = new Publishing({
       effects: this.#effects,
-      lanes: this.#lanes,
-      uplink: this.#uplink,
+      queues: this.#queues,
+      requests: this.#requests,
       topics: this.#topics,
-      flow,
+      sendWindow,
       maxRejections: Math.max(1, retries),
     });
-    this.#subscribing = new Subscribing(
-      this.#lanes,
-      this.#uplink,
-      this.#topics,
-    );
+    this.#subscribing = new Subscribing({
+      queues: this.#queues,
+      requests: this.#requests,
+      topics: this.#topics,
+    });
     this.#lateMs = Math.min(retryMs, LATE_MS);
     this.#giveUpMs = giveUpMs ?? Infinity;
     this.#cleanSession = cleanSession;
     this.#hasRoom = hasRoom;
     this.#ownsDatagrams = ownsDatagrams;
     const minPauseMs = Math.min(retryMs, maxPauseMs);
-    this.#link = new Connection({
+    this.#connection = new Connection({
       clientId,
       cleanSession,
       keepAlive,
@@ -277,46 +272,51 @@ export class Device implements Machine<DeviceEvent> {
       random,
     }, {
       effects: this.#effects,
-      lanes: this.#lanes,
-      uplink: this.#uplink,
-      gateways: this.#gateways,
-      flow,
+      queues: this.#queues,
+      requests: this.#requests,
+      search: this.#search,
+      sendWindow,
       will: this.#will,
       onConnected: (now, isForgotten) =>
         this.#handleConnected(now, isForgotten),
       onMoved: (now) => this.#handleMoved(now),
     });
-    requireWritable(this.#link.connectPacket());
+    encodePacket(this.#connection.connectPacket()); // it has to be possible
   }
 
   /** What its connection is. */
   get state(): DeviceState {
-    return this.#link.state;
+    return this.#connection.state;
   }
 
   /** The gateway that it talks to, `undefined` while none is found. */
   get gateway(): Peer | undefined {
-    return this.#uplink.gateway;
+    return this.#requests.gateway;
   }
 
   /** The gateways that have made themselves known, while it searches for them. */
   get gateways(): readonly KnownGateway[] {
-    return this.#gateways?.known ?? [];
+    return this.#search?.known ?? [];
+  }
+
+  /** The token that the next command will have. */
+  get nextToken(): number {
+    return this.#lastToken + 1;
   }
 
   /** Messages that it has not handed over yet. */
   get unpublished(): number {
-    return this.#lanes.publish.length + this.#unsent.length;
+    return this.#queues.publish.length + this.#unsent.length;
   }
 
   /** Requests that it has sent again, as no answer had come in time. */
   get repeats(): number {
-    return this.#uplink.repeats;
+    return this.#requests.repeats;
   }
 
   /** Commands that have not ended, its own among them. */
   get pending(): number {
-    return this.#lanes.pending + this.#unsent.length;
+    return this.#queues.pending + this.#unsent.length;
   }
 
   /**
@@ -337,7 +337,7 @@ export class Device implements Machine<DeviceEvent> {
   leave(now: Millis): void {
     this.#isDueAtKnown = false;
     this.#unsent.length = 0;
-    this.#link.leave(now);
+    this.#connection.leave(now);
   }
 
   /**
@@ -414,21 +414,23 @@ export class Device implements Machine<DeviceEvent> {
     if (qos === -1 && typeof topic !== "string") {
       return this.#publishUnconnected(now, topic, payload, retain);
     }
-    const command: PublishCommand = {
+    // What is sent at once, and not again, needs no octets of its own.
+    const isSentAtOnce = qos === 0 && this.#isIdle &&
+      this.#publishing.isOpenTo(topic);
+    return this.#give(now, {
       type: "publish",
       topic,
-      // What is sent at once, and not again, needs no octets of its own.
-      payload: qos > 0 ? copyOf(payload) : payload,
+      payload: isSentAtOnce ? payload : copyOf(payload),
       qos,
       retain,
-      msgId: 0,
-      isReleased: false,
-      rejections: 0,
-    };
-    const token = this.#give(now, command);
-    const isWaiting = this.#lanes.publish.length > 0;
-    if (qos === 0 && isWaiting) command.payload = copyOf(payload);
-    return token;
+    });
+  }
+
+  /** Whether a command of any queue but the connection's can begin at once. */
+  get #isIdle(): boolean {
+    const { connection, publish } = this.#queues;
+    return this.state === "active" && connection.first === undefined &&
+      publish.heldUntil === undefined;
   }
 
   /**
@@ -453,7 +455,7 @@ export class Device implements Machine<DeviceEvent> {
    * @throws {LocalProtocolError} when it does not fit a datagram
    */
   updateWillMsg(now: Millis, payload: Uint8Array): number {
-    requireWritable({ type: "WILLMSGUPD", data: payload });
+    requireRoom("WILLMSGUPD", payload.length);
     return this.#give(now, { type: "willMsg", payload: payload.slice() });
   }
 
@@ -464,17 +466,17 @@ export class Device implements Machine<DeviceEvent> {
   cancel(now: Millis, token: number): void {
     const at = this.#unsent.findIndex((unsent) => unsent.token === token);
     if (at >= 0) this.#unsent.splice(at, 1);
-    for (const lane of this.#lanes.all) {
-      if (lane.remove(token) || lane.current?.token !== token) continue;
-      this.#forsake(lane);
+    for (const queue of this.#queues.all) {
+      if (queue.remove(token) || queue.current?.token !== token) continue;
+      this.#forsake(queue);
     }
     this.#advance(now);
   }
 
   /** Takes one datagram. */
   handleDatagram(now: Millis, peer: Peer, bytes: Uint8Array): void {
-    const isGateway = peer.key === this.#uplink.gateway?.key;
-    if (!isGateway && this.#gateways === undefined) {
+    const isGateway = peer.key === this.#requests.gateway?.key;
+    if (!isGateway && this.#search === undefined) {
       return this.#stray(peer, "from somebody else than the gateway");
     }
     let packet: MqttSnPacket;
@@ -484,7 +486,7 @@ export class Device implements Machine<DeviceEvent> {
       if (!(error instanceof MalformedPacketError)) throw error;
       return this.#stray(peer, error.message);
     }
-    if (isGateway) this.#link.hear(now);
+    if (isGateway) this.#connection.hear(now);
     if (!this.#handleDiscovery(now, peer, packet)) {
       if (!isGateway) {
         return this.#stray(peer, "from somebody else than the gateway");
@@ -497,14 +499,14 @@ export class Device implements Machine<DeviceEvent> {
   /** Does what is due. */
   handleTimeout(now: Millis): void {
     this.#giveUpOverdue(now);
-    const packet = this.#gateways?.handleTimeout(now);
-    if (packet !== undefined) this.#uplink.broadcast(packet);
-    this.#link.handleTimeout(now);
-    for (const lane of this.#lanes.all) {
-      const { request } = lane;
+    const packet = this.#search?.handleTimeout(now);
+    if (packet !== undefined) this.#requests.broadcast(packet);
+    this.#connection.handleTimeout(now);
+    for (const queue of this.#queues.all) {
+      const { request } = queue;
       if (request === undefined || now < request.retryAt) continue;
-      if (!this.#uplink.repeat(now, request)) {
-        this.#link.giveUp(now, lane, request);
+      if (!this.#requests.repeat(now, request)) {
+        this.#connection.giveUp(now, queue, request);
       }
     }
     this.#advance(now);
@@ -520,19 +522,19 @@ export class Device implements Machine<DeviceEvent> {
   }
 
   #findDueAt(): Millis | undefined {
-    let at = earliest(this.#link.nextTimeout(), this.#lanes.giveUpAt());
-    if (this.#gateways !== undefined) {
-      at = earliest(at, this.#gateways.nextTimeout());
+    let at = earliest(this.#connection.nextTimeout(), this.#queues.giveUpAt());
+    if (this.#search !== undefined) {
+      at = earliest(at, this.#search.nextTimeout());
     }
     const giveUpAt = this.#unsent[0]?.giveUpAt ?? Infinity;
     if (giveUpAt < Infinity) at = earliest(at, giveUpAt);
-    for (const lane of this.#lanes.all) {
-      const { request, holdUntil } = lane;
+    for (const queue of this.#queues.all) {
+      const { request, heldUntil } = queue;
       if (request !== undefined) at = earliest(at, request.retryAt);
-      else if (holdUntil > 0 && this.state === "active") {
-        const isHeld = lane.length > 0 ||
-          (lane === this.#lanes.register && this.#publishing.isUnregistered);
-        if (isHeld) at = earliest(at, holdUntil);
+      else if (heldUntil !== undefined && this.state === "active") {
+        const isWaiting = queue.length > 0 ||
+          (queue === this.#queues.register && this.#publishing.isUnregistered);
+        if (isWaiting) at = earliest(at, heldUntil);
       }
     }
     return at;
@@ -547,7 +549,7 @@ export class Device implements Machine<DeviceEvent> {
 
   #give(now: Millis, command: Command): number {
     const token = ++this.#lastToken;
-    this.#lanes.add(now, command, token);
+    this.#queues.add(now, command, token);
     this.#advance(now);
     return token;
   }
@@ -576,16 +578,15 @@ export class Device implements Machine<DeviceEvent> {
   }
 
   /** Nobody waits any more for what is under way. */
-  #forsake(lane: CommandQueue): void {
-    const { current, request, name } = lane;
+  #forsake(queue: CommandQueue): void {
+    const { current, request, name } = queue;
     if (current === undefined) return;
-    const { command } = current;
-    // It may wait for a connection, or an id, as well before as after.
+    // It may wait for a connection, or an id, before it is sent and afterwards.
     const isSent = request !== undefined ||
       name === "subscribe" || name === "will" ||
-      (command.type === "publish" && command.msgId !== 0);
-    if (isSent) current.token = 0;
-    else lane.current = undefined;
+      (name === "publish" && this.#publishing.isSent);
+    if (isSent) queue.forsake();
+    else queue.end();
   }
 
   #giveUpOverdue(now: Millis): void {
@@ -594,96 +595,95 @@ export class Device implements Machine<DeviceEvent> {
       this.#effects.trace({ type: "silence", token });
     }
     let left: Job | undefined;
-    for (const { lane, job } of this.#lanes.overdue(now)) {
-      if (this.#isHeld(now, lane, job)) {
+    for (const { queue, job } of this.#queues.overdue(now)) {
+      if (this.#isHeld(now, queue, job) && job.token !== undefined) {
         // What may not be asked for was refused, as it were.
         const returnCode = RETURN_CODE.congestion;
         this.#effects.trace({ type: "refused", token: job.token, returnCode });
-      } else this.#lanes.silence(job);
-      if (lane.current !== job) {
-        lane.remove(job.token);
-        // Whoever wants to go does not wait for ever for what came before.
+      } else this.#queues.silence(job);
+      if (queue.current !== job) {
+        if (job.token !== undefined) queue.remove(job.token);
+        // A client that wants to go does not wait for ever for what came before.
         if (job.command.type === "disconnect") left = job;
-      } else if (lane !== this.#lanes.link) this.#forsake(lane);
-      else if (!this.#link.drop(job.command)) this.#forsake(lane);
+      } else if (queue !== this.#queues.connection) this.#forsake(queue);
+      else if (!this.#connection.drop(job.command)) this.#forsake(queue);
     }
-    if (left !== undefined) this.#link.depart(now, left.order);
+    if (left !== undefined) this.#connection.depart(now, left.order);
   }
 
   /** Whether T_WAIT keeps a command from being asked for. */
-  #isHeld(now: Millis, lane: CommandQueue, job: Job): boolean {
-    if (lane.current === job && lane.request !== undefined) return false;
-    const { link, register, publish } = this.#lanes;
-    const isUnregistered = lane === publish && this.#publishing.isUnregistered;
-    return now < lane.holdUntil || now < link.holdUntil ||
-      (isUnregistered && now < register.holdUntil);
+  #isHeld(now: Millis, queue: CommandQueue, job: Job): boolean {
+    if (queue.current === job && queue.request !== undefined) return false;
+    const { connection, register, publish } = this.#queues;
+    const isUnregistered = queue === publish && this.#publishing.isUnregistered;
+    return queue.isHeld(now) || connection.isHeld(now) ||
+      (isUnregistered && register.isHeld(now));
   }
 
   /** Begins whatever can begin. */
   #advance(now: Millis): void {
     this.#isDueAtKnown = false;
-    this.#link.advance(now);
+    this.#connection.advance(now);
     if (this.#unsent.length > 0) this.#sendUnsent(now);
     // Whoever looked for a gateway has found one, or does so no longer.
     const isIdle = this.#unsent.length === 0 && this.state === "disconnected";
-    if (isIdle) this.#gateways?.rest();
+    if (isIdle) this.#search?.rest();
     if (this.state === "active") {
-      for (const lane of this.#lanes.others) this.#advanceLane(now, lane);
-      // What has just ended may be what the connection's lane waited for.
-      this.#link.advance(now);
+      for (const queue of this.#queues.others) this.#advanceQueue(now, queue);
+      // What has just ended may be what the connection's queue waited for.
+      this.#connection.advance(now);
     }
-    this.#link.keepAlive(now);
+    this.#connection.keepAlive(now);
   }
 
   #sendUnsent(now: Millis): void {
-    if (this.#uplink.gateway === undefined) {
-      const found = this.#gateways?.after(undefined);
-      if (found === undefined) return this.#gateways?.search(now);
-      this.#uplink.gateway = found;
+    if (this.#requests.gateway === undefined) {
+      const found = this.#search?.after(undefined);
+      if (found === undefined) return this.#search?.search(now);
+      this.#requests.gateway = found;
       this.#effects.trace({ type: "gateway", gateway: found });
     }
     for (const { packet, token } of this.#unsent.splice(0)) {
-      this.#uplink.send(now, packet);
+      this.#requests.send(now, packet);
       this.#effects.trace({ type: "done", token, qos: -1 });
     }
   }
 
-  #advanceLane(now: Millis, lane: CommandQueue): void {
-    while (lane.request === undefined && now >= lane.holdUntil) {
-      lane.holdUntil = 0;
-      if (lane.current === undefined) {
-        const { next } = lane;
-        if (next === undefined || next.order > this.#lanes.barrier) return;
-        lane.current = lane.shift();
+  #advanceQueue(now: Millis, queue: CommandQueue): void {
+    while (queue.request === undefined && !queue.isHeld(now)) {
+      queue.release();
+      if (queue.current === undefined) {
+        const { next } = queue;
+        if (next === undefined || next.order > this.#queues.barrier) return;
       }
-      if (!this.#begin(now, lane, lane.current!.command)) return;
+      if (!this.#begin(now, queue, queue.begin()!.command)) return;
     }
   }
 
   /** Asks for what a command wants; false when it has to wait for another. */
-  #begin(now: Millis, lane: CommandQueue, command: Command): boolean {
+  #begin(now: Millis, queue: CommandQueue, command: Command): boolean {
     switch (command.type) {
       case "register":
       case "publish":
-        return this.#publishing.begin(now, lane, command);
+        return this.#publishing.begin(now, queue, command);
       case "subscribe":
       case "unsubscribe":
-        this.#subscribing.begin(now, lane, command);
+        this.#subscribing.begin(now, queue, command);
         return true;
       case "willTopic":
-        lane.request = this.#uplink.request(now, {
+        queue.ask(this.#requests.request(now, {
           type: "WILLTOPICUPD",
           will: command.topic,
-        });
+        }));
         return true;
       case "willMsg":
-        lane.request = this.#uplink.request(now, {
+        queue.ask(this.#requests.request(now, {
           type: "WILLMSGUPD",
           data: command.payload,
-        });
+        }));
         return true;
       default:
-        this.#lanes.finish(lane);
+        this.#queues.finish(queue);
         return true;
     }
   }
@@ -692,16 +692,16 @@ export class Device implements Machine<DeviceEvent> {
 
   /** §6.1: whoever speaks of gateways is heard while one is searched for. */
   #handleDiscovery(now: Millis, peer: Peer, packet: MqttSnPacket): boolean {
-    if (this.#gateways === undefined) return false;
+    if (this.#search === undefined) return false;
     switch (packet.type) {
       case "ADVERTISE":
-        this.#gateways.handleAdvertise(now, peer, packet);
+        this.#search.handleAdvertise(now, peer, packet);
         return true;
       case "GWINFO":
-        this.#gateways.handleGwInfo(now, peer, packet);
+        this.#search.handleGwInfo(now, peer, packet);
         return true;
       case "SEARCHGW":
-        this.#gateways.handleSearchGw(now, packet);
+        this.#search.handleSearchGw(now, packet);
         return true;
       default:
         return false;
@@ -719,9 +719,9 @@ export class Device implements Machine<DeviceEvent> {
       case "PUBCOMP":
         return this.#publishing.handlePubcomp(packet.msgId);
       case "PUBREL":
-        if (!this.#link.isReachable) return;
+        if (!this.#connection.isReachable) return;
         this.#received?.release(now, packet.msgId, this.#lateMs);
-        return this.#uplink.send(now, {
+        return this.#requests.send(now, {
           type: "PUBCOMP",
           msgId: packet.msgId,
         });
@@ -734,10 +734,10 @@ export class Device implements Machine<DeviceEvent> {
       case "UNSUBACK":
         return this.#subscribing.handleUnsuback(packet.msgId);
       case "CONNACK":
-        return this.#link.handleConnack(now, packet.returnCode);
+        return this.#connection.handleConnack(now, packet.returnCode);
       case "WILLTOPICREQ":
       case "WILLMSGREQ":
-        return this.#link.handlePrompt(now, packet.type);
+        return this.#connection.handlePrompt(now, packet.type);
       case "WILLTOPICRESP":
         return this.#handleWillResponse(
           now,
@@ -747,12 +747,12 @@ export class Device implements Machine<DeviceEvent> {
       case "WILLMSGRESP":
         return this.#handleWillResponse(now, "WILLMSGUPD", packet.returnCode);
       case "PINGREQ":
-        if (!this.#link.isReachable) return;
-        return this.#uplink.send(now, { type: "PINGRESP" });
+        if (!this.#connection.isReachable) return;
+        return this.#requests.send(now, { type: "PINGRESP" });
       case "PINGRESP":
-        return this.#link.handlePingresp(now);
+        return this.#connection.handlePingresp(now);
       case "DISCONNECT":
-        return this.#link.handleDisconnect(now);
+        return this.#connection.handleDisconnect(now);
       case "ADVERTISE":
       case "GWINFO":
         return; // it has its gateway
@@ -763,20 +763,20 @@ export class Device implements Machine<DeviceEvent> {
 
   #handlePublish(now: Millis, peer: Peer, packet: Publish): void {
     const { dup, qos, retain, topicId, msgId } = packet;
-    if (!this.#link.isReachable || qos === -1) {
+    if (!this.#connection.isReachable || qos === -1) {
       return this.#stray(peer, "a PUBLISH that cannot be taken");
     }
     if (
       qos === 2 &&
       this.#received?.has(now, packet.msgId, digestOf(packet), packet.dup)
     ) {
-      return this.#uplink.send(now, { type: "PUBREC", msgId });
+      return this.#requests.send(now, { type: "PUBREC", msgId });
     }
     const topicName = this.#topics.nameOf(packet);
     if (topicName === undefined) {
       // §6.10: the gateway registers it once more.
       const returnCode = RETURN_CODE.invalidTopicId;
-      return this.#uplink.send(now, {
+      return this.#requests.send(now, {
         type: "PUBACK",
         topicId,
         msgId,
@@ -796,21 +796,21 @@ export class Device implements Machine<DeviceEvent> {
     }
     if (qos === 1) {
       const returnCode = RETURN_CODE.accepted;
-      this.#uplink.send(now, { type: "PUBACK", topicId, msgId, returnCode });
+      this.#requests.send(now, { type: "PUBACK", topicId, msgId, returnCode });
     } else if (qos === 2) {
       this.#received ??= new DuplicateFilter();
       this.#received.add(packet.msgId, digestOf(packet));
-      this.#uplink.send(now, { type: "PUBREC", msgId });
+      this.#requests.send(now, { type: "PUBREC", msgId });
     }
     this.#effects.trace({ type: "message", message });
   }
 
   /** §6.10: whatever the gateway registers is welcome. */
   #handleRegister(now: Millis, { topicId, msgId, topicName }: Register): void {
-    if (!this.#link.isReachable) return;
+    if (!this.#connection.isReachable) return;
     const isValid = parseTopicName(topicName) !== undefined;
     if (isValid) this.#topics.learn(topicName, topicId);
-    this.#uplink.send(now, {
+    this.#requests.send(now, {
       type: "REGACK",
       topicId,
       msgId,
@@ -840,12 +840,12 @@ export class Device implements Machine<DeviceEvent> {
     type: "WILLTOPICUPD" | "WILLMSGUPD",
     returnCode: number,
   ): void {
-    const { will: lane } = this.#lanes;
-    if (lane.asked(type) === undefined) return;
+    const { will: queue } = this.#queues;
+    if (queue.asked(type) === undefined) return;
     if (returnCode !== RETURN_CODE.accepted) {
-      return this.#lanes.refuse(now, lane, returnCode);
+      return this.#queues.refuse(now, queue, returnCode);
     }
-    const { command } = lane.current!;
+    const { command } = queue.current!;
     if (command.type === "willTopic") {
       this.#will.topic = command.topic;
       // §6.4: without a topic there is no message either.
@@ -853,7 +853,7 @@ export class Device implements Machine<DeviceEvent> {
     } else if (command.type === "willMsg") {
       this.#will.message = command.payload;
     }
-    this.#lanes.finish(lane);
+    this.#queues.finish(queue);
   }
 
   #stray(peer: Peer, detail: string): void {

@@ -1,7 +1,6 @@
 /**
- * What a client publishes: to register topics, and to hand a message over at QoS
- * 0, 1 or 2 (MQTT-SN 1.2 §6.5, §6.6). Knows the two lanes for that and the ids of
- * topics; nothing of the connection.
+ * What a client publishes: to register topics, and to hand a message over at QoS 0, 1
+ * or 2 (MQTT-SN 1.2 §6.5, §6.6). It has two queues for that, and the ids of topics.
  *
  * @module
  */
@@ -9,6 +8,7 @@
 import type { Millis } from "../base/clock.ts";
 import {
   type Command,
+  type DeviceTopic,
   type PublishCommand,
   topicIdOf,
   topicIdTypeOf,
@@ -26,109 +26,133 @@ export interface PublishingParts {
   /** Takes what happens. */
   readonly effects: EffectQueue<DeviceEvent>;
   /** What is to be done. */
-  readonly lanes: CommandQueues;
+  readonly queues: CommandQueues;
   /** The way to the gateway. */
-  readonly uplink: Requests;
+  readonly requests: Requests;
   /** The ids of topics. */
   readonly topics: KnownTopicIds;
   /** How much may go out at QoS 0. */
-  readonly flow: SendWindow;
+  readonly sendWindow: SendWindow;
   /** How often a topic is registered again for a message. */
   readonly maxRejections: number;
+}
+
+/** How far a message at QoS 1 or 2 has come, over all connections. */
+interface Progress {
+  readonly command: PublishCommand;
+  /** Its PUBLISH's msgId; `undefined` until it was sent. */
+  msgId: number | undefined;
+  /** Whether PUBREC has come. */
+  isReleased: boolean;
+  /** How often the gateway did not know its topic id. */
+  rejections: number;
 }
 
 /** What a client publishes. */
 export class Publishing {
   readonly #effects: EffectQueue<DeviceEvent>;
-  readonly #lanes: CommandQueues;
-  readonly #uplink: Requests;
+  readonly #queues: CommandQueues;
+  readonly #requests: Requests;
   readonly #topics: KnownTopicIds;
-  readonly #flow: SendWindow;
+  readonly #sendWindow: SendWindow;
   readonly #maxRejections: number;
+  /** Of the message that is, or was last, under way. */
+  #progress: Progress | undefined;
 
   /** Publishes nothing yet. */
   constructor(parts: PublishingParts) {
     this.#effects = parts.effects;
-    this.#lanes = parts.lanes;
-    this.#uplink = parts.uplink;
+    this.#queues = parts.queues;
+    this.#requests = parts.requests;
     this.#topics = parts.topics;
-    this.#flow = parts.flow;
+    this.#sendWindow = parts.sendWindow;
     this.#maxRejections = parts.maxRejections;
   }
 
   /** Whether a PUBLISH waits for an id. */
   get isUnregistered(): boolean {
-    const { current, request } = this.#lanes.publish;
+    const { current, request } = this.#queues.publish;
     return current !== undefined && request === undefined;
+  }
+
+  /** Whether the gateway may have the message that is under way. */
+  get isSent(): boolean {
+    const command = this.#queues.publish.current?.command;
+    return command !== undefined && command === this.#progress?.command &&
+      this.#progress.msgId !== undefined;
+  }
+
+  /** Whether a message at QoS 0 to a topic can be sent before all others. */
+  isOpenTo(topic: DeviceTopic): boolean {
+    return this.#queues.publish.length === 0 && !this.#sendWindow.isFull &&
+      (typeof topic !== "string" || this.#topics.idOf(topic) !== undefined);
   }
 
   /** Asks for what a command wants; false when it has to wait for another. */
   begin(
     now: Millis,
-    lane: CommandQueue,
+    queue: CommandQueue,
     command: Extract<Command, { type: "register" | "publish" }>,
   ): boolean {
-    if (command.type === "publish") return this.#publish(now, lane, command);
+    if (command.type === "publish") return this.#publish(now, queue, command);
     const { topicName } = command;
     if (this.#topics.idOf(topicName) === undefined) {
-      return this.#register(now, lane, topicName);
+      return this.#register(now, queue, topicName);
     }
-    this.#lanes.finish(lane);
+    this.#queues.finish(queue);
     return true;
   }
 
   /** A new session knows nothing of exchanges that the last one began. */
   beginAnew(): void {
-    const command = this.#lanes.publish.current?.command;
-    if (command?.type !== "publish") return;
-    command.msgId = 0;
-    command.isReleased = false;
+    this.#progress = undefined;
   }
 
   /** The gateway has taken a message at QoS 2. */
   handlePubrec(msgId: number): void {
-    const { publish } = this.#lanes;
+    const { publish } = this.#queues;
     const asked = publish.asked("PUBLISH");
     if (asked?.msgId !== msgId || asked.qos !== 2) return;
-    (publish.current!.command as PublishCommand).isReleased = true;
-    publish.request = undefined;
+    this.#progress!.isReleased = true;
+    publish.answered();
   }
 
   /** And will not take it again. */
   handlePubcomp(msgId: number): void {
-    const { publish } = this.#lanes;
-    if (publish.asked("PUBREL")?.msgId === msgId) this.#lanes.finish(publish);
+    const { publish } = this.#queues;
+    if (publish.asked("PUBREL")?.msgId === msgId) this.#finish(publish);
   }
 
   /** The gateway has assigned an id, or refuses to. */
   handleRegack(now: Millis, packet: TopicAck<"REGACK">): void {
-    const { register, publish } = this.#lanes;
-    const lane = [register, publish].find((lane) =>
-      lane.asked("REGISTER")?.msgId === packet.msgId
+    const { register, publish } = this.#queues;
+    const queue = [register, publish].find((queue) =>
+      queue.asked("REGISTER")?.msgId === packet.msgId
     );
-    if (lane === undefined) return;
+    if (queue === undefined) return;
     const { returnCode } = packet;
-    if (returnCode === RETURN_CODE.congestion && isSent(lane)) {
+    const isSent = queue === publish && this.isSent;
+    if (returnCode === RETURN_CODE.congestion && isSent) {
       // It may have been taken: it is not refused, but asked for again.
-      lane.request = undefined;
-      return this.#lanes.hold(now, register);
+      queue.answered();
+      return this.#queues.hold(now, register);
     }
     if (returnCode !== RETURN_CODE.accepted) {
-      return this.#lanes.refuse(now, lane, returnCode, register);
+      return this.#queues.refuse(now, queue, returnCode, register);
     }
-    this.#topics.learn(lane.asked("REGISTER")!.topicName, packet.topicId);
-    if (lane === register) return this.#lanes.finish(lane);
-    lane.request = undefined; // and now the PUBLISH
+    this.#topics.learn(queue.asked("REGISTER")!.topicName, packet.topicId);
+    if (queue === register) return this.#queues.finish(queue);
+    queue.answered(); // and now the PUBLISH
   }
 
   /** The gateway has taken a message at QoS 1, or refuses one. */
   handlePuback(now: Millis, packet: TopicAck<"PUBACK">): void {
     const { topicId, msgId, returnCode } = packet;
-    const { publish } = this.#lanes;
+    const { publish } = this.#queues;
     const asked = publish.asked("PUBLISH");
     const isAsked = asked !== undefined && asked.msgId === msgId;
     if (returnCode === RETURN_CODE.accepted) {
-      if (isAsked && asked.qos === 1) this.#lanes.finish(publish);
+      if (isAsked && asked.qos === 1) this.#finish(publish);
       return;
     }
     // §6.6: an error is told whatever the QoS; at 0 nothing waits for it.
@@ -138,8 +162,8 @@ export class Publishing {
       this.#effects.trace({ type: "rejected", topicName, returnCode });
     }
     if (returnCode === RETURN_CODE.congestion) {
-      if (isAsked) return this.#lanes.refuse(now, publish, returnCode);
-      return this.#lanes.hold(now, publish);
+      if (isAsked) return this.#queues.refuse(now, publish, returnCode);
+      return this.#queues.hold(now, publish);
     }
     const isUnknown = returnCode === RETURN_CODE.invalidTopicId;
     if (!isAsked) {
@@ -147,51 +171,55 @@ export class Publishing {
       return;
     }
     if (!isUnknown || asked.topicIdType !== "normal") {
-      return this.#lanes.refuse(now, publish, returnCode);
+      return this.#queues.refuse(now, publish, returnCode);
     }
     // The copy of a refusal from before the name had its present id.
     if (topicId !== 0 && topicId !== asked.topicId) return;
     this.#topics.forget(asked.topicId);
-    const command = publish.current!.command as PublishCommand;
-    if (command.rejections++ >= this.#maxRejections) {
-      return this.#lanes.refuse(now, publish, returnCode); // it never ends
+    if (this.#progress!.rejections++ >= this.#maxRejections) {
+      return this.#queues.refuse(now, publish, returnCode); // it never ends
     }
-    publish.request = undefined; // registered again, and sent again
+    publish.answered(); // registered again, and sent again
   }
 
-  /** §6.5: one REGISTER at a time, whoever wants it, and none in T_WAIT. */
-  #register(now: Millis, lane: CommandQueue, topicName: string): boolean {
-    const { register, publish } = this.#lanes;
+  /** §6.5: one REGISTER at a time, in either queue, and none in T_WAIT. */
+  #register(now: Millis, queue: CommandQueue, topicName: string): boolean {
+    const { register, publish } = this.#queues;
     const isRegistering = register.request !== undefined ||
-      now < register.holdUntil || publish.asked("REGISTER") !== undefined;
+      register.isHeld(now) || publish.asked("REGISTER") !== undefined;
     if (isRegistering) return false;
-    lane.request = this.#uplink.request(now, {
+    queue.ask(this.#requests.request(now, {
       type: "REGISTER",
       topicId: 0,
-      msgId: this.#uplink.nextMsgId(),
+      msgId: this.#requests.nextMsgId(),
       topicName,
-    });
+    }));
     return true;
   }
 
-  #publish(now: Millis, lane: CommandQueue, command: PublishCommand): boolean {
+  #publish(
+    now: Millis,
+    queue: CommandQueue,
+    command: PublishCommand,
+  ): boolean {
     const { topic, payload, qos, retain } = command;
-    if (command.isReleased) {
-      lane.request = this.#uplink.request(now, {
-        type: "PUBREL",
-        msgId: command.msgId,
-      });
+    const progress = qos > 0 ? this.#progressOf(command) : undefined;
+    if (progress?.isReleased && progress.msgId !== undefined) {
+      const { msgId } = progress;
+      queue.ask(this.#requests.request(now, { type: "PUBREL", msgId }));
       return true;
     }
     const topicId = typeof topic === "string"
       ? this.#topics.idOf(topic)
       : topicIdOf(topic);
     if (topicId === undefined) {
-      return this.#register(now, lane, topic as string);
+      return this.#register(now, queue, topic as string);
     }
-    if (qos === 0 && this.#flow.isFull) return false;
-    const dup = command.msgId !== 0;
-    if (qos > 0 && !dup) command.msgId = this.#uplink.nextMsgId();
+    if (qos === 0 && this.#sendWindow.isFull) return false;
+    const dup = progress?.msgId !== undefined;
+    if (progress !== undefined) {
+      progress.msgId ??= this.#requests.nextMsgId();
+    }
     const packet: Publish = {
       type: "PUBLISH",
       dup,
@@ -199,22 +227,32 @@ export class Publishing {
       retain,
       topicIdType: topicIdTypeOf(topic),
       topicId,
-      msgId: command.msgId,
+      msgId: progress?.msgId ?? 0,
       data: payload,
     };
     if (qos > 0) {
-      lane.request = this.#uplink.request(now, packet);
+      queue.ask(this.#requests.request(now, packet));
       return true;
     }
-    this.#uplink.send(now, packet);
-    this.#flow.count();
-    this.#lanes.finish(lane);
+    this.#requests.send(now, packet);
+    this.#sendWindow.count();
+    this.#queues.finish(queue);
     return true;
   }
-}
 
-/** Whether what is under way is a message that the gateway may have. */
-function isSent({ current }: CommandQueue): boolean {
-  const command = current?.command;
-  return command?.type === "publish" && command.msgId !== 0;
+  /** The message under way was taken over: nothing of it is needed any more. */
+  #finish(publish: CommandQueue): void {
+    this.#progress = undefined;
+    this.#queues.finish(publish);
+  }
+
+  #progressOf(command: PublishCommand): Progress {
+    if (this.#progress?.command === command) return this.#progress;
+    return this.#progress = {
+      command,
+      msgId: undefined,
+      isReleased: false,
+      rejections: 0,
+    };
+  }
 }

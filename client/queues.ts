@@ -1,19 +1,23 @@
 /**
- * The lanes in which a client's commands wait: one for the connection, one for
- * topic ids, one for subscriptions, one for what is published, one for the will.
- * Knows order, what is under way, and when it is given up; nothing of what a
- * command means.
+ * The queues in which a client's commands wait: one for the connection, one for topic
+ * ids, one for subscriptions, one for what is published, one for the will.
  *
- * A lane has one command under way and one request outstanding, as the
- * specification asks (§6.5, §6.6, §6.9). CommandQueues do not wait for each other, but a
- * command of the connection's, such as to sleep, waits for all that were given
- * before it, and those given after it wait for it.
+ * A queue has one command under way and one request outstanding, as the specification
+ * asks (§6.5, §6.6, §6.9). Queues do not wait for each other. But a command of the
+ * connection's, such as to sleep, waits for all that were given before it, and those
+ * given after it wait for it.
  *
  * @module
  */
 
 import { earliest, type Millis } from "../base/clock.ts";
-import { type Command, LANE_OF, type LaneName } from "./commands.ts";
+import { Deque } from "../base/deque.ts";
+import {
+  type Command,
+  QUEUE_OF,
+  type QueueName,
+  type SubscribeCommand,
+} from "./commands.ts";
 import type { DeviceEvent } from "./events.ts";
 import type { EffectQueue } from "../base/machine.ts";
 import {
@@ -26,9 +30,9 @@ import type { Request } from "./requests.ts";
 
 /** A command under way or waiting. */
 export interface Job {
-  /** Its token; 0 when nobody wants to know how it ends. */
-  token: number;
-  /** Its place among all jobs; 0 comes before all that were given. */
+  /** Its token; `undefined` when nobody waits for its end. */
+  readonly token: number | undefined;
+  /** Its place among all jobs; what is asked again has 0, before all that were given. */
   readonly order: number;
   /** What is to be done. */
   readonly command: Command;
@@ -36,99 +40,77 @@ export interface Job {
   readonly giveUpAt: Millis | undefined;
 }
 
-/** Spent places at the head of a queue that are given back at once. */
-const MAX_SPENT = 1_024;
+/** How far a queue is with the command that is first. */
+type Step =
+  /** None is under way. */
+  | { readonly kind: "idle" }
+  /** It is under way, and nothing is asked for it at present. */
+  | { readonly kind: "begun"; readonly job: Job }
+  /** An answer is awaited; without a job for a connection that others need. */
+  | {
+    readonly kind: "asking";
+    readonly job: Job | undefined;
+    readonly request: Request;
+  };
 
-/** The queue of every lane in which nothing waits, as in most: never changed. */
-const EMPTY: (Job | undefined)[] = [];
+const IDLE: Step = { kind: "idle" };
 
-/** The lanes of a client that has done nothing yet. */
-const NO_LANES: readonly CommandQueue[] = [];
+/** The queues of a client that has done nothing yet. */
+const NO_QUEUES: readonly CommandQueue[] = [];
+
+const NO_JOBS: readonly Job[] = [];
 
 /** One kind of command: one at a time. */
 export class CommandQueue {
-  /** Which lane it is. */
-  readonly name: LaneName;
-  /** What is under way. */
-  current: Job | undefined;
-  /** What it waits for. */
-  request: Request | undefined;
-  /** T_WAIT: nothing is asked before; 0 for no wait. */
-  holdUntil: Millis = 0;
-  /** Whether there has ever been anything in it; set by {@linkcode CommandQueues}. */
-  isOpen = false;
-  #queue = EMPTY;
-  #head = 0;
+  /** Which queue it is. */
+  readonly name: QueueName;
+  #step: Step = IDLE;
+  /** What waits; `undefined` until something has. */
+  #waiting: Deque<Job> | undefined;
+  /** T_WAIT: nothing is asked before that moment. */
+  #heldUntil: Millis | undefined;
 
-  /** Makes an empty lane. */
-  constructor(name: LaneName) {
+  /** Makes an empty queue. */
+  constructor(name: QueueName) {
     this.name = name;
+  }
+
+  /** The command under way. */
+  get current(): Job | undefined {
+    return this.#step.kind === "idle" ? undefined : this.#step.job;
+  }
+
+  /** The request whose answer is awaited. */
+  get request(): Request | undefined {
+    return this.#step.kind === "asking" ? this.#step.request : undefined;
+  }
+
+  /** Until when T_WAIT lasts, `undefined` for none. */
+  get heldUntil(): Millis | undefined {
+    return this.#heldUntil;
   }
 
   /** Commands that have not ended. */
   get length(): number {
-    return this.#queue.length - this.#head +
-      (this.current === undefined ? 0 : 1);
+    return (this.#waiting?.size ?? 0) + (this.current === undefined ? 0 : 1);
   }
 
   /** The next command that waits. */
   get next(): Job | undefined {
-    return this.#queue[this.#head];
+    return this.#waiting?.first;
   }
 
-  /** The first of those that wait which somebody has given. */
-  get oldest(): Job | undefined {
-    let at = this.#head;
-    while (this.#queue[at]?.token === 0) at++;
-    return this.#queue[at];
-  }
-
-  /** What is under way, or next. */
+  /** The command under way, or the next. */
   get first(): Job | undefined {
     return this.current ?? this.next;
   }
 
-  /** What waits, in order. */
-  get waiting(): readonly Job[] {
-    return this.#queue.slice(this.#head) as Job[];
+  /** The commands that wait, in order. */
+  get waiting(): Iterable<Job> {
+    return this.#waiting ?? NO_JOBS;
   }
 
-  /** Puts a command at the end. */
-  push(job: Job): void {
-    if (this.#queue === EMPTY) this.#queue = [job];
-    else this.#queue.push(job);
-  }
-
-  /** Takes the next command out. */
-  shift(): Job | undefined {
-    const job = this.#queue[this.#head];
-    if (job === undefined) return undefined;
-    this.#queue[this.#head++] = undefined;
-    if (this.#head === this.#queue.length) {
-      this.#queue = EMPTY;
-      this.#head = 0;
-    } else if (this.#head > MAX_SPENT) {
-      this.#queue.splice(0, this.#head);
-      this.#head = 0;
-    }
-    return job;
-  }
-
-  /** Has these waiting instead. */
-  replaceWaiting(jobs: readonly Job[]): void {
-    this.#queue = jobs.length === 0 ? EMPTY : [...jobs];
-    this.#head = 0;
-  }
-
-  /** Takes out the command of that token, if it waits. */
-  remove(token: number): boolean {
-    const at = this.#queue.findIndex((job) => job?.token === token);
-    if (at < 0) return false;
-    this.#queue.splice(at, 1);
-    return true;
-  }
-
-  /** What it waits for, if it is of that type. */
+  /** The packet whose answer is awaited, if it is of that type. */
   asked<Type extends MsgType>(
     type: Type,
   ): Extract<MqttSnPacket, { type: Type }> | undefined {
@@ -137,12 +119,100 @@ export class CommandQueue {
       ? packet as Extract<MqttSnPacket, { type: Type }>
       : undefined;
   }
+
+  /** Puts a command at the end. */
+  add(job: Job): void {
+    (this.#waiting ??= new Deque()).push(job);
+  }
+
+  /** Takes a command out that waits; false when there is none of that token. */
+  remove(token: number): boolean {
+    return this.#waiting?.take((job) => job.token === token) !== undefined;
+  }
+
+  /** Begins the next command, unless one is under way. */
+  begin(): Job | undefined {
+    if (this.#step.kind !== "idle") return this.current;
+    const job = this.#waiting?.shift();
+    if (job !== undefined) this.#step = { kind: "begun", job };
+    return job;
+  }
+
+  /** Awaits the answer of a request for the command under way. */
+  ask(request: Request): void {
+    this.#step = { kind: "asking", job: this.current, request };
+  }
+
+  /** Awaits no answer any more: the command under way goes on, or asks again. */
+  answered(): void {
+    const job = this.current;
+    this.#step = job === undefined ? IDLE : { kind: "begun", job };
+  }
+
+  /** Ends the command under way, with its request. */
+  end(): Job | undefined {
+    const job = this.current;
+    this.#step = IDLE;
+    return job;
+  }
+
+  /** The command under way goes on, and nobody waits for its end any more. */
+  forsake(): void {
+    const step = this.#step;
+    if (step.kind === "idle" || step.job === undefined) return;
+    this.#step = {
+      ...step,
+      job: { ...step.job, token: undefined, giveUpAt: undefined },
+    };
+  }
+
+  /** Asks nothing before a moment. */
+  hold(until: Millis): void {
+    this.#heldUntil = until;
+  }
+
+  /** Ends T_WAIT. */
+  release(): void {
+    this.#heldUntil = undefined;
+  }
+
+  /** Whether T_WAIT lasts at a moment. */
+  isHeld(now: Millis): boolean {
+    return this.#heldUntil !== undefined && now < this.#heldUntil;
+  }
+
+  /** Ends the command under way, and drops those that wait up to a place. */
+  clear(order: number): void {
+    this.end();
+    const left = [...this.waiting].filter((job) => job.order > order);
+    this.#putAll(left);
+  }
+
+  /** Asks again for what was granted, before all that was given and has not ended. */
+  askAgain(commands: Iterable<SubscribeCommand>): void {
+    const again = [...commands].map((command): Job => ({
+      token: undefined,
+      order: 0,
+      command,
+      giveUpAt: undefined,
+    }));
+    const current = this.end();
+    const given = [...current === undefined ? [] : [current], ...this.waiting]
+      // Those that were asked again the last time may not all have had their turn.
+      .filter(({ order }) => order > 0);
+    this.#putAll([...again, ...given]);
+  }
+
+  #putAll(jobs: readonly Job[]): void {
+    this.#waiting?.clear();
+    for (const job of jobs) this.add(job);
+  }
 }
 
-/** All lanes of a client. */
+/** All queues of a client. */
 export class CommandQueues {
   /** To connect, disconnect, sleep and wake. */
-  readonly link = new CommandQueue("link");
+  readonly connection = new CommandQueue("connection");
   /** To register topics. */
   readonly register = new CommandQueue("register");
   /** To subscribe and unsubscribe. */
@@ -152,71 +222,75 @@ export class CommandQueues {
   /** To change the will. */
   readonly will = new CommandQueue("will");
   /**
-   * Those that need a connection, but for lanes in which there has never been
+   * Those that need a connection, except queues in which there has never been
    * anything: most clients use one or two.
    */
-  others: readonly CommandQueue[] = NO_LANES;
+  others: readonly CommandQueue[] = NO_QUEUES;
   /** These and the connection's. */
-  all: readonly CommandQueue[] = [this.link];
+  all: readonly CommandQueue[] = [this.connection];
   readonly #effects: EffectQueue<DeviceEvent>;
   readonly #waitMs: Millis;
   readonly #giveUpMs: Millis | undefined;
   #lastOrder = 0;
 
   /**
-   * Makes empty lanes.
+   * Makes empty queues.
    *
    * @param effects is told how commands end
-   * @param waitMs T_WAIT: how long nothing of a kind is asked after a refusal
-   * for congestion, in milliseconds
-   * @param giveUpMs how long a command has, in milliseconds, `undefined` for
-   * any time
+   * @param options how long commands wait
    */
-  constructor(
-    effects: EffectQueue<DeviceEvent>,
-    waitMs: Millis,
-    giveUpMs: Millis | undefined,
-  ) {
+  constructor(effects: EffectQueue<DeviceEvent>, options: {
+    /**
+     * T_WAIT: how long nothing of a kind is asked after a refusal for congestion, in
+     * milliseconds.
+     */
+    readonly waitMs: Millis;
+    /** How long a command has, in milliseconds, `undefined` for any time. */
+    readonly giveUpMs: Millis | undefined;
+  }) {
     this.#effects = effects;
-    this.#waitMs = waitMs;
-    this.#giveUpMs = giveUpMs;
+    this.#waitMs = options.waitMs;
+    this.#giveUpMs = options.giveUpMs;
   }
 
-  /** Puts a command behind all that were given before. */
-  add(now: Millis, command: Command, token: number): void {
+  /**
+   * Puts a command behind all that were given before.
+   *
+   * @param token under which its end is told; `undefined` to tell nobody
+   */
+  add(now: Millis, command: Command, token: number | undefined): void {
     const order = ++this.#lastOrder;
-    const giveUpAt = this.#giveUpMs === undefined || token === 0
+    const giveUpAt = this.#giveUpMs === undefined || token === undefined
       ? undefined
       : now + this.#giveUpMs;
-    const lane = this[LANE_OF[command.type]];
-    this.#open(lane);
-    lane.push({ token, order, command, giveUpAt });
+    const queue = this[QUEUE_OF[command.type]];
+    this.#open(queue);
+    queue.add({ token, order, command, giveUpAt });
   }
 
-  #open(lane: CommandQueue): void {
-    if (lane.isOpen) return;
-    lane.isOpen = true;
-    const { link, register, subscribe, publish, will } = this;
-    // Neither has room for more, as `concat` gives none.
-    this.all = [link].concat(
-      [register, subscribe, publish, will].filter(({ isOpen }) => isOpen),
+  #open(queue: CommandQueue): void {
+    if (this.all.includes(queue)) return;
+    const { connection, register, subscribe, publish, will } = this;
+    this.others = [register, subscribe, publish, will].filter((it) =>
+      it === queue || this.others.includes(it)
     );
-    this.others = this.all.slice(1);
+    // It has no room for more, as `concat` gives none.
+    this.all = [connection].concat(this.others);
   }
 
   /** Commands that have not ended. */
   get pending(): number {
     let sum = 0;
-    for (const lane of this.all) sum += lane.length;
+    for (const queue of this.all) sum += queue.length;
     return sum;
   }
 
-  /** What the connection's next command holds up: all that come after it. */
+  /** The place of the connection's next command: all that come after it wait. */
   get barrier(): number {
-    return this.link.first?.order ?? Infinity;
+    return this.connection.first?.order ?? Infinity;
   }
 
-  /** Whether any other lane has a command of before that place. */
+  /** Whether any other queue has a command of before that place. */
   hasBefore(order: number): boolean {
     for (const { first } of this.others) {
       if (first !== undefined && first.order < order) return true;
@@ -224,53 +298,57 @@ export class CommandQueues {
     return false;
   }
 
-  /** What is under way was done. */
-  finish(lane: CommandQueue, qos: Qos = 0): void {
-    const token = lane.current?.token ?? 0;
-    lane.current = undefined;
-    lane.request = undefined;
-    if (token !== 0) this.#effects.trace({ type: "done", token, qos });
+  /** The command under way was done. */
+  finish(queue: CommandQueue, qos: Qos = 0): void {
+    const token = queue.end()?.token;
+    if (token !== undefined) this.#effects.trace({ type: "done", token, qos });
   }
 
-  /** What is under way was refused. */
+  /**
+   * The command under way was refused.
+   *
+   * @param asked the queue whose kind of request was refused: a publish may have
+   * asked for a topic id. Default: the same queue
+   */
   refuse(
     now: Millis,
-    lane: CommandQueue,
+    queue: CommandQueue,
     returnCode: number,
-    /** Of whose kind the request was. */
-    asked: CommandQueue = lane,
+    asked: CommandQueue = queue,
   ): void {
     const isCongested = returnCode === RETURN_CODE.congestion;
     // §5.3.10: after congestion nothing of the kind is asked for T_WAIT.
-    if (isCongested && lane !== this.link) this.hold(now, asked);
-    const job = lane.current;
-    lane.request = undefined;
+    if (isCongested && queue !== this.connection) this.hold(now, asked);
     // Nobody else would ask again for a subscription that there was already.
-    if (isCongested && job?.order === 0) return;
-    lane.current = undefined;
-    if (job === undefined || job.token === 0) return;
-    this.#effects.trace({ type: "refused", token: job.token, returnCode });
+    if (isCongested && queue.current?.order === 0) return queue.answered();
+    const token = queue.end()?.token;
+    if (token === undefined) return;
+    this.#effects.trace({ type: "refused", token, returnCode });
   }
 
-  /** Has nothing of a kind asked for T_WAIT. */
-  hold(now: Millis, lane: CommandQueue): void {
-    this.#open(lane);
-    lane.holdUntil = now + this.#waitMs;
+  /** Asks nothing of a kind for T_WAIT. */
+  hold(now: Millis, queue: CommandQueue): void {
+    this.#open(queue);
+    queue.hold(now + this.#waitMs);
   }
 
-  /** A command was not answered, and nobody waits for it any more. */
+  /** A command was not answered, and is given up. */
   silence(job: Job | undefined): void {
-    const token = job?.token ?? 0;
-    if (token !== 0) this.#effects.trace({ type: "silence", token });
+    const token = job?.token;
+    if (token !== undefined) this.#effects.trace({ type: "silence", token });
   }
 
   /** When the next command is given up, `undefined` for never. */
   giveUpAt(): Millis | undefined {
     if (this.#giveUpMs === undefined) return undefined;
     let at: Millis | undefined;
-    for (const { current, oldest } of this.all) {
-      if (current?.token !== 0) at = earliest(at, current?.giveUpAt);
-      at = earliest(at, oldest?.giveUpAt);
+    for (const { current, waiting } of this.all) {
+      at = earliest(at, current?.giveUpAt);
+      for (const { giveUpAt } of waiting) {
+        if (giveUpAt === undefined) continue; // it is asked again
+        at = earliest(at, giveUpAt);
+        break;
+      }
     }
     return at;
   }
@@ -278,13 +356,14 @@ export class CommandQueues {
   /** The commands that are given up by now. */
   overdue(
     now: Millis,
-  ): readonly { readonly lane: CommandQueue; readonly job: Job }[] {
+  ): readonly { readonly queue: CommandQueue; readonly job: Job }[] {
     if ((this.giveUpAt() ?? Infinity) > now) return [];
     const overdue = [];
-    for (const lane of this.all) {
-      for (const job of [lane.current, ...lane.waiting]) {
-        if (job === undefined || job.token === 0) continue;
-        if ((job.giveUpAt ?? Infinity) <= now) overdue.push({ lane, job });
+    for (const queue of this.all) {
+      const { current } = queue;
+      const jobs = current === undefined ? [] : [current];
+      for (const job of [...jobs, ...queue.waiting]) {
+        if ((job.giveUpAt ?? Infinity) <= now) overdue.push({ queue, job });
       }
     }
     return overdue;

@@ -12,7 +12,8 @@ import {
   assertRejects,
 } from "@std/assert";
 import { Broker } from "../broker.ts";
-import { Client, RefusedError } from "../client.ts";
+import { Client } from "../client.ts";
+import { RefusedError } from "../client/errors.ts";
 import type { DeviceState } from "../client/events.ts";
 import { Log } from "../base/log.ts";
 import { LocalProtocolError, NoAnswerError } from "../base/errors.ts";

@@ -6,7 +6,8 @@
 
 import { assert, assertEquals, assertFalse, assertRejects } from "@std/assert";
 import { Broker } from "../broker.ts";
-import { Client, RefusedError } from "../client.ts";
+import { Client } from "../client.ts";
+import { RefusedError } from "../client/errors.ts";
 import { LocalProtocolError } from "../base/errors.ts";
 import type { Qos } from "../wire/packets.ts";
 import { MAX_UNSENT, UdpTransport } from "../transport/udp.ts";

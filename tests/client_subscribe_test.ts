@@ -5,7 +5,7 @@
  */
 
 import { assert, assertEquals, assertFalse, assertRejects } from "@std/assert";
-import { RefusedError } from "../client.ts";
+import { RefusedError } from "../client/errors.ts";
 import { LocalProtocolError } from "../base/errors.ts";
 import "./support/sockets.ts";
 import {

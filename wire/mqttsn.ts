@@ -621,6 +621,24 @@ function requireDatagram(type: MsgType, total: number): void {
   );
 }
 
+/**
+ * Refuses a message that would not fit a datagram, without writing it.
+ *
+ * @param body how many octets it has behind its type
+ * @throws {LocalProtocolError} when that is too many
+ * @example
+ * ```ts
+ * import { assertThrows } from "@std/assert";
+ * import { requireRoom } from "./mqttsn.ts";
+ *
+ * requireRoom("WILLMSG", 65_503);
+ * assertThrows(() => requireRoom("WILLMSG", 65_504));
+ * ```
+ */
+export function requireRoom(type: MsgType, body: number): void {
+  requireDatagram(type, body + (2 + body > MAX_SHORT ? 4 : 2));
+}
+
 /** The most octets of fields of fixed size that a message has. */
 const MAX_FIXED = 6;
 

@@ -7,7 +7,8 @@
  */
 
 import { assertEquals, assertMatch, assertRejects } from "@std/assert";
-import { Client, RefusedError } from "../../client.ts";
+import { Client } from "../../client.ts";
+import { RefusedError } from "../../client/errors.ts";
 import type { ReceivedMessage } from "../../client/events.ts";
 import { NoAnswerError } from "../../base/errors.ts";
 import { Publisher } from "../../publisher.ts";

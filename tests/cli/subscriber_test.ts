@@ -14,7 +14,8 @@ import {
   assertThrows,
 } from "@std/assert";
 import { Broker } from "../../broker.ts";
-import { Client, type PublishOptions, RefusedError } from "../../client.ts";
+import { Client, type PublishOptions } from "../../client.ts";
+import { RefusedError } from "../../client/errors.ts";
 import { LocalProtocolError, NoAnswerError } from "../../base/errors.ts";
 import { Subscriber } from "../../subscriber.ts";
 import { LoggedBroker } from "../support/broker.ts";

@@ -8,14 +8,13 @@ import { assert, assertEquals, assertFalse, assertThrows } from "@std/assert";
 import {
   type DeviceTopic,
   isName,
-  LANE_OF,
+  QUEUE_OF,
   referenceOf,
   requireFilter,
   requireName,
   requirePublishable,
   requireTopic,
   requireWill,
-  requireWritable,
   topicIdOf,
   topicIdTypeOf,
   topicKeyOf,
@@ -95,11 +94,6 @@ Deno.test("requireWill() takes a topic's name and what fits a datagram", () => {
   refuses(() => requireWill({ topicName: "+", payload: NOTHING }));
 });
 
-Deno.test("requireWritable() takes a packet that fits a datagram", () => {
-  requireWritable({ type: "WILLMSGUPD", data: fitting(4) });
-  refuses(() => requireWritable({ type: "WILLMSGUPD", data: fitting(3) }));
-});
-
 Deno.test("isName() tells names from filters and numbers", () => {
   assert(isName("a/b"));
   assertFalse(isName("a/+"));
@@ -143,12 +137,12 @@ Deno.test("topicKeyOf() differs for topics that are not the same", () => {
   assertEquals(topicKeyOf({ predefined: 1 }), topicKeyOf({ predefined: 1 }));
 });
 
-Deno.test("LANE_OF has requests of which one may be out at a time together", () => {
-  assertEquals(LANE_OF.subscribe, LANE_OF.unsubscribe);
-  assertEquals(LANE_OF.willTopic, LANE_OF.willMsg);
-  const lanes = new Set(Object.values(LANE_OF));
-  assertEquals(lanes.size, 5);
+Deno.test("QUEUE_OF has requests of which one may be out at a time together", () => {
+  assertEquals(QUEUE_OF.subscribe, QUEUE_OF.unsubscribe);
+  assertEquals(QUEUE_OF.willTopic, QUEUE_OF.willMsg);
+  const queues = new Set(Object.values(QUEUE_OF));
+  assertEquals(queues.size, 5);
   for (const type of ["connect", "disconnect", "sleep", "wake"] as const) {
-    assertEquals(LANE_OF[type], "link");
+    assertEquals(QUEUE_OF[type], "connection");
   }
 });

@@ -5,7 +5,7 @@
  */
 
 import { assert, assertEquals, assertFalse } from "@std/assert";
-import type { Command } from "../../client/commands.ts";
+import type { Command, SubscribeCommand } from "../../client/commands.ts";
 import type { DeviceEvent } from "../../client/events.ts";
 import { CommandQueue, CommandQueues, type Job } from "../../client/queues.ts";
 import { EffectQueue } from "../../base/machine.ts";
@@ -13,9 +13,10 @@ import type { Request } from "../../client/requests.ts";
 
 const WAIT_MS = 300_000;
 
-function jobOf(token: number): Job {
-  const command: Command = { type: "register", topicName: "a" };
-  return { token, order: token, command, giveUpAt: undefined };
+const REGISTER: Command = { type: "register", topicName: "a" };
+
+function jobOf(token: number | undefined, order = token ?? 0): Job {
+  return { token, order, command: REGISTER, giveUpAt: undefined };
 }
 
 function make(giveUpMs?: number): [CommandQueues, () => DeviceEvent[]] {
@@ -27,7 +28,8 @@ function make(giveUpMs?: number): [CommandQueues, () => DeviceEvent[]] {
     }
     return events;
   };
-  return [new CommandQueues(effects, WAIT_MS, giveUpMs), drain];
+  const options = { waitMs: WAIT_MS, giveUpMs };
+  return [new CommandQueues(effects, options), drain];
 }
 
 const REQUEST: Request = {
@@ -38,133 +40,230 @@ const REQUEST: Request = {
   triesLeft: 0,
 };
 
-Deno.test("shift() takes commands in order, however many there are", () => {
-  const lane = new CommandQueue("register");
-  assertEquals(lane.shift(), undefined);
+const tokensOf = (jobs: Iterable<Job>) => [...jobs].map(({ token }) => token);
+
+Deno.test("begin() takes commands in order, however many there are", () => {
+  const queue = new CommandQueue("register");
+  assertEquals(queue.begin(), undefined);
   let taken = 0;
   for (let token = 1; token <= 10_000; token++) {
-    lane.push(jobOf(token));
-    if (token % 4 !== 0) assertEquals(lane.shift()?.token, ++taken);
-    assertEquals(lane.length, token - taken);
-    assertEquals(lane.next?.token, taken === token ? undefined : taken + 1);
+    queue.add(jobOf(token));
+    if (token % 4 !== 0) {
+      assertEquals(queue.begin()?.token, ++taken);
+      assertEquals(queue.end()?.token, taken);
+    }
+    assertEquals(queue.length, token - taken);
+    assertEquals(queue.next?.token, taken === token ? undefined : taken + 1);
   }
-  while (taken < 10_000) assertEquals(lane.shift()?.token, ++taken);
-  assertEquals(lane.length, 0);
-  assertEquals(lane.shift(), undefined);
+  while (taken < 10_000) {
+    assertEquals(queue.begin()?.token, ++taken);
+    queue.end();
+  }
+  assertEquals(queue.length, 0);
+  assertEquals([queue.begin(), queue.end()], [undefined, undefined]);
+});
+
+Deno.test("begin() begins nothing while a command is under way", () => {
+  const queue = new CommandQueue("register");
+  queue.add(jobOf(1));
+  queue.add(jobOf(2));
+  assertEquals(queue.begin()?.token, 1);
+  assertEquals(queue.begin()?.token, 1);
+  queue.ask(REQUEST);
+  assertEquals(queue.begin()?.token, 1);
+  assertEquals([queue.request, queue.length], [REQUEST, 2]);
 });
 
 Deno.test("remove() takes a command out that waits, and no other", () => {
-  const lane = new CommandQueue("register");
-  for (let token = 1; token <= 4; token++) lane.push(jobOf(token));
-  lane.current = lane.shift();
-  assertFalse(lane.remove(1)); // it is under way
-  assertFalse(lane.remove(9));
-  assert(lane.remove(3));
-  assertFalse(lane.remove(3));
-  assertEquals(lane.waiting.map(({ token }) => token), [2, 4]);
-  assertEquals(lane.length, 3);
-  assertEquals(lane.first?.token, 1);
+  const queue = new CommandQueue("register");
+  for (let token = 1; token <= 4; token++) queue.add(jobOf(token));
+  queue.begin();
+  assertFalse(queue.remove(1)); // it is under way
+  assertFalse(queue.remove(9));
+  assert(queue.remove(3));
+  assertFalse(queue.remove(3));
+  assertEquals(tokensOf(queue.waiting), [2, 4]);
+  assertEquals(queue.length, 3);
+  assertEquals(queue.first?.token, 1);
 });
 
-Deno.test("oldest is the first that somebody has given", () => {
-  const lane = new CommandQueue("register");
-  assertEquals(lane.oldest, undefined);
-  lane.replaceWaiting([jobOf(0), jobOf(0), jobOf(5), jobOf(6)]);
-  assertEquals(lane.oldest?.token, 5);
-  assertEquals(lane.next?.token, 0);
+Deno.test("ask() awaits an answer, answered() goes on with the same command, end() with none", () => {
+  const queue = new CommandQueue("connection");
+  assertEquals(queue.asked("PINGRESP"), undefined);
+  queue.add(jobOf(1));
+  queue.begin();
+  queue.ask(REQUEST);
+  assertEquals(queue.asked("PINGRESP"), REQUEST.packet);
+  assertEquals(queue.asked("PINGREQ"), undefined);
+  queue.answered();
+  assertEquals([queue.request, queue.current?.token], [undefined, 1]);
+  queue.ask(REQUEST);
+  assertEquals(queue.end()?.token, 1);
+  assertEquals([queue.request, queue.current], [undefined, undefined]);
 });
 
-Deno.test("asked() is what waits for its answer, if it is of that type", () => {
-  const lane = new CommandQueue("link");
-  assertEquals(lane.asked("PINGRESP"), undefined);
-  lane.request = REQUEST;
-  assertEquals(lane.asked("PINGRESP"), REQUEST.packet);
-  assertEquals(lane.asked("PINGREQ"), undefined);
+Deno.test("ask() needs no command: a connection is made when others need it", () => {
+  const queue = new CommandQueue("connection");
+  queue.ask(REQUEST);
+  assertEquals([queue.request, queue.current], [REQUEST, undefined]);
+  queue.answered();
+  assertEquals([queue.request, queue.length], [undefined, 0]);
+});
+
+Deno.test("forsake() lets the command go on, for nobody", () => {
+  const queue = new CommandQueue("register");
+  queue.forsake();
+  queue.add({ ...jobOf(1), giveUpAt: 100 });
+  queue.begin();
+  queue.ask(REQUEST);
+  queue.forsake();
+  const { current, request } = queue;
+  assertEquals([current?.token, current?.giveUpAt], [undefined, undefined]);
+  assertEquals([current?.command, request], [REGISTER, REQUEST]);
+});
+
+Deno.test("isHeld() is so until the moment, and no longer after release()", () => {
+  const queue = new CommandQueue("register");
+  assertFalse(queue.isHeld(0));
+  queue.hold(100);
+  assertEquals([queue.isHeld(99), queue.isHeld(100)], [true, false]);
+  queue.release();
+  assertEquals([queue.isHeld(0), queue.heldUntil], [false, undefined]);
+});
+
+Deno.test("clear() ends what is under way, and what waits up to a place", () => {
+  const queue = new CommandQueue("register");
+  for (let token = 1; token <= 4; token++) queue.add(jobOf(token));
+  queue.begin();
+  queue.ask(REQUEST);
+  queue.clear(2);
+  assertEquals([queue.current, queue.request], [undefined, undefined]);
+  assertEquals(tokensOf(queue.waiting), [3, 4]);
+  queue.clear(Infinity);
+  assertEquals(queue.length, 0);
+});
+
+Deno.test("askAgain() comes before all that was given, and once", () => {
+  const queue = new CommandQueue("subscribe");
+  const granted = ["a", "b"].map((topic): SubscribeCommand => ({
+    type: "subscribe",
+    topic,
+    qos: 1,
+  }));
+  queue.add(jobOf(1));
+  queue.add(jobOf(2));
+  queue.begin();
+  queue.ask(REQUEST);
+  for (let round = 0; round < 3; round++) {
+    queue.askAgain(granted);
+    assertEquals([queue.current, queue.request], [undefined, undefined]);
+    assertEquals(tokensOf(queue.waiting), [undefined, undefined, 1, 2]);
+    assertEquals([...queue.waiting][1]?.command, granted[1]);
+    if (round === 1) queue.begin(); // the first of them is under way
+  }
 });
 
 Deno.test("barrier is the place of the connection's next command", () => {
-  const [lanes] = make();
-  assertEquals(lanes.barrier, Infinity);
-  lanes.add(0, { type: "register", topicName: "a" }, 1);
-  assertFalse(lanes.hasBefore(1));
-  assert(lanes.hasBefore(2));
-  lanes.add(0, { type: "disconnect" }, 2);
-  assertEquals(lanes.barrier, 2);
-  lanes.link.current = lanes.link.shift();
-  assertEquals(lanes.barrier, 2);
-  assertEquals(lanes.pending, 2);
+  const [queues] = make();
+  assertEquals(queues.barrier, Infinity);
+  queues.add(0, REGISTER, 1);
+  assertFalse(queues.hasBefore(1));
+  assert(queues.hasBefore(2));
+  queues.add(0, { type: "disconnect" }, 2);
+  assertEquals(queues.barrier, 2);
+  queues.connection.begin();
+  assertEquals(queues.barrier, 2);
+  assertEquals(queues.pending, 2);
 });
 
-Deno.test("refuse() for congestion holds the lane that asked, T_WAIT long", () => {
-  const [lanes, drain] = make();
-  const { publish, register, link } = lanes;
-  lanes.add(0, { type: "register", topicName: "a" }, 1);
-  publish.current = register.shift();
-  publish.request = REQUEST;
-  lanes.refuse(1_000, publish, 1, register);
-  assertEquals(register.holdUntil, 1_000 + WAIT_MS);
-  assertEquals(publish.holdUntil, 0);
+Deno.test("refuse() for congestion holds the queue that asked, T_WAIT long", () => {
+  const [queues, drain] = make();
+  const { publish, register, connection } = queues;
+  const command = {
+    type: "publish",
+    topic: "a",
+    payload: new Uint8Array(),
+    qos: 0,
+    retain: false,
+  } as const;
+  queues.add(0, command, 1);
+  publish.begin();
+  publish.ask(REQUEST);
+  queues.refuse(1_000, publish, 1, register);
+  assertEquals(register.heldUntil, 1_000 + WAIT_MS);
+  assertEquals(publish.heldUntil, undefined);
   assertEquals(publish.current, undefined);
   assertEquals(publish.request, undefined);
-  lanes.refuse(2_000, publish, 3);
-  assertEquals(publish.holdUntil, 0); // not for congestion
-  lanes.refuse(3_000, link, 1);
-  assertEquals(link.holdUntil, 0); // the connection has pauses of its own
+  queues.refuse(2_000, publish, 3);
+  assertEquals(publish.heldUntil, undefined); // not for congestion
+  queues.refuse(3_000, connection, 1);
+  // The connection has pauses of its own.
+  assertEquals(connection.heldUntil, undefined);
   assertEquals(drain(), [{ type: "refused", token: 1, returnCode: 1 }]);
 });
 
 Deno.test("refuse() for congestion keeps what nobody else would ask for again", () => {
-  const [lanes, drain] = make();
-  const { subscribe } = lanes;
-  const job = { ...jobOf(0), order: 0 };
-  subscribe.current = job;
-  lanes.refuse(0, subscribe, 1);
-  assertEquals(subscribe.current, job);
-  lanes.refuse(0, subscribe, 3);
+  const [queues, drain] = make();
+  const { subscribe } = queues;
+  subscribe.askAgain([{ type: "subscribe", topic: "a", qos: 0 }]);
+  const job = subscribe.begin();
+  subscribe.ask(REQUEST);
+  queues.refuse(0, subscribe, 1);
+  assertEquals([subscribe.current, subscribe.request], [job, undefined]);
+  queues.refuse(0, subscribe, 3);
   assertEquals(subscribe.current, undefined);
   assertEquals(drain(), []);
 });
 
 Deno.test("overdue() is what was given by somebody, and is given up by now", () => {
-  const [lanes] = make(100);
-  assertEquals(lanes.giveUpAt(), undefined);
-  lanes.add(0, { type: "wake" }, 0);
-  assertEquals(lanes.giveUpAt(), undefined);
-  lanes.add(10, { type: "register", topicName: "a" }, 1);
-  lanes.add(20, { type: "register", topicName: "b" }, 2);
-  lanes.add(20, { type: "willMsg", payload: new Uint8Array() }, 3);
-  lanes.add(30, { type: "willMsg", payload: new Uint8Array() }, 4);
-  lanes.register.current = lanes.register.shift();
-  assertEquals(lanes.giveUpAt(), 110);
-  assertEquals(lanes.overdue(109), []);
-  const tokens = lanes.overdue(120).map(({ lane, job }) => [
-    lane.name,
+  const [queues] = make(100);
+  assertEquals(queues.giveUpAt(), undefined);
+  queues.add(0, { type: "wake" }, undefined);
+  assertEquals(queues.giveUpAt(), undefined);
+  queues.add(10, REGISTER, 1);
+  queues.add(20, { type: "register", topicName: "b" }, 2);
+  queues.add(20, { type: "willMsg", payload: new Uint8Array() }, 3);
+  queues.add(30, { type: "willMsg", payload: new Uint8Array() }, 4);
+  queues.register.begin();
+  assertEquals(queues.giveUpAt(), 110);
+  assertEquals(queues.overdue(109), []);
+  const tokens = queues.overdue(120).map(({ queue, job }) => [
+    queue.name,
     job.token,
   ]);
   assertEquals(tokens, [["register", 1], ["register", 2], ["will", 3]]);
-  lanes.register.current!.token = 0; // nobody wants to know any more
-  assertEquals(lanes.giveUpAt(), 120);
+  queues.register.forsake();
+  assertEquals(queues.giveUpAt(), 120);
+});
+
+Deno.test("giveUpAt() looks behind what is asked again", () => {
+  const [queues] = make(100);
+  queues.add(10, { type: "unsubscribe", topic: "b" }, 1);
+  queues.subscribe.askAgain([{ type: "subscribe", topic: "a", qos: 0 }]);
+  assertEquals(queues.giveUpAt(), 110);
 });
 
 Deno.test("overdue() is nothing where commands have any time", () => {
-  const [lanes] = make();
-  lanes.add(0, { type: "register", topicName: "a" }, 1);
-  assertEquals(lanes.giveUpAt(), undefined);
-  assertEquals(lanes.overdue(1e12), []);
+  const [queues] = make();
+  queues.add(0, REGISTER, 1);
+  assertEquals(queues.giveUpAt(), undefined);
+  assertEquals(queues.overdue(1e12), []);
 });
 
-Deno.test("finish() and silence() tell an end only to who asked", () => {
-  const [lanes, drain] = make();
-  lanes.publish.current = jobOf(7);
-  lanes.publish.request = REQUEST;
-  lanes.finish(lanes.publish, 2);
-  assertEquals(lanes.publish.length, 0);
-  assertEquals(lanes.publish.request, undefined);
-  lanes.publish.current = jobOf(0);
-  lanes.finish(lanes.publish);
-  lanes.silence(jobOf(0));
-  lanes.silence(undefined);
-  lanes.silence(jobOf(8));
+Deno.test("finish() and silence() tell an end only if somebody asked", () => {
+  const [queues, drain] = make();
+  queues.add(0, REGISTER, 7);
+  queues.register.begin();
+  queues.register.ask(REQUEST);
+  queues.finish(queues.register, 2);
+  assertEquals(queues.register.length, 0);
+  assertEquals(queues.register.request, undefined);
+  queues.add(0, REGISTER, undefined);
+  queues.register.begin();
+  queues.finish(queues.register);
+  queues.silence(jobOf(undefined));
+  queues.silence(undefined);
+  queues.silence(jobOf(8));
   assertEquals(drain(), [
     { type: "done", token: 7, qos: 2 },
     { type: "silence", token: 8 },
@@ -172,15 +271,15 @@ Deno.test("finish() and silence() tell an end only to who asked", () => {
 });
 
 Deno.test("CommandQueues has those at hand in which there has been something, in their order", () => {
-  const [lanes] = make();
-  const names = () => lanes.all.map(({ name }) => name);
-  assertEquals(names(), ["link"]);
-  lanes.add(0, { type: "willMsg", payload: new Uint8Array() }, 1);
-  lanes.hold(0, lanes.register);
-  lanes.add(0, { type: "disconnect" }, 2);
-  assertEquals(names(), ["link", "register", "will"]);
-  assertEquals(lanes.others, [lanes.register, lanes.will]);
-  assertEquals(lanes.pending, 2);
-  assert(lanes.hasBefore(2));
-  assertFalse(lanes.hasBefore(1));
+  const [queues] = make();
+  const names = () => queues.all.map(({ name }) => name);
+  assertEquals(names(), ["connection"]);
+  queues.add(0, { type: "willMsg", payload: new Uint8Array() }, 1);
+  queues.hold(0, queues.register);
+  queues.add(0, { type: "disconnect" }, 2);
+  assertEquals(names(), ["connection", "register", "will"]);
+  assertEquals(queues.others, [queues.register, queues.will]);
+  assertEquals(queues.pending, 2);
+  assert(queues.hasBefore(2));
+  assertFalse(queues.hasBefore(1));
 });

@@ -15,7 +15,8 @@
 import { assert, assertEquals } from "@std/assert";
 import { parseArgs } from "@std/cli/parse-args";
 import { ClassicClient } from "../../classic_client.ts";
-import { Client, type ClientOptions, RefusedError } from "../../client.ts";
+import { Client, type ClientOptions } from "../../client.ts";
+import { RefusedError } from "../../client/errors.ts";
 import { seededRandom } from "../../base/clock.ts";
 import type { DeliveryQos } from "../../wire/message.ts";
 import { NoAnswerError } from "../../base/errors.ts";

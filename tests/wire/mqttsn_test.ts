@@ -10,6 +10,7 @@ import { MAX_DATAGRAM } from "../../base/peer.ts";
 import {
   decodePacket,
   encodePacket,
+  requireRoom,
   shortTopicId,
   shortTopicName,
 } from "../../wire/mqttsn.ts";
@@ -289,4 +290,13 @@ Deno.test("decodePacket() gives a packet that encodePacket() writes again, or Ma
     );
   }
   assert(packets > 50_000, String(packets));
+});
+
+Deno.test("requireRoom() takes what fits a datagram of UDP", () => {
+  for (const data of [0, 253, 254, 65_503]) requireRoom("WILLMSG", data);
+  assertThrows(() => requireRoom("WILLMSG", 65_504), LocalProtocolError);
+  encodePacket({ type: "WILLMSG", data: new Uint8Array(65_503) });
+  assertThrows(() =>
+    encodePacket({ type: "WILLMSG", data: new Uint8Array(65_504) })
+  );
 });
