@@ -103,7 +103,7 @@ export class RetainedDelivery {
     { filter, messages, granted, begun = [] }: RetainedSubscription,
     persistence: SessionPersistence | undefined,
   ): void {
-    this.drop(filter, persistence);
+    this.#endBegun(this.#sources.get(filter), persistence);
     const source: RetainedSource = {
       filter,
       delivery: this,
@@ -116,17 +116,14 @@ export class RetainedDelivery {
       this.#budget.charge(costOf(topicName));
       (source.begun ??= new Set()).add(topicName);
     }
+    // In the place of the same subscription, if it is made anew.
     this.#sources.set(filter, source);
   }
 
   /** Forgets the messages of a subscription. */
   drop(filter: TopicFilter, persistence: SessionPersistence | undefined): void {
-    const source = this.#sources.get(filter);
-    if (source === undefined) return;
+    this.#endBegun(this.#sources.get(filter), persistence);
     this.#sources.delete(filter);
-    if (source.begun === undefined) return;
-    this.#release(source.begun);
-    persistence?.persist({ type: "begunEnd", topicFilter: filter });
   }
 
   /** The next step; `undefined` when there is no subscription left. */
@@ -179,6 +176,15 @@ export class RetainedDelivery {
       if (begun !== undefined) this.#release(begun);
     }
     this.#sources.clear();
+  }
+
+  #endBegun(
+    source: RetainedSource | undefined,
+    persistence: SessionPersistence | undefined,
+  ): void {
+    if (source?.begun === undefined) return;
+    this.#release(source.begun);
+    persistence?.persist({ type: "begunEnd", topicFilter: source.filter });
   }
 
   #release(topics: ReadonlySet<TopicName>): void {

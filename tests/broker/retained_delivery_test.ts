@@ -123,3 +123,18 @@ Deno.test("RetainedDelivery.clear() forgets all, and persists nothing", () => {
   assertEquals([take(), budget.used, retained.size], [[], 0, 0]);
   assertFalse(retained.has(FILTER));
 });
+
+Deno.test("RetainedDelivery.add() of a subscription that is made anew keeps its place", () => {
+  const { retained, add, session } = make();
+  const other = parseTopicFilter("hall/+")!;
+  add();
+  retained.add({
+    filter: other,
+    messages: [].values(),
+    granted: 0,
+  }, session);
+  add();
+  const step = retained.next();
+  assert(step?.type === "message");
+  assertEquals(step.source.filter, FILTER);
+});
