@@ -105,7 +105,9 @@ export class Publishing {
 
   /** A new session knows nothing of exchanges that the last one began. */
   beginAnew(): void {
-    this.#progress = undefined;
+    if (this.#progress === undefined) return;
+    this.#progress.msgId = undefined;
+    this.#progress.isReleased = false;
   }
 
   /** The gateway has taken a message at QoS 2. */

@@ -181,8 +181,8 @@ export class Faults {
   }
 
   #strike(passing: Passing): FaultVerdict | undefined {
-    const { from, who, packet } = passing;
-    const subject = this.#observer.subjectOf(who, from, packet);
+    const { from, peer, who, packet } = passing;
+    const subject = this.#observer.subjectOf(peer.key, from, packet);
     const isOf = (match: FaultMatch) =>
       matches(match, from, who, packet, subject);
     let verdict: FaultVerdict | undefined;

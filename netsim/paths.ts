@@ -163,7 +163,7 @@ export class NetPaths {
       ? decoded(bytes, LENIENT)
       : undefined;
     if (packet !== undefined) observer.meet(peer.key, "client", packet);
-    return observer.at(peer.key)?.clientId;
+    return observer.announcedAt(peer.key)?.clientId;
   }
 }
 

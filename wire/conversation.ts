@@ -145,8 +145,11 @@ export class Conversation {
   /** Reads a message of MQTT-SN, and learns what it tells of its client. */
   #follow(from: Side, peer: Peer, packet: MqttSnPacket): Reading {
     const observer = this.#observer;
-    const client = observer.meet(peer.key, from, packet);
-    const { clientId } = client;
+    const announced = observer.meet(peer.key, from, packet);
+    // Names are those of the client that is connected, until another one is.
+    const client = observer.at(peer.key) ?? announced;
+    const clientId = announced.clientId ??
+      (packet.type === "CONNECT" ? undefined : client.clientId);
     const isDuplicate = packet.type === "PUBLISH" &&
       observer.isDuplicate(client, from, packet);
     const spelled = this.#namedQosMinusOne && packet.type === "PUBLISH" &&
@@ -154,7 +157,7 @@ export class Conversation {
       ? spelledOutTopic(packet)
       : undefined;
     const topicName = spelled?.topicName ??
-      this.#topicNamed(client, from, packet);
+      this.#topicNamed(client, peer, from, packet);
     observer.learn(peer.key, from, packet);
     const { type } = packet;
     let text = describePacket(packet).slice(type.length + 1);
@@ -179,6 +182,7 @@ export class Conversation {
   /** The topic that a message names by itself, also by an id. */
   #topicNamed(
     client: ObservedClient,
+    peer: Peer,
     from: Side,
     packet: MqttSnPacket,
   ): string | undefined {
@@ -190,7 +194,7 @@ export class Conversation {
       case "PUBCOMP":
         return undefined;
       default:
-        return this.#observer.subjectOf(client, from, packet).topicName;
+        return this.#observer.subjectOf(peer.key, from, packet).topicName;
     }
   }
 }

@@ -42,7 +42,7 @@ const MAX_REMEMBERED = 20_000;
 const MAX_NAMES = 2 ** 24;
 
 /** Requests of one client without an answer, and PUBLISHes to compare with. */
-const MAX_PENDING = 64;
+const MAX_PENDING = 32;
 
 const NO_SUBJECT: Subject = { topicName: undefined, qos: undefined };
 
@@ -54,16 +54,11 @@ export interface Published {
   readonly digest: number | undefined;
 }
 
-/** What one side has asked, by msgId. */
-export class Asked {
-  /** REGISTERs. */
-  readonly registered: Map<number, Subject> = new Map();
-  /** SUBSCRIBEs. */
-  readonly subscribed: Map<number, Subject> = new Map();
-  /** UNSUBSCRIBEs. */
-  readonly unsubscribed: Map<number, Subject> = new Map();
-  /** PUBLISHes. */
-  readonly published: Map<number, Published> = new Map();
+/** What one side has asked from, or at, an address, by msgId. */
+class Asked {
+  readonly registered = new Map<number, Subject>();
+  readonly subscribed = new Map<number, Subject>();
+  readonly unsubscribed = new Map<number, Subject>();
 }
 
 /** A client, as its datagrams show it. */
@@ -80,21 +75,25 @@ export class ObservedClient {
   address = "";
   /** Whether only an address leads to it: its client id does not, or not any more. */
   isStray = true;
-  /** What each side has asked. */
+  /** What each side has published, by msgId. */
+  readonly published: Readonly<Record<Side, Map<number, Published>>> = {
+    client: new Map(),
+    broker: new Map(),
+  };
+}
+
+/** An address, and the client that speaks from there. */
+class Speaker {
+  client = new ObservedClient();
+  /** A CONNECT without CONNACK: until then the client of before goes on. */
+  connecting: {
+    readonly client: ObservedClient;
+    readonly cleanSession: boolean;
+  } | undefined;
   readonly asked: Readonly<Record<Side, Asked>> = {
     client: new Asked(),
     broker: new Asked(),
   };
-}
-
-/** Who speaks from an address. */
-interface Speaker {
-  client: ObservedClient;
-  /** A CONNECT without CONNACK, and who spoke before. */
-  connecting: {
-    readonly cleanSession: boolean;
-    readonly before: ObservedClient;
-  } | undefined;
 }
 
 /**
@@ -130,9 +129,15 @@ export class WireObserver {
     this.#predefined = predefined;
   }
 
-  /** The client that speaks from a peer's key, if one has. */
+  /** The client that is connected from a peer's key, as far as was seen. */
   at(key: string): ObservedClient | undefined {
     return this.#speakers.get(key)?.client;
+  }
+
+  /** The client that speaks from a peer's key, also before its CONNACK. */
+  announcedAt(key: string): ObservedClient | undefined {
+    const speaker = this.#speakers.get(key);
+    return speaker?.connecting?.client ?? speaker?.client;
   }
 
   /** Whether a CONNECT from a peer's key has no CONNACK yet. */
@@ -141,8 +146,8 @@ export class WireObserver {
   }
 
   /**
-   * Finds the client whose datagram it is. A message that says its client id makes
-   * it the one that speaks from there.
+   * Finds the client whose datagram it is: also the one that asks to be connected, and
+   * is not yet.
    *
    * @param key the key of the peer on the client's side
    * @param from who has sent it
@@ -151,7 +156,7 @@ export class WireObserver {
     const { type } = packet;
     let speaker = this.#speakers.get(key);
     if (speaker === undefined) {
-      speaker = { client: new ObservedClient(), connecting: undefined };
+      speaker = new Speaker();
       // A broadcast is to nobody in particular.
       if (from === "broker" && (type === "ADVERTISE" || type === "GWINFO")) {
         return speaker.client;
@@ -161,23 +166,40 @@ export class WireObserver {
     if (type === "CONNECT") {
       this.#speakers.delete(key);
       this.#speakers.set(key, speaker);
-      const before = speaker.connecting?.before ?? speaker.client;
-      speaker.connecting = { cleanSession: packet.cleanSession, before };
-      this.#become(speaker, packet.clientId || `\0${key}`);
-    } else if (
+      const name = packet.clientId || `\0${key}`;
+      const client = this.#clientOf(name, speaker.client);
+      speaker.connecting = { client, cleanSession: packet.cleanSession };
+      return client;
+    }
+    if (
       type === "PINGREQ" && from === "client" && packet.clientId !== ""
     ) {
       speaker.connecting = undefined;
-      this.#become(speaker, packet.clientId);
+      this.#become(speaker, this.#clientOf(packet.clientId, speaker.client));
       speaker.client.address = key;
     }
-    return speaker.client;
+    return speaker.connecting?.client ?? speaker.client;
   }
 
-  /** What a datagram is about. */
-  subjectOf(client: ObservedClient, from: Side, packet: MqttSnPacket): Subject {
-    const { asked } = client;
-    const other = asked[from === "client" ? "broker" : "client"];
+  /**
+   * What a datagram is about.
+   *
+   * @param key as {@linkcode WireObserver.meet} was given it
+   */
+  subjectOf(key: string, from: Side, packet: MqttSnPacket): Subject {
+    const speaker = this.#speakers.get(key);
+    return speaker === undefined
+      ? NO_SUBJECT
+      : this.#subjectOf(speaker, from, packet);
+  }
+
+  #subjectOf(
+    { client, asked }: Speaker,
+    from: Side,
+    packet: MqttSnPacket,
+  ): Subject {
+    const { published } = client;
+    const other = from === "client" ? "broker" : "client";
     switch (packet.type) {
       case "PUBLISH": {
         const { topicIdType, topicId, qos } = packet;
@@ -200,17 +222,17 @@ export class WireObserver {
       case "WILLTOPICUPD":
         return { topicName: packet.will?.topicName, qos: packet.will?.qos };
       case "REGACK":
-        return other.registered.get(packet.msgId) ?? NO_SUBJECT;
+        return asked[other].registered.get(packet.msgId) ?? NO_SUBJECT;
       case "SUBACK":
-        return other.subscribed.get(packet.msgId) ?? NO_SUBJECT;
+        return asked[other].subscribed.get(packet.msgId) ?? NO_SUBJECT;
       case "UNSUBACK":
-        return other.unsubscribed.get(packet.msgId) ?? NO_SUBJECT;
+        return asked[other].unsubscribed.get(packet.msgId) ?? NO_SUBJECT;
       case "PUBREL":
-        return asked[from].published.get(packet.msgId)?.subject ?? NO_SUBJECT;
+        return published[from].get(packet.msgId)?.subject ?? NO_SUBJECT;
       case "PUBACK":
       case "PUBREC":
       case "PUBCOMP":
-        return other.published.get(packet.msgId)?.subject ?? NO_SUBJECT;
+        return published[other].get(packet.msgId)?.subject ?? NO_SUBJECT;
       default:
         return NO_SUBJECT;
     }
@@ -223,7 +245,7 @@ export class WireObserver {
     packet: Extract<MqttSnPacket, { type: "PUBLISH" }>,
   ): boolean {
     if (!packet.dup && packet.qos !== 2) return false;
-    const last = client.asked[from].published.get(packet.msgId)?.digest;
+    const last = client.published[from].get(packet.msgId)?.digest;
     return last !== undefined && last === digestOf(packet);
   }
 
@@ -237,19 +259,21 @@ export class WireObserver {
     const speaker = this.#speakers.get(key);
     if (speaker === undefined) return;
     const { client } = speaker;
-    const asked = client.asked[from];
-    const subject = this.subjectOf(client, from, packet);
+    const announced = speaker.connecting?.client ?? client;
+    const asked = speaker.asked[from];
+    const published = client.published[from];
+    const subject = this.#subjectOf(speaker, from, packet);
     switch (packet.type) {
       case "CONNACK":
-        if (packet.returnCode === 0) client.state = "active";
+        if (packet.returnCode === 0) announced.state = "active";
         this.#connected(key, speaker, packet.returnCode);
         break;
       case "DISCONNECT":
         if (from === "client") {
-          client.state = packet.duration ? "asleep" : "disconnected";
-          client.isLeaving = true;
-        } else if (client.isLeaving) client.isLeaving = false;
-        else client.state = "disconnected";
+          announced.state = packet.duration ? "asleep" : "disconnected";
+          announced.isLeaving = true;
+        } else if (announced.isLeaving) announced.isLeaving = false;
+        else announced.state = "disconnected";
         break;
       case "PINGREQ":
         if (client.state === "asleep" && packet.clientId !== "") {
@@ -289,14 +313,14 @@ export class WireObserver {
         break;
       case "PUBLISH":
         if (packet.qos > 0) {
-          const published = { subject, digest: digestOf(packet) };
-          remember(asked.published, packet.msgId, published);
+          const digest = digestOf(packet);
+          remember(published, packet.msgId, { subject, digest });
         }
         break;
       case "PUBREL":
         // The next PUBLISH of this msgId is another message.
-        if (asked.published.has(packet.msgId)) {
-          asked.published.set(packet.msgId, { subject, digest: undefined });
+        if (published.has(packet.msgId)) {
+          published.set(packet.msgId, { subject, digest: undefined });
         }
         break;
     }
@@ -315,35 +339,42 @@ export class WireObserver {
   #connected(key: string, speaker: Speaker, returnCode: number): void {
     const { connecting } = speaker;
     speaker.connecting = undefined;
-    if (connecting === undefined) return;
-    if (returnCode !== 0) {
-      speaker.client = connecting.before;
-      return;
-    }
-    const { client } = speaker;
+    if (connecting === undefined || returnCode !== 0) return;
+    const { client } = connecting;
     // The same again from the same address may be a copy of the first, as the
     // gateway alone can know: ids are told anew before they mean another name.
     const isRepeated = client.address === key;
     if (connecting.cleanSession && !isRepeated) this.#empty(client);
+    this.#become(speaker, client);
     client.address = key;
   }
 
-  /** The client of this name speaks from an address. */
-  #become(speaker: Speaker, name: string): void {
-    const last = speaker.client;
-    const isNew = last.isStray && last.clientId === undefined;
-    const client = this.#clients.get(name) ??
-      (isNew ? last : new ObservedClient());
+  /**
+   * The client of a name; it is remembered from here on.
+   *
+   * @param speaks the client that speaks from the address: one without a name has it
+   * from now on
+   */
+  #clientOf(name: string, speaks: ObservedClient): ObservedClient {
+    let client = this.#clients.get(name);
+    if (client === undefined) {
+      client = new ObservedClient();
+      if (speaks.isStray) client.state = speaks.state;
+    }
     client.clientId = name.startsWith("\0") ? undefined : name;
     client.isStray = false;
     // The last one in the table is the one heard of last.
     this.#clients.delete(name);
     this.#clients.set(name, client);
-    if (last !== client) {
-      this.#leave(last);
-      speaker.client = client;
-    }
     if (this.#clients.size > MAX_REMEMBERED) this.#forgetOldest();
+    return client;
+  }
+
+  /** A client speaks from an address. */
+  #become(speaker: Speaker, client: ObservedClient): void {
+    if (speaker.client === client) return;
+    this.#leave(speaker.client);
+    speaker.client = client;
   }
 
   /** An address leads to a client no more. */
