@@ -195,7 +195,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
     this.log.debug(() => `Listening at ${this.address.key}`);
     if (!isLoopback(this.address)) {
       this.log.warn(
-        `Whoever reaches ${this.address.key} can publish and subscribe: there are no passwords`,
+        `Everybody who reaches ${this.address.key} can publish and subscribe: there are no passwords`,
       );
     }
   }

@@ -1,6 +1,6 @@
 /**
  * A client of the classic protocol: a device (`client/classic_device.ts`) at work on a
- * transport, and its requests as promises. Knows one broker.
+ * transport, and its requests as promises.
  *
  * @module
  */

@@ -1,7 +1,6 @@
 /**
  * A client of MQTT-SN 1.2: a device (`client/device.ts`) at work on a socket, and its
- * commands as promises. Knows one gateway at a time, and hands each message that
- * comes to the subscriptions that it is for.
+ * commands as promises.
  *
  * @module
  */
@@ -64,7 +63,7 @@ export interface ClientOptions extends TemplateOptions, NetOptions {
   readonly radius?: number;
   /**
    * The longest that it waits, by chance, before it asks for gateways, in
-   * milliseconds: so that those who are switched on together do not all ask at
+   * milliseconds: so that devices that are switched on together do not all ask at
    * once. Default 5,000.
    */
   readonly searchMs?: Millis;
@@ -492,7 +491,7 @@ export class Client extends Template<DeviceEvent> {
       (now) => this.#device.publish(now, topic, bytes, options),
       options,
     );
-    // Whoever sends without a pause shall not fill the memory instead.
+    // A caller that sends without a pause shall not fill the memory instead.
     if (this.transport.unsent >= MAX_UNSENT) await this.transport.flush();
   }
 
@@ -562,7 +561,7 @@ export class Client extends Template<DeviceEvent> {
   }
 
   /**
-   * Ends a subscription at the broker, whoever made it: one of a kept session,
+   * Ends a subscription at the broker, also one of a kept session that an earlier run made,
    * too. Those of this client to the same topic end as well.
    *
    * @throws {LocalProtocolError} when the topic is not valid

@@ -1,7 +1,7 @@
 /**
- * The base class of every program: it joins a protocol machine, which does
- * nothing by itself, to a transport, a clock, the one timer and a log, and looks
- * after their life. Knows when things happen, not what they mean.
+ * The base class of every program: it joins a protocol machine, which does nothing by
+ * itself, to a transport, a clock, the one timer and a log, and looks after their
+ * life.
  *
  * @module
  */
@@ -24,7 +24,7 @@ export interface TemplateOptions {
 
 /**
  * The first timer of a process takes Deno a quarter of the time that an empty
- * program takes in all. Whoever is done sooner than this, in milliseconds, shall
+ * program takes in all. A program that is done sooner than this, in milliseconds, shall
  * not pay for that.
  */
 const LOAD_AFTER_MS = 20;
@@ -119,7 +119,7 @@ export abstract class Template<Event, Change = never>
   /** Learns what happened in the machine. */
   protected abstract handleEvent(event: Event): void;
 
-  /** Sends a datagram to whoever listens for gateways: nobody, unless overridden. */
+  /** Sends a datagram to the multicast group: to nobody, unless overridden. */
   protected broadcast(_bytes: Uint8Array, _radius: number): void {}
 
   /**

@@ -1,10 +1,9 @@
 /**
- * Who is due when: one queue for the deadlines of many owners, so that a machine
- * can tell its shell the earliest. Knows moments and owners; nothing of what
- * happens when one is due.
+ * Deadlines: one queue for the deadlines of many owners, so that a machine can
+ * tell its shell the earliest.
  *
  * An owner has one entry at most. A deadline that moves away is not worth
- * touching the queue for: whoever is taken out too early looks at its own
+ * touching the queue for: an owner that is taken out too early looks at its own
  * deadlines and enters the queue again. So a keep alive that begins anew with
  * each message costs nothing.
  *

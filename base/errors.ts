@@ -58,7 +58,7 @@ export class NoAnswerError extends Error {
 
 /**
  * Octets that are no message of the protocol. Decoders throw this and nothing
- * else; whoever called the decoder counts it and drops the datagram.
+ * else; the caller of the decoder counts it and drops the datagram.
  */
 export class MalformedPacketError extends RemoteProtocolError {
   /** `"MalformedPacketError"`. */

@@ -67,7 +67,7 @@ export class Log {
     return LOG_LEVELS.indexOf(level) >= this.#least;
   }
 
-  /** For whoever looks for a fault: each datagram. The text is only built when shown. */
+  /** To look for a fault: each datagram. The text is only built when shown. */
   debug(text: () => string): void {
     if (this.#least === 0) this.#line("debug", text());
   }

@@ -17,7 +17,7 @@ import type { Peer } from "./peer.ts";
 import type { Millis } from "./clock.ts";
 
 /**
- * Send one datagram. The octets belong to whoever polls the effect: the machine
+ * Send one datagram. The octets belong to the shell that polls the effect: the machine
  * never changes them afterwards, and several effects may share them.
  */
 export interface SendEffect {
@@ -35,7 +35,7 @@ export interface SendEffect {
 }
 
 /**
- * Send one datagram to whoever listens for gateways. What that means is the
+ * Send one datagram to the multicast group. What that means is the
  * shell's to know: a multicast group, or nobody.
  */
 export interface BroadcastEffect {
@@ -189,7 +189,7 @@ export class EffectQueue<Event, Change = never> {
       return undefined;
     }
     const effect = this.#effects[this.#next];
-    this.#effects[this.#next++] = undefined; // whoever has it now may let it go
+    this.#effects[this.#next++] = undefined; // its receiver may let it go
     return effect;
   }
 

@@ -1,11 +1,10 @@
 /**
- * Octets for what is short and soon over: a datagram, or a payload until it is
- * sent. Knows how much is wanted; nothing of what it is for.
+ * Octets for what is short and soon over: a datagram, or a payload until it is sent.
  *
  * To make an array of its own costs more than all else that is done for a short
  * datagram. So short ones are cut from a larger array, no octet of which is ever
  * given out twice. Who keeps one keeps the larger array with it: so what may stay
- * is copied into one that is small. And whoever transfers the array of one to
+ * is copied into one that is small. And a program that transfers the array of one to
  * another thread takes it from all: what an application is handed in a message has
  * an array to itself.
  *

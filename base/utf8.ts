@@ -1,5 +1,5 @@
 /**
- * Text as octets in UTF-8. Knows nothing of what the text says.
+ * Text as octets in UTF-8.
  *
  * @module
  */

@@ -1,6 +1,5 @@
 /**
  * What precedes a load: each of many clients asks for something and is answered.
- * Knows how to ask again and what a refusal looks like; nothing of what is asked.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
  * The loads that are compared: at each quality of service, for few clients and for
- * many. Knows what is measured; nothing of how.
+ * many.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 /**
- * What a load generator counts as it runs: latencies in a histogram, and for each
- * flow of messages whether all of them came, once and in order. Knows numbers;
- * nothing of sockets, packets or clocks. Counting a message allocates nothing.
+ * What a load generator counts as it runs: latencies in a histogram, and for each flow
+ * of messages whether all of them came, once and in order. Counting a message
+ * allocates nothing.
  *
  * @module
  */

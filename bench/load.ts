@@ -1,9 +1,7 @@
 // deno-lint-ignore-file no-console -- a program: the console is its output
 /**
- * The load generator, in a process of its own: publishers that each keep a
- * window of unanswered publishes full, then one with a single publish under way
- * at a time. Knows what a publish looks like and that each gets one answer;
- * nothing of who answers.
+ * The load generator, in a process of its own: publishers that each keep a window of
+ * unanswered publishes full, then one with a single publish under way at a time.
  *
  * `deno run -A bench/load.ts JSON`, where the JSON is a {@linkcode LoadJob}.
  * Prints {@linkcode LoadFigures} as a line of JSON.

@@ -1,6 +1,5 @@
 /**
- * What a load generator is asked for, and what it tells. Knows how a load is
- * described; nothing of how it is made.
+ * What a load generator is asked for, and what it tells.
  *
  * @module
  */

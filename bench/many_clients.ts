@@ -1,8 +1,7 @@
 /**
- * One UDP socket that plays any number of clients, each with an address of its own
- * in 127.0.0.0/8: so that a generator of load costs little, as it shares the cores
- * with whom it puts under load. Knows sockets of 64-bit Linux; nothing of what is
- * sent.
+ * One UDP socket that plays any number of clients, each with an address of its own in
+ * 127.0.0.0/8: so that a generator of load costs little, as it shares the cores with
+ * whom it puts under load.
  *
  * The socket is bound to every address. The system says with each datagram to
  * which it was sent, and is told with each from which it is to go, in a control

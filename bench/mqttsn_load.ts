@@ -1,10 +1,8 @@
 // deno-lint-ignore-file no-console -- a program: the console is its output
 /**
- * The load generator for MQTT-SN, in a process of its own: publishers and
- * subscribers by the thousand on one socket (`many_clients.ts`), in a loop that
- * waits for the system alone. What is under way is bounded, so that nothing gets
- * lost by overload. Knows the packets of a publish and of what precedes it;
- * nothing of who is under load.
+ * The load generator for MQTT-SN, in a process of its own: publishers and subscribers
+ * by the thousand on one socket (`many_clients.ts`), in a loop that waits for the
+ * system alone. What is under way is bounded, so that nothing gets lost by overload.
  *
  * `deno run -A bench/mqttsn_load.ts JSON`, where the JSON is a {@linkcode Load}.
  * Prints {@linkcode Figures} as a line of JSON.

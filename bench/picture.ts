@@ -1,7 +1,7 @@
 /**
  * The picture of a run: deliveries a second at QoS 0 to one, ten, a hundred and a
  * thousand subscribers, a bar for each who was under load, with the spread of the
- * rounds. Knows how to draw; nothing of how it was measured.
+ * rounds.
  *
  * @module
  */

@@ -1,7 +1,6 @@
 /**
- * The processes of a benchmark: servers that are started, generators of load, and
- * the machine that both share. Knows how processes start and end; nothing of what
- * they say to each other.
+ * The processes of a benchmark: servers that are started, generators of load, and the
+ * machine that both share.
  *
  * @module
  */

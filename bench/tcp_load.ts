@@ -1,8 +1,7 @@
 // deno-lint-ignore-file no-console -- a program: the console is its output
 /**
- * The same load as `mqttsn_load.ts` makes, for a broker of MQTT 3.1.1 over TCP:
- * the same messages, bounds and checks, on a connection for each client. Knows as
- * much of MQTT as a publish needs.
+ * The same load as `mqttsn_load.ts` makes, for a broker of MQTT 3.1.1 over TCP: the
+ * same messages, bounds and checks, on a connection for each client.
  *
  * `deno run -A bench/tcp_load.ts JSON`, where the JSON is a {@linkcode Load}.
  * Prints {@linkcode Figures} as a line of JSON.

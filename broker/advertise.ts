@@ -1,7 +1,6 @@
 /**
  * How clients find the gateway: ADVERTISE from time to time, GWINFO when one is
- * searched for (MQTT-SN 1.2 §6.1). Knows when and what; who asked, and how a
- * broadcast is made, is others' to know.
+ * searched for (MQTT-SN 1.2 §6.1).
  *
  * A standby gateway is silent for as long as another one advertises. When that
  * has missed three of its own announcements in a row, the standby begins; it
@@ -84,7 +83,7 @@ export class Advertiser {
   handleAdvertise(now: Millis, { gwId, duration }: Advertise): void {
     const { gwId: own, standby, advertise } = this.#options;
     if (!standby || advertise === 0 || gwId === own) return;
-    // One primary at a time: whoever is heard while another is being counted
+    // One primary at a time: a gateway that is heard while another is being counted
     // keeps this one silent just as well.
     this.#primary = { gwId, duration };
     this.#hasStarted = true;

@@ -1,10 +1,8 @@
 /**
- * The broker's classic side: what each request leads to. Knows who waits for
- * which topic and what was published to it; nothing of MQTT-SN, sockets, timers
- * or the time of day.
+ * The broker's classic side: what each request leads to.
  *
  * A publish adds to its topic's history, is acknowledged, and then serves
- * whoever waits for the topic. A subscribe is answered with the whole history in
+ * the clients that wait for the topic. A subscribe is answered with the whole history in
  * one datagram or, where there is none yet, waits for it. Either way it is over
  * after one answer.
  *
@@ -297,7 +295,7 @@ export class ClassicBroker {
     this.#host.publishClassic(now, topicName, data);
   }
 
-  /** Adds a datum to its topic's history, or has it at hand for who waits now. */
+  /** Adds a datum to its topic's history, or has it at hand for the clients that wait now. */
   #enter(
     topicName: ClassicTopic,
     datum: Uint8Array,

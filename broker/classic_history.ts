@@ -1,6 +1,5 @@
 /**
- * What was published to the classic protocol's topics, kept for whoever asks
- * later. Knows data and limits; nothing of peers or datagrams.
+ * What was published to the classic protocol's topics, for the clients that ask later.
  *
  * A history forgets its oldest data, each whole, when it has its full count or
  * would no longer fit one datagram. When all histories together are too many or

@@ -1,6 +1,5 @@
 /**
- * The subscriptions that wait for their topic's first datum. Knows who waits for
- * what and since when; nothing of what they wait for.
+ * The subscriptions that wait for their topic's first datum.
  *
  * One may wait for ever, and nothing tells that its peer is gone. So one peer
  * may have only so many, and where all together are too many the one that has

@@ -1,8 +1,7 @@
 /**
- * Who is connected: sessions by client id and by address, how a connection
- * begins, goes on from another address, sleeps, wakes and ends, and the one queue
- * of all their deadlines (MQTT-SN 1.2 §6.2, §6.3, §6.11 to §6.14). Knows nothing
- * of topics; a will's is handed on as it came.
+ * The connections: sessions by client id and by address, how a connection begins,
+ * goes on from another address, sleeps, wakes and ends, and the one queue of all their
+ * deadlines (MQTT-SN 1.2 §6.2, §6.3, §6.11 to §6.14).
  *
  * A CONNECT that announces a will changes nothing until both parts of the will
  * have come: until then it is a prompt, and whatever session the client or the
@@ -303,8 +302,8 @@ export class Connections implements SessionHost {
     this.#prompts.end(peer);
     const isSleep = duration !== undefined && duration > 0;
     const answer = { type: "DISCONNECT", duration: undefined } as const;
-    // Who sleeps relies on what is buffered; and the will of who has gone, and
-    // knows it, is not to be published by a broker that does not.
+    // A sleeper relies on what is buffered. And the will of a client that has gone must
+    // not be published by a broker that was started anew and does not know that.
     const isPromise = isSleep || session.persistence !== undefined;
     this.#outlet.sendPacket(peer, answer, isPromise);
     if (!isSleep) return this.#end(now, session, "DISCONNECT");

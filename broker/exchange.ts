@@ -1,8 +1,6 @@
 /**
- * Where messages and subscriptions meet: who subscribed to what, which message
- * each topic retains, and who gets a message that is published. Knows MQTT's
- * rules for both; nothing of a protocol's octets, of sessions, or of how a
- * subscriber is reached.
+ * Where messages and subscriptions meet: who subscribed to what, which message each
+ * topic retains, and who gets a message that is published.
  *
  * A subscriber whose filters overlap gets a message once, at the highest QoS
  * among those that match, as MQTT lets a server choose. A message is delivered
@@ -24,7 +22,7 @@ import { isSystem } from "../wire/topics.ts";
 import { SubscriptionTrie } from "../wire/topic_trie.ts";
 import type { Settings } from "./options.ts";
 
-/** Whoever can subscribe. */
+/** A receiver of messages: a session is one. */
 export interface Subscriber extends Partial<Persisted> {
   /** Which message it is to get next; set by {@linkcode Exchange}. */
   matchedBy: number;

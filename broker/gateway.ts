@@ -1,10 +1,9 @@
 /**
- * The broker's MQTT-SN side: reads each message, and hands it to whoever it
+ * The broker's MQTT-SN side: reads each message, and hands it to the part that it
  * concerns (MQTT-SN 1.2 §6). Who is connected is `broker/connections.ts`; what clients
- * tell of topics `broker/subscriptions.ts`, what they publish `broker/publications.ts`, what
- * they are sent `broker/delivery.ts` and `broker/outbox.ts`. Knows itself what becomes of
- * messages from strangers, through forwarders, and of those who search for a
- * gateway.
+ * tell of topics `broker/subscriptions.ts`, what they publish
+ * `broker/publications.ts`, what they are sent `broker/delivery.ts` and
+ * `broker/outbox.ts`.
  *
  * @module
  */
@@ -241,7 +240,7 @@ export class Gateway {
     this.#outlet.drop(peer, "store");
   }
 
-  /** A message that comes before it is known who is connected. */
+  /** A message that comes before the sessions are restored. */
   #handleWhileLoading(
     now: Millis,
     peer: Peer,
@@ -283,7 +282,7 @@ export class Gateway {
     switch (packet.type) {
       case "DISCONNECT":
         if ((packet.duration ?? 0) === 0) return false;
-        break; // who sleeps is kept
+        break; // a sleeper is persisted
       case "REGISTER":
       case "SUBSCRIBE":
       case "UNSUBSCRIBE":
@@ -444,7 +443,7 @@ export class Gateway {
     this.#connections.settle(now, session);
   }
 
-  /** §5.4.21: whoever is not connected is told so, within bounds. */
+  /** §5.4.21: a peer that is not connected is told so, within bounds. */
   #tellStranger(now: Millis, peer: Peer): void {
     if (!this.#disconnects.spend(now, peer, 1)) {
       return this.#outlet.drop(peer, "quiet");
@@ -452,7 +451,7 @@ export class Gateway {
     this.#outlet.sendPacket(peer, { type: "DISCONNECT", duration: undefined });
   }
 
-  /** §6.1: to whoever asked, and to all who listen for gateways. */
+  /** §6.1: to the peer that asked, and to the multicast group. */
   #handleSearch(now: Millis, peer: Peer, { radius }: SearchGw): void {
     const { gwInfo } = this.#advertiser;
     this.#outlet.sendPacket(peer, gwInfo);

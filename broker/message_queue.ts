@@ -51,7 +51,7 @@ export class MessageQueue {
    * Starts empty.
    *
    * @param limits how much may wait, and how long
-   * @param client who gets the messages
+   * @param client the client that gets the messages
    */
   constructor(limits: OutboxLimits, client: OutboxClient) {
     this.#limits = limits;

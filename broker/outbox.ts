@@ -57,7 +57,7 @@ export class Outbox {
    * Starts empty. It sends nothing before it is opened.
    *
    * @param limits how much may wait, how long, and how often a packet is sent
-   * @param client who gets the messages
+   * @param client the client that gets the messages
    */
   constructor(limits: OutboxLimits, client: OutboxClient) {
     this.#limits = limits;

@@ -1,7 +1,6 @@
 /**
  * What clients publish: PUBLISH at every QoS, and wills (MQTT-SN 1.2 §6.4, §6.6,
- * §6.8). Knows what each is answered with, and which message it is; whom that
- * reaches is `broker/exchange.ts`.
+ * §6.8).
  *
  * A PUBLISH is checked, answered, and then handed on: a client may want the
  * answer before its own message comes back to it.

@@ -1,9 +1,7 @@
 /**
- * The broker's core: datagrams in, effects out. It tells the protocols apart,
- * joins them, so that what one publishes the others receive, and keeps the
- * broker's own topics. Knows neither protocol's rules (`broker/gateway.ts`,
- * `broker/classic.ts`), and never a socket, a timer, the time of day or a log.
- * Its surface is that of every machine (`base/machine.ts`).
+ * The broker's core: datagrams in, effects out. It tells the protocols apart, joins
+ * them, so that what one publishes the others receive, and keeps the broker's own
+ * topics. Its surface is that of every machine (`base/machine.ts`).
  *
  * A datagram is MQTT-SN if its length and type are, unless it is JSON: an object
  * in JSON begins with 7B, which as MQTT-SN is a message of 123 octets, and what
@@ -13,7 +11,7 @@
  * What is published by MQTT-SN enters the topic's classic history, as text; what
  * is published by the classic protocol reaches the subscribers of MQTT-SN at QoS
  * 0, if its topic's name is one of MQTT's. Where no history is kept, text is made
- * only for who waits for it.
+ * only for a client that waits for it.
  *
  * @module
  */
@@ -142,7 +140,7 @@ export class Router implements Machine<RouterEvent, StoreChange> {
 
   /**
    * Is told how it is with the store. While it is `refusing`, nothing is promised:
-   * who asks for something that would have to be kept is refused.
+   * a request for something that has to be stored is refused.
    */
   handleStore(state: "ready" | "busy" | "refusing"): void {
     if (!this.#persistence.isOn || this.#restoring !== undefined) return;

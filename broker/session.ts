@@ -233,7 +233,7 @@ export class Session implements Subscriber, Timed, OutboxClient {
     return this.#received ??= new DuplicateFilter(this);
   }
 
-  /** Whether it is to outlive the process: also who sleeps is promised that. */
+  /** Whether it is to outlive the process: a sleeping client is promised that too. */
   get isToBePersisted(): boolean {
     return !this.isClean || this.#state === "asleep" || this.#state === "awake";
   }
@@ -508,7 +508,7 @@ export class Session implements Subscriber, Timed, OutboxClient {
     qos: DeliveryQos,
     retain: boolean,
   ): void {
-    // MQTT keeps QoS 1 and 2 for who is away; a sleeper is promised all (§6.14).
+    // MQTT keeps QoS 1 and 2 for a client that is away; a sleeper is promised all (§6.14).
     if (qos === 0 && !this.isConnected) return;
     this.outbox.add(now, message, qos, retain);
     const { isWaiting, expiresAt } = this.outbox;

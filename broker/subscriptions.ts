@@ -1,7 +1,6 @@
 /**
- * What clients tell of topics: REGISTER, SUBSCRIBE and UNSUBSCRIBE
- * (MQTT-SN 1.2 §6.5, §6.7, §6.9). Knows what each is answered with and what it
- * changes; nothing of what is published.
+ * What clients tell of topics: REGISTER, SUBSCRIBE and UNSUBSCRIBE (MQTT-SN 1.2 §6.5,
+ * §6.7, §6.9).
  *
  * @module
  */
@@ -32,7 +31,7 @@ import {
 
 /** What subscriptions ask of the broker's core. */
 export interface SubscriptionHost {
-  /** Brings `$SYS` up to date for somebody who subscribes to it. */
+  /** Brings `$SYS` up to date for a client that subscribes to it. */
   refreshSystem(now: Millis): void;
 }
 

@@ -1,7 +1,6 @@
 /**
  * What the broker's core counts, and the broker's own topics that tell it,
- * `$SYS/broker/...`. Knows which topic has which counter, by mosquitto's name
- * wherever it has one for the same thing; nothing of who reads them.
+ * `$SYS/broker/...`.
  *
  * @module
  */

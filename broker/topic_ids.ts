@@ -1,7 +1,6 @@
 /**
- * One client's topic ids: the numbers that stand for topics' names between it
- * and the gateway (MQTT-SN 1.2 §6.5). Knows names and numbers, and what the
- * client has been told; nothing of messages or datagrams.
+ * One client's topic ids: the numbers that stand for topics' names between it and the
+ * gateway (MQTT-SN 1.2 §6.5).
  *
  * Each client has a table of its own (§7.3): the same name may have another id
  * with another client. A name keeps its id for as long as the session lasts,
@@ -31,7 +30,7 @@ const OVERHEAD = 160;
 /** More topics than these are in tables. */
 const FEW = 8;
 
-/** The list of who has none. */
+/** The list of a client that has none. */
 const NONE: readonly TopicEntry[] = [];
 
 /** How many topics a table takes, and the memory that all tables share. */
@@ -104,7 +103,7 @@ export class TopicIds {
   /**
    * Starts with no topic.
    *
-   * @param limits how many, and of whose memory
+   * @param limits how many, and the memory that they come from
    * @param owner whose they are
    */
   constructor(limits: TopicIdLimits, owner: Persisted = NOT_PERSISTED) {

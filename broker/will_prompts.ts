@@ -1,11 +1,10 @@
 /**
- * Clients that are being asked for their will (MQTT-SN 1.2 §6.2): from the
- * CONNECT that announces it to the message that is its last part. Knows who was
- * asked what and since when; nothing of sessions.
+ * Clients that are being asked for their will (MQTT-SN 1.2 §6.2): from the CONNECT
+ * that announces it to the message that is its last part.
  *
  * Nothing tells whether there is anybody at the address that a CONNECT came
  * from. So a prompt is over after a while, and where there are too many, the
- * oldest goes for the next: whoever is there has long answered.
+ * oldest goes for the next: a client that is there has long answered.
  *
  * @module
  */

@@ -1,7 +1,6 @@
 /**
- * What the publisher does for the classic protocol: publishes what its flags
- * say, or what it is told at a terminal or through a pipe. Knows the flags by
- * their names, not how they are read.
+ * What the publisher does for the classic protocol: publishes what its flags say, or
+ * what it is told at a terminal or through a pipe.
  *
  * @module
  */

@@ -1,7 +1,6 @@
 /**
  * What the subscriber does for the classic protocol: prints the histories of the
- * topics that its flags name, or that it is told at a terminal or through a
- * pipe. Knows the flags by their names, not how they are read.
+ * topics that its flags name, or that it is told at a terminal or through a pipe.
  *
  * @module
  */

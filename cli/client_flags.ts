@@ -1,7 +1,7 @@
 /**
  * What publisher and subscriber share of a command line: which broker, by which
  * protocol, and who they are. Names and meanings are those of mosquitto_pub and
- * mosquitto_sub where these have them. Knows flags and options; sends nothing.
+ * mosquitto_sub where these have them.
  *
  * @module
  */

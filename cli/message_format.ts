@@ -1,9 +1,8 @@
 /**
- * How a message is printed for who subscribes: the formats of `mosquitto_sub`,
- * as the section "Output format" of its manual page has them. Knows what a
- * message is made of and how a moment is written; must never know where it is
- * printed. What peers have sent goes through as it is: to escape it is for the
- * edge, which knows whether a terminal reads.
+ * How a message is printed: the formats of `mosquitto_sub`, as the
+ * section "Output format" of its manual page has them. What peers have sent goes
+ * through as it is: to escape it is for the edge, which knows whether a terminal
+ * reads.
  *
  * Theory of operation. A format is read once, into pieces. Each adds octets to
  * those of a message, and all are joined at the end; so a payload is copied once

@@ -1,6 +1,5 @@
 /**
  * Lines that a person types while a program runs, to make its network another one.
- * Knows a few words; what they lead to is the network's.
  *
  * @module
  */

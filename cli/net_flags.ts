@@ -1,7 +1,6 @@
 /**
- * The flags that put a bad network in front of a program. Knows flags and the
- * options that they ask for; sends nothing. What reads them is loaded only when
- * they are given, as every program waits for what it loads at its start.
+ * The flags that put a bad network in front of a program. What reads them is loaded
+ * only when they are given, as every program waits for what it loads at its start.
  *
  * @module
  */

@@ -1,7 +1,6 @@
 /**
- * What the programs share of a command line: flags and their usage text, the way
- * a program runs and ends, and what it tells a person that went wrong. Knows no
- * protocol.
+ * What the programs share of a command line: flags and their usage text, the way a
+ * program runs and ends, and what it tells a person that went wrong.
  *
  * @module
  */
@@ -95,7 +94,7 @@ export class Flags {
     program: Program,
     args: readonly string[],
   ): Promise<Flags> {
-    // Only here, for whoever starts a program away from its deno.json, where
+    // Only here, for a program that is started away from its deno.json, where
     // the name means nothing: `run` has better words for that.
     const { parseArgs } = await import("@std/cli/parse-args");
     const known = [...program.flags, ...COMMON_FLAGS];

@@ -115,7 +115,7 @@ const PROGRAM: Program = {
       name: "listeners",
       value: "N",
       usual: "one for each 1000 clients",
-      help: "who subscribes: they share the tree",
+      help: "how many subscribe; they share the tree",
     },
     {
       name: "fanout",

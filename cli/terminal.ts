@@ -1,6 +1,6 @@
 /**
- * The terminal, the pipe and files: what a program writes and reads there, and
- * how it asks a person. Knows nothing of flags or protocols.
+ * The terminal, the pipe and files: what a program writes and reads there, and how it
+ * asks a person.
  *
  * @module
  */
@@ -291,7 +291,7 @@ async function* chunksOf(
   signal: AbortSignal | undefined,
 ): AsyncGenerator<Uint8Array> {
   const reader = stream.getReader();
-  // Whoever reads then has the end at once, though nothing has come.
+  // A reader then has the end at once, though nothing has come.
   const cancel = () => void reader.cancel().catch(() => {});
   signal?.addEventListener("abort", cancel);
   try {
@@ -415,7 +415,7 @@ export async function ask(
   interruption: Interruption,
   options: AskOptions = {},
 ): Promise<string | undefined> {
-  // Only here: whoever does not ask does not pay for what asking needs.
+  // Only here: a program that does not ask does not load the prompts.
   const { Input } = await import("@cliffy/prompt");
   try {
     return await Input.prompt({
@@ -494,7 +494,7 @@ const KEYS = {
     return length;
   },
 
-  /** Lets nothing that is typed be seen, or reach whoever reads next. */
+  /** Lets nothing that is typed be seen, or reach the next reader. */
   async swallow(interruption: Interruption): Promise<void> {
     this.hide();
     if (Deno.build.os !== "windows") {

@@ -1,8 +1,7 @@
 /**
- * The classic client's core: requests and datagrams in, effects out. Knows the one
- * broker that it talks to and the one request that it waits for; never a socket,
- * a timer, the time of day or a log. Its surface is that of every machine
- * (`base/machine.ts`), and a command for each thing that a client can ask for.
+ * The classic client's core: requests and datagrams in, effects out. Its surface is
+ * that of every machine (`base/machine.ts`), and a command for each thing that a
+ * client can ask for.
  *
  * A classic reply does not say which request it answers, so only one is
  * outstanding at a time, and nothing is sent twice: a publish that was repeated

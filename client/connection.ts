@@ -73,7 +73,7 @@ export interface ConnectionParts {
   readonly search: GatewaySearch | undefined;
   /** What is published at QoS 0, which PINGREQ asks about. */
   readonly sendWindow: SendWindow;
-  /** Shared with whoever changes it. */
+  /** Shared with the device, which changes it. */
   readonly will: WillParts;
   /**
    * Is called when it is connected, before anything else is asked for.
@@ -452,7 +452,7 @@ export class Connection {
     );
   }
 
-  /** Whoever needed a connection may have given it up by now. */
+  /** The command that needed a connection may have been given up by now. */
   #endSearch(): void {
     if (this.#isNeeded()) return;
     if (this.#state === "searching") this.#become("disconnected");

@@ -406,7 +406,7 @@ export class Device implements Machine<DeviceEvent> {
     options: { readonly qos?: Qos; readonly retain?: boolean } = {},
   ): number {
     const { qos = 0, retain = false } = options;
-    // Whoever publishes often does so to the same topics.
+    // Most publish again to the same topics.
     if (typeof topic !== "string" || this.#topics.idOf(topic) === undefined) {
       requireTopic(topic);
     }
@@ -625,7 +625,7 @@ export class Device implements Machine<DeviceEvent> {
     this.#isDueAtKnown = false;
     this.#connection.advance(now);
     if (this.#unsent.length > 0) this.#sendUnsent(now);
-    // Whoever looked for a gateway has found one, or does so no longer.
+    // The search for a gateway is over, or nobody needs it any more.
     const isIdle = this.#unsent.length === 0 && this.state === "disconnected";
     if (isIdle) this.#search?.rest();
     if (this.state === "active") {
@@ -690,7 +690,7 @@ export class Device implements Machine<DeviceEvent> {
 
   // What comes
 
-  /** §6.1: whoever speaks of gateways is heard while one is searched for. */
+  /** §6.1: ADVERTISE, GWINFO and SEARCHGW are heard while a gateway is searched for. */
   #handleDiscovery(now: Millis, peer: Peer, packet: MqttSnPacket): boolean {
     if (this.#search === undefined) return false;
     switch (packet.type) {

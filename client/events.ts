@@ -1,6 +1,6 @@
 /**
- * What a client's core tells: the messages that came, how commands ended, and
- * what its connection is. Knows no protocol's octets.
+ * What a client's core tells: the messages that came, how commands ended, and what its
+ * connection is.
  *
  * @module
  */

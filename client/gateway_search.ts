@@ -1,7 +1,5 @@
 /**
  * The gateways that a client knows, and how it looks for one (MQTT-SN 1.2 §6.1).
- * Knows who has made himself known and when to ask; nothing of connections, nor
- * how a broadcast is made.
  *
  * A client that wants a gateway waits for a random time before it asks, as all
  * the others may have been switched on in the same moment; if one of them asks

@@ -1,6 +1,5 @@
 /**
- * Which of a client's subscriptions a message is for. Knows topics and queues;
- * nothing of the connection.
+ * Which of a client's subscriptions a message is for.
  *
  * The broker sends a message once to a client, however many of its subscriptions
  * match. So each message is matched here again. One of a kept session may come

@@ -1,7 +1,6 @@
 /**
- * What a client sends to its gateway: packets as datagrams, and requests that are
- * sent again until they are answered (MQTT-SN 1.2 §6.13). Knows the gateway's
- * address and the patience; nothing of what a packet is for.
+ * What a client sends to its gateway: packets as datagrams, and requests that are sent
+ * again until they are answered (MQTT-SN 1.2 §6.13).
  *
  * @module
  */
@@ -82,7 +81,7 @@ export class Requests {
     this.#sendBytes(now, encodePacket(packet));
   }
 
-  /** Says something to whoever speaks of gateways. */
+  /** Sends to the multicast group of gateways. */
   broadcast(packet: SearchGw | GwInfo): void {
     const radius = packet.type === "SEARCHGW" ? packet.radius : 0;
     this.#effects.broadcast(encodePacket(packet), radius);

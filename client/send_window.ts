@@ -1,6 +1,5 @@
 /**
  * How much a client publishes at QoS 0 before it hears that the gateway keeps up.
- * Knows counts; nothing of what is sent.
  *
  * Nothing answers a message at QoS 0, and what comes faster than it is taken is
  * lost in the receiver's buffer. But a gateway answers PINGREQ (MQTT-SN 1.2

@@ -1,6 +1,5 @@
 /**
  * A client's subscription: the messages that came for it and wait to be taken.
- * Knows a queue and its limit; nothing of the connection.
  *
  * The queue is bounded. Once it is full a message at QoS 0 is dropped and
  * counted; one at QoS 1 or 2 is not acknowledged, so that the broker keeps it,
@@ -33,7 +32,7 @@ export interface SubscriptionOwner {
   dispose(subscription: Subscription): Promise<void>;
 }
 
-/** Somebody who waits for the next message. */
+/** A caller that waits for the next message. */
 interface Taker {
   resolve(message: ReceivedMessage | undefined): void;
   reject(reason: unknown): void;
@@ -222,7 +221,7 @@ export class Subscription
   }
 
   #next(signal?: AbortSignal): Promise<ReceivedMessage | undefined> {
-    // Also while something waits: whoever cannot keep up could not stop else.
+    // Also while something waits: a program that cannot keep up could not stop otherwise.
     if (signal?.aborted) return Promise.reject(signal.reason);
     const message = this.#queue[this.#head];
     if (message !== undefined) {

@@ -1,7 +1,6 @@
 /**
  * The topic ids that a client knows: those that its gateway has assigned, and the
- * pre-defined ones. Knows which name stands behind a number; nothing of how that
- * was learned.
+ * pre-defined ones.
  *
  * Most clients know one topic or two: they stand in a list, which is looked through
  * in no time and takes a tenth of the memory of two tables.
@@ -23,7 +22,7 @@ interface KnownTopic {
 /** More than these are in tables. */
 const FEW = 8;
 
-/** The list of who knows none. */
+/** The list of a client that knows none. */
 const NONE: readonly KnownTopic[] = [];
 
 /** Many topics. */

@@ -1,7 +1,7 @@
 // deno-lint-ignore-file no-console -- an example prints
 /**
  * Requests and their answers over topics. Each request tells its number and the
- * topic where its sender waits; whoever serves publishes there. An `AbortSignal`
+ * topic where its sender waits; the server publishes there. An `AbortSignal`
  * ends a wait that takes too long, and an answer that comes after that is known
  * by its number.
  *
@@ -19,7 +19,7 @@ const { port } = broker;
 async function serve(requests: Subscription, server: Client): Promise<void> {
   for await (const request of requests) {
     const { id, replyTo, celsius } = JSON.parse(request.text());
-    if (celsius < -273.15) continue; // and whoever asked waits
+    if (celsius < -273.15) continue; // and the client that asked waits
     const answer = JSON.stringify({ id, fahrenheit: celsius * 9 / 5 + 32 });
     await server.publish(replyTo, answer, { qos: 1 });
   }

@@ -1,11 +1,10 @@
 /**
  * A fleet in virtual time: clients that publish, sleep and take commands, the
  * listeners they publish for, and a broker, all of them the real machines
- * (`client/device.ts`, `broker/router.ts`) on a virtual network. Knows who comes when, and what
- * is looked at once in a while; nothing of what the figures look like.
+ * (`client/device.ts`, `broker/router.ts`) on a virtual network.
  *
  * Each member comes at a moment by chance, connects, subscribes to its commands,
- * and lies down if it is one who sleeps; its device does the rest by itself.
+ * and sleeps if it is a sleeper; its device does the rest by itself.
  * Messages and commands come at random, at a rate (a Poisson process). Each party
  * has a source of chance of its own, with its two ways, so that what happens to
  * one does not move the others.

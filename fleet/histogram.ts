@@ -1,7 +1,6 @@
 /**
- * How often what took how long: counts in bins that are as wide, in proportion,
- * at a millisecond as at a day, so that a million latencies take no more room than
- * ten. Knows numbers, and nothing of what they measure.
+ * How often what took how long: counts in bins that are as wide, in proportion, at a
+ * millisecond as at a day, so that a million latencies take no more room than ten.
  *
  * @module
  */

@@ -1,7 +1,5 @@
 /**
- * The ledger of a fleet: what was published and has to arrive, and what has. Knows
- * messages by their number, which their payload carries, when each was published
- * and which of its receivers have it; nothing of datagrams.
+ * The ledger of a fleet: what was published and has to arrive, and what has.
  *
  * @module
  */
@@ -91,7 +89,7 @@ export class Ledger {
   /**
    * Enters a message.
    *
-   * @param client who publishes it, or whom it is for
+   * @param client the client that publishes it, or that it is for
    * @param receivers how many are to get it, 1 to 8
    * @returns its number
    */

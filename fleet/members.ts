@@ -1,7 +1,7 @@
 /**
  * Who takes part in a fleet: members, which publish, sleep and take commands, and
  * listeners, which they publish for. Each is a machine around a `Device`, which it
- * tells what to do when. Knows one party at a time, and the ledger.
+ * tells what to do when.
  *
  * @module
  */

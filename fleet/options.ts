@@ -1,7 +1,6 @@
 /**
  * What a fleet is told to be, and the words in which a person says so: how many
- * clients, who sleeps, what is published how often and where to. Knows the words
- * and their ranges; nothing of what a fleet does.
+ * clients, who sleeps, what is published how often and where to.
  *
  * @module
  */

@@ -1,7 +1,6 @@
 /**
  * A fleet's report as a page of HTML that stands by itself: nothing is loaded from
- * anywhere, and it is read in daylight and in the dark. Knows how the figures are
- * shown; nothing of how they came about.
+ * anywhere, and it is read in daylight and in the dark.
  *
  * @module
  */

@@ -1,8 +1,7 @@
 /**
  * Line plots as SVG, to stand in a page of HTML: axes, curves and their legend.
- * Knows points, ticks and strokes; nothing of what they mean. Colours are
- * variables of the page's style sheet, and each curve has its own dashes, so that
- * it can be told from others without them.
+ * Colours are variables of the page's style sheet, and each curve has its own dashes,
+ * so that it can be told from others without them.
  *
  * @module
  */

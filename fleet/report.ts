@@ -1,6 +1,5 @@
 /**
  * What a fleet's run comes to: figures, and the same as a table for a terminal.
- * Knows what is worth telling and how it is worded; nothing of how it came about.
  *
  * @module
  */

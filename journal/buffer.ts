@@ -1,7 +1,6 @@
 /**
  * A buffer: the last datagrams that came and went, their octets in one ring, with
- * when, which way and whose. Knows octets and moments; nothing of what a datagram
- * says, and no clock.
+ * when, which way and whose.
  *
  * A datagram costs a copy of its octets and a few numbers in arrays: no object is
  * made for it until somebody asks. Of both, datagrams and octets, there is only so
@@ -15,7 +14,7 @@ import type { Millis } from "../base/clock.ts";
 import { type Peer, peerOf } from "../base/peer.ts";
 import { requireInteger } from "../base/units.ts";
 
-/** Which way a datagram went, seen from whoever keeps the buffer; or it is a remark. */
+/** Which way a datagram went, seen from the program that has the buffer; or it is a note. */
 export type Way = "received" | "sent" | "note";
 
 /** How much a buffer keeps. */

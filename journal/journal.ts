@@ -1,8 +1,6 @@
 /**
  * The journal of a broker or a client: what went over the wire, kept once and within
- * limits, for whoever asks in a test, records it or wants to read it. Knows when each
- * datagram came and went, and reads it when it is asked for; takes no part in the
- * protocol.
+ * limits, for a test, a recording or a reader.
  *
  * Keeping a datagram costs a copy of its octets (`journal/buffer.ts`). Only a question has the
  * datagrams read, in their order (`wire/conversation.ts`), and each but once. Of those that
@@ -99,7 +97,7 @@ const VERBS: Readonly<Record<Way, string>> = {
   note: "note",
 };
 
-/** Somebody who waits for datagrams. */
+/** An assertion that waits for datagrams. */
 interface Waiter {
   readonly query: Query;
   readonly tally: Tally;

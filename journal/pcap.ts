@@ -1,7 +1,7 @@
 /**
  * Datagrams as a capture file that Wireshark and tcpdump read (pcap, link type RAW):
  * the headers of IPv4, IPv6 and UDP as they could have been, as a program never sees
- * the real ones. Knows the layouts; nothing of what the datagrams say.
+ * the real ones.
  *
  * Times are microseconds since 1970, checksums are right, and a datagram is never
  * fragmented, whatever the network would have done to it.

@@ -1,7 +1,6 @@
 /**
- * What is looked for among datagrams, and how many of it are expected: values that
- * say of an entry whether it is one, and of a number whether it will do. Knows no
- * clock and waits for nothing (`journal/journal.ts`).
+ * What is looked for among datagrams, and how many of it are expected: values that say
+ * of an entry whether it is one, and of a number whether it will do.
  *
  * @module
  */
@@ -30,7 +29,7 @@ export type EntryType = ReadingType | "note";
 export interface JournalEntry extends Omit<Reading, "type" | "peer"> {
   /** Its number, from 0. */
   readonly number: number;
-  /** When it was, on the clock of whoever keeps the journal. */
+  /** When it was, on the clock of the program that has the journal. */
   readonly at: Millis;
   /** Which way it went. */
   readonly way: Way;

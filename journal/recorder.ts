@@ -1,11 +1,10 @@
 /**
  * The recorder: follows a journal and writes what is added to it into files, a
- * recording (`journal/recording.ts`) and a capture (`journal/pcap.ts`), in a Web Worker of its own, or
- * in this thread. Knows how entries get across and what becomes of those that do not;
- * nothing of what they say.
+ * recording (`journal/recording.ts`) and a capture (`journal/pcap.ts`), in a Web
+ * Worker of its own, or in this thread.
  *
  * The journal is the buffer: entries are copied out of it some at a time, and only so
- * many parts are on their way to the worker. Whoever is faster for long loses entries
+ * many parts are on their way to the worker. Traffic that is faster for long loses entries
  * as the journal forgets them; they are counted, and the recording says at which
  * place. So recording takes no more memory than the journal and those parts, and
  * nobody ever waits for a disk.

@@ -1,6 +1,6 @@
 /**
  * A recording as text: JSON, a line for each datagram and note, behind a line about
- * the broker. Knows how lines are written and read; no file, and no thread.
+ * the broker.
  *
  * The first line says which broker it was and when it began, the others what came
  * and went:
@@ -13,7 +13,7 @@
  * ```
  *
  * `ms` counts from the beginning, on a clock that never goes back. `type`, `client`,
- * `topic` and `text` are for people and their tools; whoever reads a recording needs
+ * `topic` and `text` are for people and their tools; a reader of a recording needs
  * nothing but `ms`, `way`, `peer` and `octets`. `lost` says how many datagrams are
  * missing at its place.
  *

@@ -1,7 +1,6 @@
 /**
  * A replay: plays the clients' side of a recording at a broker, each client from a
- * socket of its own, and tells where the answers differ. Knows sockets and time; what
- * is sent in place of what was, and which answers are alike, is `journal/replay_match.ts`.
+ * socket of its own, and tells where the answers differ.
  *
  * Datagrams go out in the order in which they were recorded. Before each goes, the
  * answers that had been sent by then have come, or its patience is over: so a broker

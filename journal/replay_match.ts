@@ -1,7 +1,6 @@
 /**
  * A recorded conversation beside the one that a replay of it leads: what a client's
- * datagram has to say to another broker, and which answers are the same. Knows both
- * conversations; no socket, no time, and nothing of who waits for what (`journal/replay.ts`).
+ * datagram has to say to another broker, and which answers are the same.
  *
  * Theory of operation. Two brokers that do the same need not send the same octets: a
  * broker chooses topic ids, and the msgIds of its own messages. So neither is compared,

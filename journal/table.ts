@@ -1,6 +1,6 @@
 /**
- * A journal as a person reads it: a table with a row for each datagram, cut to what
- * a question is about. Knows what is worth a place; nothing of how it was kept.
+ * A journal as a person reads it: a table with a row for each datagram, cut to what a
+ * question is about.
  *
  * @module
  */

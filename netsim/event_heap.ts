@@ -1,7 +1,6 @@
 /**
- * What is to happen when, in virtual time: moments in order, each under a number
- * that whoever entered it knows the meaning of. Knows moments and numbers;
- * nothing of what happens.
+ * What is to happen when, in virtual time: moments in order, each under a number that
+ * mean something to the part that entered it.
  *
  * Moments and places are numbers in typed arrays: a run enters millions of them,
  * and none is to be an object for the collector to look at. What is entered first

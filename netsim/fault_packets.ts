@@ -1,7 +1,6 @@
 /**
  * What faults do to packets: a field of one altered, an answer in somebody else's
- * place, a packet made up. Knows the fields of MQTT-SN and which message answers
- * which; nothing of when.
+ * place, a packet made up.
  *
  * @module
  */
@@ -66,7 +65,7 @@ export function fits(name: string, value: unknown): value is FieldValue {
   }
 }
 
-/** What a field can hold, for whoever has written something else. */
+/** What a field can hold, for the error about another value. */
 export function formOfField(name: string): string {
   const kind = FIELDS[name];
   switch (kind) {

@@ -1,7 +1,6 @@
 /**
- * The rules of faults: which datagrams each is for, when it is its turn, and what
- * it does. Knows the protocol's words; does nothing. How rules are written is
- * `netsim/fault_text.ts`.
+ * The rules of faults: which datagrams each is for, when it is its turn, and what it
+ * does. How rules are written is `netsim/fault_text.ts`.
  *
  * @module
  */
@@ -66,7 +65,7 @@ export type FaultAct =
     readonly answer: number | PacketDraft;
     readonly afterMs: Millis;
   }
-  /** Another packet is sent, by whoever is not at that end. */
+  /** Another packet is sent, as if by the other side. */
   | {
     readonly type: "insert";
     readonly packet: PacketDraft;
@@ -87,7 +86,7 @@ export type FaultAct =
 
 /** A rule. */
 export interface FaultRule {
-  /** What it is called, for whoever reads that it has struck. */
+  /** Its name, for the log. */
   readonly name: string | undefined;
   /** Which datagrams it is for. */
   readonly match: FaultMatch;

@@ -1,6 +1,5 @@
 /**
- * How the rules of faults are written, in JSON. Knows keys, and what may stand
- * there; what a rule means is `netsim/fault_rules.ts`.
+ * How the rules of faults are written, in JSON.
  *
  * @module
  */

@@ -1,8 +1,7 @@
 /**
  * Faults that are made on purpose: which datagrams of MQTT-SN are dropped, late,
- * doubled, altered or answered by somebody else, by rules that speak the
- * protocol's words. Knows the datagrams that pass, and the rules; holds no socket
- * and no timer, and no datagram but those that a rule may replay.
+ * doubled, altered or answered by somebody else, by rules that speak the protocol's
+ * words.
  *
  * A datagram passes the rules in their order. Each counts what it is for, and the
  * first whose turn it is acts; those behind it only count. All that acts is told.
@@ -398,7 +397,7 @@ class Turn {
   readonly rule: FaultRule;
   readonly number: number;
   #matched = 0;
-  /** By client, for a rule that counts so; those who are not in are not meant yet. */
+  /** By client, for a rule that counts so; a client that is not in has not met the rule's `since` yet. */
   readonly #byClient = new WeakMap<ObservedClient, number>();
 
   constructor(rule: FaultRule, number: number) {

@@ -1,8 +1,6 @@
 /**
- * One direction of one path through a bad network: which datagrams get through,
- * when, how often and how sound, by the rules of Linux's netem. Knows the time
- * that it is told and the chance that it is given; holds no datagram, no timer
- * and no address.
+ * One direction of one path through a bad network: which datagrams get through, when,
+ * how often and how sound, by the rules of Linux's netem.
  *
  * A datagram's fate is decided at once, when it is sent: when it departs follows
  * from those before it. In the order of the kernel: it may be doubled, then each
@@ -71,7 +69,7 @@ export function noPathCounts(): PathCounts {
 /**
  * Is told when a copy of a datagram arrives: at `at`, which is the present moment
  * or later. The octets are those that were sent, or a copy that nobody else has
- * if they are not the same any more: whoever keeps them until then copies them,
+ * if they are not the same any more: a caller that needs them until then copies them,
  * unless they are its own.
  */
 export type Deliver = (at: Millis, bytes: Uint8Array) => void;
@@ -198,7 +196,7 @@ export class Netem {
     this.#launch(now, bytes, deliver);
   }
 
-  /** Up first, then down: whoever has just started can connect. */
+  /** Up first, then down: a client that has just started can connect. */
   #isDown(now: Millis): boolean {
     const every = this.#plan.everyMs;
     const phase = ((now - this.#startAt) % every + every) % every;

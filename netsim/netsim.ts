@@ -1,7 +1,6 @@
 /**
- * The bad network at work: a {@linkcode Transport} around a transport, through
- * which datagrams come and go as `netsim/netem.ts` and `netsim/faults.ts` decide. Knows when
- * each is due and holds it until then; nothing of why.
+ * The bad network at work: a {@linkcode Transport} around a transport, through which
+ * datagrams come and go as `netsim/netem.ts` and `netsim/faults.ts` decide.
  *
  * Where faults strike is at this end: what comes has been through the network
  * before, what goes will go through it afterwards. What is said in a multicast
@@ -206,7 +205,7 @@ export class NetSim {
   }
 
   /**
-   * Puts the network between a transport and whoever uses that.
+   * Puts the network between a transport and its user.
    *
    * @returns what is to be used instead of it, and closes it when it is closed
    */
@@ -221,7 +220,7 @@ export class NetSim {
   }
 
   /**
-   * Hands on what is due by now. A timer of its own sees to that; whoever turns the
+   * Hands on what is due by now. A timer of its own sees to that; a test that moves the
    * clock by hand calls it after each turn.
    */
   handleTimeout(): void {

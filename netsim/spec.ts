@@ -1,7 +1,6 @@
 /**
- * What a bad network can be asked for, as values: the words of Linux's netem,
- * each direction by itself, and for chosen peers. Knows names and units; how they
- * are written is `netsim/spec_text.ts`, how they are done `netsim/netem.ts`.
+ * What a bad network can be asked for, as values: the words of Linux's netem, each
+ * direction by itself, and for chosen peers.
  *
  * @module
  */

@@ -42,7 +42,7 @@ export interface NetTextOptions {
   readonly side?: "broker" | "client";
 }
 
-/** How each word is written, for whoever got it wrong. */
+/** How each word is written, for the error about it. */
 const FORMS = {
   loss: "loss PERCENT [CORRELATION], or loss gemodel P [R [1-H [1-K]]]",
   delay:

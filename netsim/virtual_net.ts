@@ -1,8 +1,7 @@
 /**
- * A network in virtual time: machines exchange datagrams by ways that may be bad,
- * and the clock jumps from one event to the next. Knows machines, peers and when
- * what happens; of protocols only how to print a datagram. No promise, no timer
- * and no real clock: thousands of machines are one loop.
+ * A network in virtual time: machines exchange datagrams by ways that may be bad, and
+ * the clock jumps from one event to the next. No promise, no timer and no real clock:
+ * thousands of machines are one loop.
  *
  * All chance is in the ways (`netsim/netem.ts`) and the machines: the same of both give
  * the same run to the octet, and {@linkcode VirtualNet.digest} says whether two

@@ -1,7 +1,6 @@
 /**
- * What waits for the store: changes for the next commit, and datagrams that may
- * not leave before one. Knows their order, and when a promise is one; nothing of
- * how a store commits, nor of what a datagram says.
+ * What waits for the store: changes for the next commit, and datagrams that may not
+ * leave before one.
  *
  * One commit is under way at a time, and what comes meanwhile is the next. So a
  * change waits for two commits at most, and the more there is to do, the more is

@@ -218,7 +218,7 @@ export class Committer {
     if (commits.state === "refusing" && this.#fault === undefined) {
       this.#fault = "The store does not keep up";
       this.#host.log.error(
-        `${this.#fault}; until it does, whoever asks for what would have to be kept is refused`,
+        `${this.#fault}; until it does, requests that have to be stored are refused`,
       );
     }
     if (changes === undefined) return;
@@ -245,7 +245,7 @@ export class Committer {
     this.#counts.failedCommits++;
     if (this.#fault !== fault) {
       this.#host.log.error(
-        `${fault}; until it can be written, which is tried each second, whoever asks for what would have to be kept is refused`,
+        `${fault}; until it can be written, which is tried each second, requests that have to be stored are refused`,
       );
       this.#fault = fault;
     }

@@ -1,8 +1,6 @@
 /**
- * Why a store cannot do something, in a line that a person can act on: what SQLite
- * and the system say, put into the few kinds that make a difference. Knows codes
- * and words; no file, and nothing of SQLite itself, so that whoever only asks for
- * the kind of an error does not load it.
+ * Why a store cannot do something, in a line that a person can act on: what SQLite and
+ * the system say, put into the few kinds that make a difference.
  *
  * @module
  */
@@ -91,7 +89,7 @@ const MESSAGES: readonly (readonly [RegExp, StoreErrorKind])[] = [
 ];
 
 /**
- * Of which kind an error is, whoever has thrown it: the system, SQLite or a store.
+ * The kind of an error, from whatever it was thrown: the system, SQLite or a store.
  *
  * @example
  * ```ts

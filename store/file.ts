@@ -1,6 +1,5 @@
 /**
- * A store's file: whose it is, who has it open, whether it is whole. Knows SQLite's
- * header, its lock and what lies beside a file; nothing of what is in the tables.
+ * A store's file: whose it is, who has it open, whether it is whole.
  *
  * It is written ahead (`-wal` beside it, which is empty again after a close) and
  * locked for as long as it is open, so that there is no file of shared memory and
@@ -51,7 +50,7 @@ export interface StoreOptions {
    * added when they are written and taken off when they are read. Default 0.
    */
   readonly offsetMs?: Millis;
-  /** How long to wait for whoever has the file open, in milliseconds. Default 1,000. */
+  /** How long to wait while another process has the file open, in milliseconds. Default 1,000. */
   readonly timeoutMs?: Millis;
   /** Pages of 4,096 octets that the file may take. Default: what the disk has. */
   readonly maxPages?: number;
@@ -293,7 +292,7 @@ function isBlank(view: DataView, path: string): boolean {
 }
 
 /**
- * Turns away whoever comes second, and what is no file.
+ * Refuses a second process, and what is no file.
  *
  * @param timeoutMs how long to wait for the first
  * @throws {StoreError} of kind `locked` when somebody has the file open, and of
@@ -301,7 +300,7 @@ function isBlank(view: DataView, path: string): boolean {
  */
 export function demandUnlocked(path: string, timeoutMs: Millis): void {
   const there = statOf(path);
-  // Whoever opens a named pipe waits for somebody at its other end.
+  // To open a named pipe waits for a process at its other end.
   if (there !== undefined && !there.isFile) {
     const what = there.isDirectory ? "a directory" : "no file";
     throw new StoreError("failed", `it is ${what}`);

@@ -1,8 +1,7 @@
 /**
- * The records of the broker's core (`broker/records.ts`) as rows of a store, and back: all
- * SQL that reads and writes them. What is written and what is read stand together,
- * as the order of the columns binds them. Knows each column; nothing of files,
- * transactions or what a record means.
+ * The records of the broker's core (`broker/records.ts`) as rows of a store, and back:
+ * all SQL that reads and writes them. What is written and what is read stand together,
+ * as the order of the columns binds them.
  *
  * @module
  */
@@ -35,7 +34,7 @@ const NO_TEXT = new Uint8Array(0);
 
 /**
  * Reads something, and makes what is thrown meanwhile an error of the store: not
- * all of it is, as whoever is given the records may throw too.
+ * all of it is, as the receiver of the records may throw too.
  */
 export type ReadScope = <T>(read: () => T) => T;
 

@@ -1,7 +1,6 @@
 /**
- * The tables of a store, from the first version of them on: what makes a database
- * one of this broker, and of which version. Knows what is valid in them; nothing of
- * what is in them (`store/rows.ts`), nor of files.
+ * The tables of a store, from the first version of them on: what makes a database one
+ * of this broker, and of which version.
  *
  * @module
  */

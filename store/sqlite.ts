@@ -1,6 +1,5 @@
 /**
- * What the rooms of the store share of SQLite: statements, rows and pragmas. Knows
- * what `node:sqlite` cannot say by itself; no table, and no file.
+ * What the files of the store share of SQLite: statements, rows and pragmas.
  *
  * @module
  */

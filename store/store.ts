@@ -1,10 +1,7 @@
 /**
- * What outlives the broker: the records of its core (`broker/records.ts`) in a file. Knows
- * when it can be used, and what is written at once; its file (`store/file.ts`), its
- * tables (`store/schema.ts`) and its rows (`store/rows.ts`) have rooms of their own,
- * and what is wrong has one too (`store/error.ts`).
+ * What outlives the broker: the records of its core (`broker/records.ts`) in a file.
  *
- * All of it is synchronous: whoever must not wait for a disk gives it a thread of
+ * All of it is synchronous: a program that must not wait for a disk gives it a thread of
  * its own (`store/worker.ts`).
  *
  * @module

@@ -1,9 +1,8 @@
 /**
- * A store's write-ahead log, read for damage. SQLite takes the commits in it up to
- * the first that is not whole, without a word: rightly, as a power cut leaves the
- * last one so. But a log that is damaged further ahead has whole commits behind the
- * damage, and these would be lost in silence. Knows the format of SQLite's log;
- * nothing of what is in its pages.
+ * A store's write-ahead log, read for damage. SQLite takes the commits in it up to the
+ * first that is not whole, without a word: rightly, as a power cut leaves the last one
+ * so. But a log that is damaged further ahead has whole commits behind the damage, and
+ * these would be lost in silence.
  *
  * A log is a header and frames, a page each, of which a commit's last is marked. A
  * sum runs through all of them, so that behind the damage none is right; what the

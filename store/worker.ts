@@ -173,7 +173,7 @@ class LocalStore implements AsyncStore {
     for (const { records, total } of chunksOf(this.#store)) {
       done += records.length;
       take(records, done, total);
-      // Whoever else has work in this thread gets a turn.
+      // Other work in this thread gets a turn.
       await new Promise((resolve) => setImmediate(resolve));
     }
   }

@@ -323,7 +323,7 @@ async function packAll(plan: Plan): Promise<void> {
 
 /**
  * Bundles a program with all that it imports into one JavaScript file. It keeps
- * its names, for whoever has to read a stack trace: `--minify` loses them, and
+ * its names, for the reader of a stack trace: `--minify` loses them, and
  * with `--keep-names` it breaks CommonJS packages.
  */
 async function bundle(program: Program): Promise<Compressed> {

@@ -107,7 +107,7 @@ class Actor implements AsyncDisposable {
   #take(line: string): void {
     // The log's time and level would only be in the way here.
     const text = line.replace(/^\S+Z (?:debug|info {1,2}|warn {1,2}) */, "");
-    // What happened is enough: the datagrams are for whoever asks for them.
+    // What happened is enough: the datagrams are shown with -d.
     if (!/^\S+:\d+ [<>] /.test(text)) show(this.name, this.colour, text);
     this.#lines.push(text);
     for (const { wanted, resolve } of this.#waiting) {
@@ -116,7 +116,7 @@ class Actor implements AsyncDisposable {
   }
 }
 
-/** Time to read, for whoever watches. */
+/** Time to read what is shown. */
 async function pause(): Promise<void> {
   if (isWatched) await new Promise((resolve) => setTimeout(resolve, 400));
 }

@@ -47,7 +47,7 @@ export interface Compressed {
 export interface PackOptions {
   /** The program's name, for its messages. */
   readonly name: string;
-  /** The program's version, for whoever opens the file. */
+  /** The program's version, for a person that opens the file. */
   readonly version: string;
   /** Flags of `deno run`: the permissions, and unstable features. */
   readonly flags: readonly string[];

@@ -73,7 +73,7 @@ Deno.test("Broker logs what happens at debug, and warns when others can reach it
   const { key } = peer.address;
   assertEquals(lines, [
     "debug Listening at 0.0.0.0:12003",
-    "warn  Whoever reaches 0.0.0.0:12003 can publish and subscribe: there are no passwords",
+    "warn  Everybody who reaches 0.0.0.0:12003 can publish and subscribe: there are no passwords",
     `debug ${key} subscribed to "a"`,
     `debug ${key} published 1 octets to "a"`,
     `debug Sent 1 octets of "a" to ${key}`,

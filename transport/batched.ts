@@ -1,9 +1,8 @@
 /**
  * A UDP socket that receives and sends many datagrams in one call of the system:
- * Deno's socket is the doorbell. Waiting for a datagram by `receive` costs
- * nothing; when one has come, `recvmmsg` takes those behind it, and what is sent
- * in answer leaves together by `sendmmsg`. Knows when to wait, for a datagram or
- * for room; the calls are in `transport/libc.ts`, their memory in `transport/batches.ts`.
+ * Deno's socket is the doorbell. Waiting for a datagram by `receive` costs nothing;
+ * when one has come, `recvmmsg` takes those behind it, and what is sent in answer
+ * leaves together by `sendmmsg`.
  *
  * Order is kept: what is sent leaves in the order in which it was. When the system
  * has no room for more, what is left waits, and no further datagram is taken
@@ -47,7 +46,7 @@ const RECEIVE_BUFFER = 8 * 1024 * 1024;
 /** Until the system is asked again whether it has room, in milliseconds. */
 const RETRY_MS = 1;
 
-/** Where a socket is bound, and who sends by it. */
+/** Where a socket is bound, and the threads that send by it. */
 export interface BatchedOptions extends BindOptions {
   /** Threads that send large fan-outs; closed along with the transport. */
   readonly senders?: SenderThreads;

@@ -1,7 +1,6 @@
 /**
- * Many datagrams at a time, as `recvmmsg` and `sendmmsg` take them: the one place
- * that has memory which the system reads and writes by address. Knows the
- * layouts of 64-bit Linux; nothing of what waits when, or of who a peer is.
+ * Many datagrams at a time, as `recvmmsg` and `sendmmsg` take them: the one place that
+ * has memory which the system reads and writes by address.
  *
  * Each batch is one buffer that never moves, and whose structures point into
  * itself, so that they are written once. The system uses those addresses during

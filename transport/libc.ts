@@ -1,7 +1,6 @@
 /**
- * The system's own calls on a socket, by FFI: those of Linux that take many
- * datagrams at a time, which Deno has no way to ask for. Knows how the calls are
- * named and what their numbers mean; nothing of what is sent, or to whom.
+ * The system's own calls on a socket, by FFI: those of Linux that take many datagrams
+ * at a time, which Deno has no way to ask for.
  *
  * The numbers and the layouts (`transport/batches.ts`) are those of 64-bit little-endian
  * Linux. On all else there is a reason instead of a library, and the socket is

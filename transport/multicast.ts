@@ -1,6 +1,5 @@
 /**
- * The multicast group in which clients look for gateways. Knows sockets and
- * groups; nothing of what is said there.
+ * The multicast group in which clients look for gateways.
  *
  * What is sent to the group leaves from the broker's own socket: a client takes
  * the datagram's source for the gateway's address (MQTT-SN 1.2 §6.1). What is

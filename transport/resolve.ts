@@ -25,7 +25,7 @@ export async function resolve(hostname: string, port: number): Promise<Peer> {
   const literal = addressFrom(hostname);
   if (literal !== undefined) return peerOf(literal, port);
   try {
-    // Only here: who was given an address shall not wait until it is loaded.
+    // Only here: a program that was given an address does not wait until it is loaded.
     const { lookup } = await import("node:dns/promises");
     // IPv4 first: a broker's default is 127.0.0.1, and that is what
     // "localhost" has to find.

@@ -1,7 +1,6 @@
 /**
- * Which datagrams of a batch the system can be given as one message: those to one
- * peer that are as long as each other. Knows addresses and lengths; nothing of
- * memory that the system reads, or of its calls.
+ * Which datagrams of a batch the system can be given as one message: those to one peer
+ * that are as long as each other.
  *
  * Order to a peer is kept: a datagram joins the latest message to its peer or
  * begins a later one. Between peers nobody is promised any.

@@ -1,7 +1,6 @@
 /**
- * Datagrams on their way to a thread that sends them: a ring in shared memory,
- * with one thread that writes and one that reads. Knows how they lie there and
- * who may touch what when; nothing of sockets.
+ * Datagrams on their way to a thread that sends them: a ring in shared memory, with
+ * one thread that writes and one that reads.
  *
  * The ring is made of blocks of 32 octets. A datagram is a block with its length
  * and the `sockaddr` of its receiver (`transport/sockaddr.ts`), and behind it its octets,
@@ -11,7 +10,7 @@
  *
  * `HEAD` is where the writer has got to, `TAIL` where the reader has: what lies
  * between is the reader's, all else the writer's. Both count up and wrap. The
- * reader says by `CLAIM` what it is about to send, so that whoever follows a
+ * reader says by `CLAIM` what it is about to send, so that a thread that follows a
  * reader that failed sends nothing twice. The octets that were read last before
  * `TAIL` are kept in shared memory, as the first behind it may be the same.
  *

@@ -1,7 +1,6 @@
 /**
- * Who sent a datagram, as the system writes it (`sockaddr`), and as a
- * {@linkcode Peer}. Knows both forms and remembers who was met, so that a datagram
- * costs no text; nothing of sockets.
+ * The sender of a datagram, as the system writes it (`sockaddr`), and as a {@linkcode
+ * Peer}.
  *
  * A `sockaddr` takes eight words of 32 bits here, in the order of a little-endian
  * machine:
@@ -175,7 +174,7 @@ export class PeerTable {
     return added;
   }
 
-  /** Those who are still there come back when they are next met, or named. */
+  /** Peers that are still there come back when they are next met, or named. */
   #forget(): void {
     this.generation++;
     this.#peers = [];

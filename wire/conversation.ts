@@ -87,7 +87,7 @@ export class Conversation {
   /**
    * Reads the next datagram.
    *
-   * @param from who has sent it
+   * @param from the side that has sent it
    * @param peer the client's address, or the forwarder's; a node will do as well
    * @param bytes the whole datagram
    */

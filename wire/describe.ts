@@ -1,6 +1,6 @@
 /**
- * Datagrams of MQTT-SN as a person reads them: for logs and for what a failed
- * test shows. Knows what is worth showing; nothing of what it means.
+ * Datagrams of MQTT-SN as a person reads them: for logs and for what a failed test
+ * shows.
  *
  * @module
  */

@@ -1,7 +1,7 @@
 /**
  * Clients behind a forwarder: a node that has no address of its own here speaks
- * through one that has, which wraps each message and says whose it is
- * (MQTT-SN 1.2 §5.5). Knows the wrapping; nothing of what is wrapped.
+ * through one that has, which wraps each message and says whose it is (MQTT-SN 1.2
+ * §5.5).
  *
  * To the gateway a node is a peer like any other: its key holds the forwarder's
  * address and its own id, so that two nodes of a forwarder are two peers, and so

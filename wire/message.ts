@@ -1,6 +1,5 @@
 /**
- * What the protocols share: the names of topics, QoS and the message itself. Knows
- * no octets and no sessions.
+ * What the protocols share: the names of topics, QoS and the message itself.
  *
  * @module
  */
@@ -36,7 +35,7 @@ export type DeliveryQos = 0 | 1 | 2;
  * What is published.
  *
  * Its payload may be a view into the datagram that it came in, valid for as long
- * as that is being handled. Whoever keeps a message longer says so with
+ * as that is being handled. A part that keeps a message longer calls
  * {@linkcode Message.keep}; most messages are passed on at once and never copied.
  *
  * @example
@@ -58,7 +57,7 @@ export class Message {
   readonly topicName: TopicName;
   /** How sure its publisher wants it. */
   readonly qos: DeliveryQos;
-  /** Whether it stays with its topic for whoever subscribes later. */
+  /** Whether it stays with its topic for later subscribers. */
   readonly retain: boolean;
   #payload: Uint8Array;
   #isKept = false;

@@ -1,14 +1,12 @@
 /**
- * MQTT-SN 1.2 on the wire: octets to packets and packets to octets. Knows the
- * layouts of section 5 of the specification, to the bit; nothing of who sends
- * what when, of sessions, or of which answer a packet deserves (`broker/gateway.ts`).
+ * MQTT-SN 1.2 on the wire: octets to packets and packets to octets.
  *
  * A message says its own length, in one octet or, after an octet 01, in two
  * more. Both forms are read for every length; the short one is written wherever
  * it serves. A field without a length of its own runs to the message's end.
  *
  * Decoding copies nothing: the octets of a packet are views into the datagram.
- * Whoever keeps them beyond the call copies them.
+ * A caller that needs them beyond the call copies them.
  *
  * @module
  */

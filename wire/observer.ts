@@ -150,7 +150,7 @@ export class WireObserver {
    * is not yet.
    *
    * @param key the key of the peer on the client's side
-   * @param from who has sent it
+   * @param from the side that has sent it
    */
   meet(key: string, from: Side, packet: MqttSnPacket): ObservedClient {
     const { type } = packet;

@@ -1,7 +1,6 @@
 /**
- * The packets of MQTT-SN 1.2 as values: one type for each message, with its own
- * fields and no others. Knows the names and ranges of section 5 of the
- * specification; how they look on the wire is `wire/mqttsn.ts`.
+ * The packets of MQTT-SN 1.2 as values: one type for each message, with its own fields
+ * and no others.
  *
  * @module
  */

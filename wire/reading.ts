@@ -1,6 +1,5 @@
 /**
- * What a single datagram says, of either protocol or of none, as values for whoever
- * looks on. Knows nothing of the datagrams before it (`wire/conversation.ts`).
+ * What a single datagram says, of either protocol or of none, as values for a reader.
  *
  * @module
  */
@@ -80,7 +79,7 @@ const MAX_SHOWN = 64;
 /**
  * Reads a datagram that is none of MQTT-SN.
  *
- * @param from who has sent it
+ * @param from the side that has sent it
  */
 export function readClassic(
   from: Side,

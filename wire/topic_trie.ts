@@ -1,7 +1,6 @@
 /**
- * Who subscribed to what, arranged so that a name finds its subscribers without
- * asking the others. Knows filters and names; nothing of what a subscriber is
- * or what was granted to it.
+ * Subscriptions, arranged so that a name finds its subscribers without asking
+ * the others.
  *
  * Most filters have no wildcard. These are keys of one table, and a name finds
  * them with one look, however many there are. Only those with wildcards are in
@@ -9,7 +8,7 @@
  * branch of that level and the branch of `+`. A walk costs what the name is
  * long and what the filters near it branch, not what others subscribed to.
  *
- * A broker keeps the subscriptions of many who are away, so nothing is made
+ * A broker has the subscriptions of many clients that are away, so nothing is made
  * before it is needed: most nodes have one child, most filters one subscriber,
  * and either is held without a table.
  *
@@ -92,7 +91,7 @@ export class SubscriptionTrie<Subscriber extends object, Grant> {
   }
 
   /**
-   * Visits the subscriptions whose filters match a name, each once: whoever has
+   * Visits the subscriptions whose filters match a name, each once: a subscriber that has
    * several such filters is visited for each.
    *
    * The trie must not be changed before this returns.
@@ -233,7 +232,7 @@ function withHolder<Subscriber extends object, Grant>(
   return new Map([[holders.subscriber, holders.grant], [subscriber, grant]]);
 }
 
-/** Them without the subscriber, who is one of them. */
+/** The list without a subscriber that is in it. */
 function withoutHolder<Subscriber extends object, Grant>(
   holders: Holders<Subscriber, Grant>,
   subscriber: Subscriber,

@@ -1,7 +1,6 @@
 /**
- * The names of topics and the filters of subscriptions: what may be one, and
- * which filter matches which name (MQTT 3.1.1 §4.7). Knows no subscriber, no
- * message, no wire.
+ * The names of topics and the filters of subscriptions: what may be one, and which
+ * filter matches which name (MQTT 3.1.1 §4.7).
  *
  * Theory of operation. A topic's name is levels between slashes: `a/b` has the
  * levels `a` and `b`. A level may be empty and counts nevertheless, so `/a` has
@@ -9,11 +8,11 @@
  * A filter is written as a name is, with two wildcards. `+` takes the place of
  * one level, whichever it is. `#` comes last and takes the place of all levels
  * that follow, also of none: `a/#` matches `a`, `a/b` and `a/b/c`. Names that
- * begin with `$` are the broker's own. They show only to who asks for them by
+ * begin with `$` are the broker's own. They show only to a client that asks for them by
  * their first level: a filter that begins with a wildcard matches none of them.
  *
  * Both are text from a peer. They are checked once, here, and carry a brand
- * from then on: whoever holds a `TopicName` has nothing to check. What has to be
+ * from then on: a `TopicName` needs no check any more. What has to be
  * found by them is arranged in trees of levels, made of `LevelNode`.
  *
  * @module

@@ -318,7 +318,7 @@ Deno.test("§14 state for each source is bounded: prompts, whoever they are for"
       // As a forger sends it: from everywhere, for a client that exists or not.
       bench.connect(peerOf("192.0.2.1", port), clientId, { will: true });
     }
-    // The oldest went for the next: whoever is there has long answered.
+    // The oldest went for the next: a client that is there has long answered.
     const { prompts, promptsExpired, clients } = bench.stats;
     assertEquals([prompts, promptsExpired, clients.total], [5, 95, 1]);
   }

@@ -457,7 +457,7 @@ testOnSmallDisk(
       line.replace(/^\S+ +/, "")
     );
     assertEquals(lines, [
-      `error Cannot write the store "${path}": the disk is full; until it can be written, which is tried each second, whoever asks for what would have to be kept is refused`,
+      `error Cannot write the store "${path}": the disk is full; until it can be written, which is tried each second, requests that have to be stored are refused`,
       "info  Ended by SIGTERM",
       "error Changes that are not kept: 2; what was acknowledged is",
     ]);

@@ -438,7 +438,7 @@ Deno.test("the broker warns when it listens to other machines too", async () => 
   await using broker = start("broker", ["--host", "0.0.0.0", "-p", "0"]);
   assertMatch(
     await broker.stderr.line(),
-    /^\S+ warn {2}Whoever reaches 0\.0\.0\.0:\d+ can publish and subscribe: /,
+    /^\S+ warn {2}Everybody who reaches 0\.0\.0\.0:\d+ can publish and subscribe: /,
   );
 });
 

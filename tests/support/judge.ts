@@ -1,8 +1,7 @@
 /**
- * A judge of conversations in MQTT-SN 1.2: it sees each datagram between clients
- * and gateways as it is sent and as it arrives, and writes down whatever either
- * side does that the specification forbids. Knows the wire alone, nothing of
- * anybody's inside.
+ * A judge of conversations in MQTT-SN 1.2: it sees each datagram between clients and
+ * gateways as it is sent and as it arrives, and writes down whatever either side does
+ * that the specification forbids.
  *
  * A sender is judged by what it has sent and what has reached it: what was lost,
  * or is still under way, is no fault. Two silent changes cannot be seen on the

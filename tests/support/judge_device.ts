@@ -1,7 +1,5 @@
 /**
  * What the judge knows of one client, and what the specification forbids it.
- * Knows the client's requests that are outstanding, the ids that it was given
- * and whether it is connected, all from the wire.
  *
  * @module
  */

@@ -1,7 +1,6 @@
 /**
- * What can stand between a client and the network: a forwarder, and a client's
- * bad memory. Knows how messages are wrapped and which ids a client was told;
- * nothing of what a client does otherwise.
+ * What can stand between a client and the network: a forwarder, and a client's bad
+ * memory.
  *
  * @module
  */

@@ -1,6 +1,6 @@
 /**
- * The programs as processes: how a test starts them, waits for what they write,
- * and looks at how they ended. Knows nothing of the protocol.
+ * The programs as processes: how a test starts them, waits for what they write, and
+ * looks at how they ended.
  *
  * @module
  */

@@ -1,8 +1,7 @@
 /**
  * Scales for the datagrams of a broker: to who has never connected it sends no more
- * octets of MQTT-SN than have come from there, or it could be used to flood others
- * in the name of a victim. Knows addresses and lengths, and where the broker says
- * that somebody has connected.
+ * octets of MQTT-SN than have come from there, or it could be used to flood others in
+ * the name of a victim.
  *
  * @module
  */

@@ -1,6 +1,5 @@
 /**
- * A screen: what a person sees of what a program writes to a terminal. Knows
- * the sequences that our programs may use, and throws at any other.
+ * A screen: what a person sees of what a program writes to a terminal.
  *
  * @module
  */
