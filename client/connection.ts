@@ -21,6 +21,7 @@ import type { SendWindow } from "./send_window.ts";
 import type { GatewaySearch } from "./gateway_search.ts";
 import type { CommandQueue, CommandQueues, Job } from "./queues.ts";
 import type { EffectQueue } from "../base/machine.ts";
+import { Timers } from "../base/timers.ts";
 import type { Peer } from "../base/peer.ts";
 import {
   type MqttSnPacket,
@@ -36,6 +37,9 @@ import type { Request, Requests } from "./requests.ts";
  * over.
  */
 const WAKE_MS = 900;
+
+/** To wake from sleep, and to fall asleep again when nothing is left to do. */
+const TIMERS = ["wake", "sleep"] as const;
 
 /** A client's last will, as its two packets carry it. */
 export interface WillParts {
@@ -108,8 +112,7 @@ export class Connection {
   #heardAt: Millis = 0;
   /** Seconds between two awakenings; 0 unless it sleeps when it can. */
   #sleepS = 0;
-  #sleepAt: Millis | undefined;
-  #wakeAt: Millis | undefined;
+  readonly #timers = new Timers(TIMERS);
 
   /** Makes a connection that is none yet. */
   constructor(options: ConnectionOptions, parts: ConnectionParts) {
@@ -167,7 +170,10 @@ export class Connection {
     const isIdle = this.#sleepS > 0 && this.#state === "active" &&
       this.#queues.pending === 0;
     // At the next timeout, so that who waited for a command can give another.
-    this.#sleepAt = isIdle ? this.#sleepAt ?? now : undefined;
+    if (!isIdle) this.#timers.stop("sleep");
+    else if (this.#timers.at("sleep") === undefined) {
+      this.#timers.set("sleep", now);
+    }
   }
 
   #advanceQueue(now: Millis, queue: CommandQueue): void {
@@ -207,12 +213,10 @@ export class Connection {
     if (this.#ping !== undefined && now >= this.#ping.retryAt) {
       if (!this.#requests.repeat(now, this.#ping)) this.lose(now, true);
     }
-    if (this.#wakeAt !== undefined && now >= this.#wakeAt) {
-      this.#wakeAt = undefined;
+    if (this.#timers.take("wake", now)) {
       this.#queues.add(now, { type: "wake" }, undefined);
     }
-    if (this.#sleepAt !== undefined && now >= this.#sleepAt) {
-      this.#sleepAt = undefined;
+    if (this.#timers.take("sleep", now)) {
       this.#queues.add(
         now,
         { type: "sleep", duration: this.#sleepS },
@@ -223,8 +227,7 @@ export class Connection {
 
   /** When something is due, `undefined` for never. */
   nextTimeout(): Millis | undefined {
-    let at = earliest(this.#ping?.retryAt, this.#wakeAt);
-    at = earliest(at, this.#sleepAt);
+    let at = earliest(this.#ping?.retryAt, this.#timers.next);
     at = earliest(at, this.#pingAt());
     // Who searches waits for an answer, not for a moment.
     const isPausing = this.#state !== "searching" && this.#isNeeded();
@@ -340,7 +343,7 @@ export class Connection {
     for (const queue of this.#queues.all) queue.clear(order);
     this.#isWanted = false;
     this.#sleepS = 0;
-    this.#sleepAt = undefined;
+    this.#timers.stop("sleep");
     const isKnown = this.#state !== "disconnected" &&
       this.#state !== "searching" && this.#state !== "lost";
     if (isKnown) {
@@ -532,14 +535,14 @@ export class Connection {
   }
 
   #fallAsleep(now: Millis): void {
-    this.#wakeAt = now + this.#sleepS * WAKE_MS;
+    this.#timers.set("wake", now + this.#sleepS * WAKE_MS);
     this.#become("asleep");
   }
 
   #become(state: DeviceState): void {
     if (state === this.#state) return;
     this.#state = state;
-    if (state !== "asleep") this.#wakeAt = undefined;
+    if (state !== "asleep") this.#timers.stop("wake");
     // One that goes on without a connection would make one in the end.
     if (state !== "active") {
       this.#ping = undefined;

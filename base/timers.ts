@@ -1,0 +1,69 @@
+/**
+ * A table of named timers: a machine sets and stops them by name, asks for the earliest,
+ * and takes those that are due.
+ *
+ * @module
+ */
+
+import type { Millis } from "./clock.ts";
+
+/**
+ * The timers of one machine.
+ *
+ * @example
+ * ```ts
+ * import { assert, assertEquals, assertFalse } from "@std/assert";
+ * import { Timers } from "./timers.ts";
+ *
+ * const timers = new Timers(["wake", "sleep"]);
+ * timers.set("wake", 100);
+ * assertEquals(timers.next, 100);
+ * assertFalse(timers.take("wake", 99));
+ * assert(timers.take("wake", 100));
+ * assertEquals(timers.next, undefined);
+ * ```
+ */
+export class Timers<Name extends string> {
+  readonly #names: readonly Name[];
+  /** When each is due; `Infinity` for one that does not run. */
+  readonly #at: Millis[];
+
+  /**
+   * Makes timers that do not run.
+   *
+   * @param names of all of them
+   */
+  constructor(names: readonly Name[]) {
+    this.#names = names;
+    this.#at = names.map(() => Infinity);
+  }
+
+  /** When a timer is due, `undefined` when it does not run. */
+  at(name: Name): Millis | undefined {
+    const at = this.#at[this.#names.indexOf(name)]!;
+    return at === Infinity ? undefined : at;
+  }
+
+  /** When the earliest is due, `undefined` when none runs. */
+  get next(): Millis | undefined {
+    const earliest = Math.min(...this.#at);
+    return earliest === Infinity ? undefined : earliest;
+  }
+
+  /** Has a timer due at a moment, whether it runs or not. */
+  set(name: Name, at: Millis): void {
+    this.#at[this.#names.indexOf(name)] = at;
+  }
+
+  /** Stops a timer; one that does not run stays as it is. */
+  stop(name: Name): void {
+    this.set(name, Infinity);
+  }
+
+  /** Stops a timer if it is due; tells whether it was. */
+  take(name: Name, now: Millis): boolean {
+    const isDue = now >= this.#at[this.#names.indexOf(name)]!;
+    if (isDue) this.stop(name);
+    return isDue;
+  }
+}
