@@ -52,7 +52,18 @@ import type { Durability } from "./store/file.ts";
 import type { RouterStats } from "./broker/sys_topics.ts";
 import type { DatagramBufferOptions } from "./journal/buffer.ts";
 
-/** Where a broker listens, what it logs, and its limits. */
+/**
+ * Where a broker listens, what it logs, and its limits.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type BrokerOptions } from "./mod.ts";
+ *
+ * // A broker for a test: a free port, short timers, and a slow network.
+ * const options: BrokerOptions = { port: 0, retryMs: 50, net: "delay 5ms" };
+ * await using _broker = await Broker.listen(options);
+ * ```
+ */
 export interface BrokerOptions
   extends TemplateOptions, RouterOptions, NetOptions {
   /** Address or name of an interface of this machine. Default `127.0.0.1`. */
@@ -106,7 +117,20 @@ export interface BrokerOptions
   readonly onProgress?: (done: number, total: number) => void;
 }
 
-/** What a broker counted since its start. */
+/**
+ * What a broker counted since its start.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "./mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish("lamp", "on", { qos: 1 });
+ * assertEquals(broker.stats().published, 1);
+ * ```
+ */
 export interface BrokerStats extends RouterStats {
   /** What its transport counted. */
   readonly transport: TransportStats;
@@ -120,10 +144,33 @@ export interface BrokerStats extends RouterStats {
   readonly recording: RecorderStats | undefined;
 }
 
-/** How a socket can be used. */
+/**
+ * How a socket can be used.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { IOS } from "./mod.ts";
+ *
+ * assert(IOS.includes("portable"));
+ * ```
+ */
 export const IOS: readonly Io[] = ["auto", "portable", "batched"];
 
-/** Threads that send, at most. */
+/**
+ * Threads that send, at most.
+ *
+ * @example
+ * ```ts
+ * import { assertRejects } from "@std/assert";
+ * import { Broker, MAX_WORKERS } from "./mod.ts";
+ *
+ * await assertRejects(
+ *   () => Broker.listen({ port: 0, workers: MAX_WORKERS + 1 }),
+ *   RangeError,
+ * );
+ * ```
+ */
 export const MAX_WORKERS = 16;
 
 /** What a broker is made of besides its core, where it has it. */

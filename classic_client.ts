@@ -21,7 +21,19 @@ import type { Transport } from "./transport/transport.ts";
 import { findBroker } from "./transport/resolve.ts";
 import { UdpTransport } from "./transport/udp.ts";
 
-/** Where the broker is, and how long to wait for it. */
+/**
+ * Where the broker is, and how long to wait for it.
+ *
+ * @example
+ * ```ts
+ * import { Broker, ClassicClient, type ClassicClientOptions } from "./mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * const options: ClassicClientOptions = { port: broker.port, timeoutMs: 1_000 };
+ * await using client = await ClassicClient.connect(options);
+ * await client.publish("weather", "21.5");
+ * ```
+ */
 export interface ClassicClientOptions extends TemplateOptions, NetOptions {
   /** Address or name of the broker's machine. Default `127.0.0.1`. */
   readonly hostname?: string;

@@ -33,7 +33,18 @@ import type { DeliveryQos } from "./wire/message.ts";
 import { encodeUtf8 } from "./base/utf8.ts";
 import { requireInteger, requireNumber } from "./base/units.ts";
 
-/** A client's last will. */
+/**
+ * A client's last will.
+ *
+ * @example
+ * ```ts
+ * import { Broker, Client, type ClientWill } from "./mod.ts";
+ *
+ * const will: ClientWill = { topicName: "lamp/state", payload: "lost", qos: 1 };
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using _lamp = await Client.connect({ port: broker.port, will });
+ * ```
+ */
 export interface ClientWill {
   /** Where to. */
   readonly topicName: string;
@@ -45,7 +56,23 @@ export interface ClientWill {
   readonly retain?: boolean;
 }
 
-/** Where the broker is, who the client is, and how patient. */
+/**
+ * Where the broker is, who the client is, and how patient.
+ *
+ * @example
+ * ```ts
+ * import { Broker, Client, type ClientOptions } from "./mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * const options: ClientOptions = {
+ *   port: broker.port,
+ *   clientId: "lamp",
+ *   keepAlive: 10,
+ *   will: { topicName: "lamp/state", payload: "lost", retain: true },
+ * };
+ * await using _lamp = await Client.connect(options);
+ * ```
+ */
 export interface ClientOptions extends TemplateOptions, NetOptions {
   /**
    * Address or name of the broker's machine. Default `127.0.0.1`, or none where
@@ -116,7 +143,19 @@ export interface ClientOptions extends TemplateOptions, NetOptions {
   readonly journal?: Journal;
 }
 
-/** What a publish can be given. */
+/**
+ * What a publish can be given.
+ *
+ * @example
+ * ```ts
+ * import { Broker, Client, type PublishOptions } from "./mod.ts";
+ *
+ * const options: PublishOptions = { qos: 1, retain: true };
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish("lamp", "on", options);
+ * ```
+ */
 export interface PublishOptions extends RequestOptions {
   /**
    * How sure: 0 at most once, 1 at least once, 2 exactly once; −1 without a
@@ -127,7 +166,19 @@ export interface PublishOptions extends RequestOptions {
   readonly retain?: boolean;
 }
 
-/** What a subscribe can be given. */
+/**
+ * What a subscribe can be given.
+ *
+ * @example
+ * ```ts
+ * import { Broker, Client, type SubscribeOptions } from "./mod.ts";
+ *
+ * const options: SubscribeOptions = { qos: 1, maxQueue: 100 };
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await using _messages = await client.subscribe("lamp/#", options);
+ * ```
+ */
 export interface SubscribeOptions extends RequestOptions {
   /** At which QoS, at most. Default 0. */
   readonly qos?: DeliveryQos;
@@ -140,7 +191,19 @@ export interface SubscribeOptions extends RequestOptions {
   readonly admit?: number;
 }
 
-/** What a client counted. */
+/**
+ * What a client counted.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "./mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * assertEquals(client.stats().dropped, 0);
+ * ```
+ */
 export interface ClientStats {
   /** Messages that came, and were taken. */
   readonly received: number;
@@ -209,7 +272,27 @@ export function octetsOf(payload: string | Uint8Array): Uint8Array {
   return typeof payload === "string" ? encodeUtf8(payload) : payload;
 }
 
-/** What {@linkcode Client.open} has made ready for a constructor. */
+/**
+ * What {@linkcode Client.open} has made ready for a constructor.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client, type ClientOptions, type ClientSetup } from "./mod.ts";
+ *
+ * class Lamp extends Client {
+ *   private constructor(setup: ClientSetup) {
+ *     super(setup);
+ *   }
+ *   static override open(options: ClientOptions = {}): Promise<Lamp> {
+ *     return Client.make(options, (setup) => new Lamp(setup));
+ *   }
+ * }
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using lamp = await Lamp.open({ port: broker.port });
+ * assertEquals(lamp.state, "disconnected");
+ * ```
+ */
 export interface ClientSetup {
   /** The broker, `undefined` when one is searched for. */
   readonly broker: Peer | undefined;

@@ -69,7 +69,6 @@ export {
 export { ReceivedMessage, type ReceivedMessageProps } from "./client/events.ts";
 export type { DeviceState } from "./client/events.ts";
 export type { DeviceTopic, DeviceWill } from "./client/commands.ts";
-export type { KnownGateway } from "./client/gateway_search.ts";
 export { type PublishAllOptions, Publisher } from "./publisher.ts";
 export { Subscriber, type SubscriberOptions } from "./subscriber.ts";
 export {

@@ -12,7 +12,19 @@ import { Client, type ClientOptions, type PublishOptions } from "./client.ts";
 import type { DeviceTopic } from "./client/commands.ts";
 import type { RequestOptions } from "./client/subscription.ts";
 
-/** What {@linkcode Publisher.publishAll} can be given. */
+/**
+ * What {@linkcode Publisher.publishAll} can be given.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type PublishAllOptions, Publisher } from "./mod.ts";
+ *
+ * const options: PublishAllOptions = { qos: 1 };
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using publisher = await Publisher.connect({ port: broker.port });
+ * await publisher.publishAll("lamp", ["on", "off"], options);
+ * ```
+ */
 export interface PublishAllOptions extends PublishOptions {
   /** Is called after each message that was published. */
   readonly onPublished?: () => void;

@@ -14,7 +14,19 @@ import type { ReceivedMessage } from "./client/events.ts";
 import type { DeliveryQos } from "./wire/message.ts";
 import type { RequestOptions, Subscription } from "./client/subscription.ts";
 
-/** What a subscriber subscribes to. */
+/**
+ * What a subscriber subscribes to.
+ *
+ * @example
+ * ```ts
+ * import { Broker, Subscriber, type SubscriberOptions } from "./mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * const { port } = broker;
+ * const options: SubscriberOptions = { port, topics: ["lamp/#"], qos: 1 };
+ * await using _subscriber = await Subscriber.connect(options);
+ * ```
+ */
 export interface SubscriberOptions extends ClientOptions {
   /** Names, filters, pre-defined ids or short names. Default: none. */
   readonly topics?: readonly DeviceTopic[];

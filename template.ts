@@ -14,7 +14,22 @@ import type { Effect, Machine } from "./base/machine.ts";
 import type { Peer } from "./base/peer.ts";
 import type { Transport } from "./transport/transport.ts";
 
-/** What a program can be given instead of the usual. */
+/**
+ * What a program can be given instead of the usual.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Log, type TemplateOptions } from "./mod.ts";
+ *
+ * const lines: string[] = [];
+ * const options: TemplateOptions = {
+ *   log: new Log({ level: "debug", write: (line) => void lines.push(line) }),
+ * };
+ * await using _broker = await Broker.listen({ port: 0, ...options });
+ * assertEquals(lines.length > 0, true);
+ * ```
+ */
 export interface TemplateOptions {
   /** Where it tells what it does. Default: a log that shows nothing. */
   readonly log?: Log;
@@ -36,6 +51,17 @@ let areTimersLoaded = false;
  *
  * `Broker`, `Client` and `ClassicClient` extend it. It starts to receive when it is made, and
  * ends with `close`, or at the end of an `await using` block.
+ *
+ * @example
+ * ```ts
+ * import { assert, assertEquals } from "@std/assert";
+ * import { Broker, Template } from "./mod.ts";
+ *
+ * const broker = await Broker.listen({ port: 0 });
+ * assert(broker instanceof Template);
+ * await broker.close();
+ * assertEquals(broker.isClosed, true);
+ * ```
  */
 export abstract class Template<Event, Change = never>
   implements AsyncDisposable {

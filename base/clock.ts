@@ -9,10 +9,28 @@
 /**
  * A moment or a length of time in milliseconds. Moments count from a start that
  * only the clock knows: compare them, never show them as a date.
+ *
+ * @example
+ * ```ts
+ * import type { Millis } from "../mod.ts";
+ *
+ * const _minute: Millis = 60_000;
+ * ```
  */
 export type Millis = number;
 
-/** Where a shell reads the time. */
+/**
+ * Where a shell reads the time.
+ *
+ * @example
+ * ```ts
+ * import { ManualClock } from "../entries/testing.ts";
+ * import { Broker, type Clock } from "../mod.ts";
+ *
+ * const clock: Clock = new ManualClock();
+ * await using _broker = await Broker.listen({ port: 0, clock });
+ * ```
+ */
 export interface Clock {
   /** The present moment; never less than what it answered before. */
   now(): Millis;

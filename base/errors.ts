@@ -9,13 +9,33 @@ import type { Peer } from "./peer.ts";
 /**
  * Our own caller broke the protocol's rules: a request that cannot be put into
  * a datagram, a blank topic.
+ *
+ * @example
+ * ```ts
+ * import { assertRejects } from "@std/assert";
+ * import { Broker, Client, LocalProtocolError } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await assertRejects(() => client.publish("lamp/#", "on"), LocalProtocolError);
+ * ```
  */
 export class LocalProtocolError extends Error {
   /** `"LocalProtocolError"`. */
   override readonly name: string = "LocalProtocolError";
 }
 
-/** The peer broke the protocol's rules. */
+/**
+ * The peer broke the protocol's rules.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { RefusedError, RemoteProtocolError } from "../mod.ts";
+ *
+ * assert(new RefusedError("connect", 1) instanceof RemoteProtocolError);
+ * ```
+ */
 export class RemoteProtocolError extends Error {
   /** `"RemoteProtocolError"`. */
   override readonly name: string = "RemoteProtocolError";
@@ -59,6 +79,19 @@ export class NoAnswerError extends Error {
 /**
  * Octets that are no message of the protocol. Decoders throw this and nothing
  * else; the caller of the decoder counts it and drops the datagram.
+ *
+ * @example
+ * ```ts
+ * import { assert, assertThrows } from "@std/assert";
+ * import { decodePacket } from "../entries/core.ts";
+ * import { MalformedPacketError } from "../mod.ts";
+ *
+ * const error = assertThrows(
+ *   () => decodePacket(Uint8Array.of(3, 0x05)),
+ *   MalformedPacketError,
+ * );
+ * assert(error.message.startsWith("Cannot read CONNACK"));
+ * ```
  */
 export class MalformedPacketError extends RemoteProtocolError {
   /** `"MalformedPacketError"`. */

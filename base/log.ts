@@ -5,13 +5,49 @@
  * @module
  */
 
-/** How much a line matters, the least first. */
+/**
+ * How much a line matters, the least first.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { LOG_LEVELS } from "../mod.ts";
+ *
+ * assertEquals(LOG_LEVELS[0], "debug");
+ * ```
+ */
 export const LOG_LEVELS = ["debug", "info", "warn", "error"] as const;
 
-/** How much a line matters. */
+/**
+ * How much a line matters.
+ *
+ * @example
+ * ```ts
+ * import { Log, type LogLevel } from "../mod.ts";
+ *
+ * const level: LogLevel = "warn";
+ * new Log({ level, write: () => {} }).info("is not shown");
+ * ```
+ */
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
-/** What a log shows and where. */
+/**
+ * What a log shows and where.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Log, type LogOptions } from "../mod.ts";
+ *
+ * const lines: string[] = [];
+ * const options: LogOptions = {
+ *   level: "info",
+ *   write: (line) => void lines.push(line),
+ * };
+ * new Log(options).info("Started");
+ * assertEquals(lines.length, 1);
+ * ```
+ */
 export interface LogOptions {
   /** The least level that is shown; `none` shows nothing. Default `info`. */
   readonly level?: LogLevel | "none";

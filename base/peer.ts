@@ -105,7 +105,17 @@ export function isLoopback(peer: Peer): boolean {
   return peer.hostname.startsWith("127.") || peer.hostname === "::1";
 }
 
-/** The UDP port that brokers listen at unless told otherwise. */
+/**
+ * The UDP port that brokers listen at unless told otherwise.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { DEFAULT_PORT } from "../mod.ts";
+ *
+ * assertEquals(DEFAULT_PORT, 12003);
+ * ```
+ */
 export const DEFAULT_PORT = 12_003;
 
 /** The longest payload of a UDP datagram over IPv4, in octets. */

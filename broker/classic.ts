@@ -62,7 +62,20 @@ export interface ClassicParts {
   readonly host: ClassicHost;
 }
 
-/** What the classic side counted, and what its tables hold now. */
+/**
+ * What the classic side counted, and what its tables hold now.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, ClassicClient } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await ClassicClient.connect({ port: broker.port });
+ * await client.publish("weather", "21.5");
+ * assertEquals(broker.stats().classic.topics, 1);
+ * ```
+ */
 export interface ClassicStats {
   /** Publishes accepted. */
   readonly published: number;

@@ -20,7 +20,20 @@ export type HistoryLimits = Pick<
   "history" | "maxTopics" | "maxMemory"
 >;
 
-/** Why data left a topic's history. */
+/**
+ * Why data left a topic's history.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, ClassicClient } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0, history: 1 });
+ * await using client = await ClassicClient.connect({ port: broker.port });
+ * for (const data of ["21.5", "21.6"]) await client.publish("weather", data);
+ * assertEquals(broker.stats().classic.forgotten.count, 1);
+ * ```
+ */
 export type ForgetReason =
   /** The history had its full count of data. */
   | "count"

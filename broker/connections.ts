@@ -62,7 +62,20 @@ export interface ConnectionParts {
   readonly persistence: Persistence;
 }
 
-/** What was counted of connections. */
+/**
+ * What was counted of connections.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish("lamp", "on", { qos: 1 });
+ * assertEquals(broker.stats().mqttsn.connected, 1);
+ * ```
+ */
 export interface ConnectionStats {
   /** Sessions now. */
   readonly clients: ClientCounts;
@@ -90,7 +103,20 @@ export interface ConnectionStats {
   readonly repeated: number;
 }
 
-/** Sessions by state. */
+/**
+ * Sessions by state.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish("lamp", "on", { qos: 1 });
+ * assertEquals(broker.stats().mqttsn.clients.total, 1);
+ * ```
+ */
 export interface ClientCounts extends Readonly<Record<SessionState, number>> {
   /** All of them. */
   readonly total: number;

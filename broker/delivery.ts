@@ -16,7 +16,20 @@ import { type Outlet, zeros } from "./outlet.ts";
 import type { TopicEntry } from "./topic_ids.ts";
 import { utf8Length } from "../base/utf8.ts";
 
-/** What was counted of the messages to clients. */
+/**
+ * What was counted of the messages to clients.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish("lamp", "on", { qos: 1 });
+ * assertEquals(broker.stats().mqttsn.delivered, 0);
+ * ```
+ */
 export interface DeliveryStats {
   /** PUBLISHes sent; those sent again do not count. */
   readonly delivered: number;

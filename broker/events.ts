@@ -45,10 +45,37 @@ export const DROP_REASONS = {
   strict: "it breaks a rule, and the rules are held strictly",
 } as const;
 
-/** Why a datagram or a classic subscription got no answer. */
+/**
+ * Why a datagram or a classic subscription got no answer.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0, qosMinusOne: false });
+ * await using client = await Client.open({ port: broker.port });
+ * await client.publish({ predefined: 7 }, "on", { qos: -1 });
+ * await broker.journal.received({ type: "PUBLISH" });
+ * assertEquals(broker.stats().dropped.qosMinusOne, 1);
+ * ```
+ */
 export type DropReason = keyof typeof DROP_REASONS;
 
-/** Why a client does not get a message. */
+/**
+ * Why a client does not get a message.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish("lamp", "on", { qos: 1 });
+ * assertEquals(broker.stats().mqttsn.lost.overflow, 0);
+ * ```
+ */
 export type LossReason =
   /** Too much waits for the client already. */
   | "overflow"
@@ -105,7 +132,20 @@ export const REFUSALS = {
   unreleased: [RETURN_CODE.congestion, "too many PUBREL are outstanding"],
 } as const satisfies Record<string, readonly [number, string]>;
 
-/** Why an MQTT-SN request is refused. */
+/**
+ * Why an MQTT-SN request is refused.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish({ predefined: 7 }, "on", { qos: 1 }).catch(() => {});
+ * assertEquals(broker.stats().mqttsn.refused.topicId, 1);
+ * ```
+ */
 export type Refusal = keyof typeof REFUSALS;
 
 /** What the broker's core tells about its work. */

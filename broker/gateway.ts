@@ -59,7 +59,20 @@ export interface GatewayParts {
   readonly host: GatewayHost;
 }
 
-/** What the gateway counted, and what its tables hold now. */
+/**
+ * What the gateway counted, and what its tables hold now.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish("lamp", "on", { qos: 1 });
+ * assertEquals(broker.stats().mqttsn.receivedByType.CONNECT, 1);
+ * ```
+ */
 export interface GatewayStats
   extends
     ConnectionStats,

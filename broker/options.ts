@@ -15,7 +15,21 @@ import type { TopicName } from "../wire/message.ts";
 import { MAX_TOPIC_ID } from "../wire/packets.ts";
 import { parsePredefined } from "../wire/topics.ts";
 
-/** The limits of a router, and what it does where there is a choice. */
+/**
+ * The limits of a router, and what it does where there is a choice.
+ *
+ * @example
+ * ```ts
+ * import { assertRejects } from "@std/assert";
+ * import { Broker, Client, RefusedError, type RouterOptions } from "../mod.ts";
+ *
+ * const limits: RouterOptions = { maxClients: 1, maxQueue: 10 };
+ * await using broker = await Broker.listen({ port: 0, ...limits });
+ * const { port } = broker;
+ * await using _first = await Client.connect({ port });
+ * await assertRejects(() => Client.connect({ port }), RefusedError);
+ * ```
+ */
 export interface RouterOptions {
   /**
    * Data kept for each classic topic; 0 for no history: then a subscribe waits for

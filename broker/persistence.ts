@@ -19,7 +19,20 @@ import type {
   StoreChange,
 } from "./records.ts";
 
-/** The state of the store. */
+/**
+ * The state of the store.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish("lamp", "on", { qos: 1 });
+ * assertEquals(broker.stats().store, "none");
+ * ```
+ */
 export type StoreState =
   /** There is no store: all is in memory. */
   | "none"

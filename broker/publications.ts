@@ -49,7 +49,20 @@ export interface PublicationParts {
   readonly host: PublicationHost;
 }
 
-/** What was counted of publishing. */
+/**
+ * What was counted of publishing.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish("lamp", "on", { qos: 1 });
+ * assertEquals(broker.stats().mqttsn.publishedOctets, 2);
+ * ```
+ */
 export interface PublicationStats {
   /** PUBLISHes accepted. */
   readonly published: number;

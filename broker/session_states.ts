@@ -14,7 +14,21 @@ export const SESSION_STATES = [
   "lost",
 ] as const;
 
-/** A client's state. */
+/**
+ * A client's state.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * const session = { clientId: "lamp", cleanSession: false };
+ * await using lamp = await Client.connect({ port: broker.port, ...session });
+ * await lamp.sleep(60);
+ * assertEquals(broker.stats().mqttsn.clients.asleep, 1);
+ * ```
+ */
 export type SessionState = (typeof SESSION_STATES)[number];
 
 /** What happens to a client. */

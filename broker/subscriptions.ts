@@ -47,7 +47,20 @@ export interface SubscriptionParts {
   readonly host: SubscriptionHost;
 }
 
-/** What was counted of subscriptions. */
+/**
+ * What was counted of subscriptions.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish("lamp", "on", { qos: 1 });
+ * assertEquals(broker.stats().mqttsn.registered, 1);
+ * ```
+ */
 export interface SubscriptionStats {
   /** REGISTERs accepted. */
   readonly registered: number;

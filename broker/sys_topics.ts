@@ -11,7 +11,20 @@ import type { GatewayStats } from "./gateway.ts";
 import type { MsgType } from "../wire/packets.ts";
 import type { StoreState } from "./persistence.ts";
 
-/** What the broker's core counted since its start, and what its tables hold. */
+/**
+ * What the broker's core counted since its start, and what its tables hold.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish("lamp", "on", { qos: 1 });
+ * assertEquals(broker.stats().store, "none");
+ * ```
+ */
 export interface RouterStats {
   /** Datagrams taken. */
   readonly received: number;
@@ -39,7 +52,20 @@ export interface RouterStats {
   readonly mqttsn: MqttSnStats;
 }
 
-/** What was counted of MQTT-SN, and what its tables hold. */
+/**
+ * What was counted of MQTT-SN, and what its tables hold.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish("lamp", "on", { qos: 1 });
+ * assertEquals(broker.stats().mqttsn.clients.active, 1);
+ * ```
+ */
 export interface MqttSnStats extends GatewayStats {
   /** Messages sent, by type. */
   readonly sentByType: Readonly<Record<MsgType, number>>;

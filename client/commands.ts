@@ -15,13 +15,39 @@ import { utf8Length } from "../base/utf8.ts";
 import type { Qos, TopicReference, WillTopic } from "../wire/packets.ts";
 import { parseTopicFilter, parseTopicName } from "../wire/topics.ts";
 
-/** How a client names a topic: by its name or filter, by an id, by two octets. */
+/**
+ * How a client names a topic: by its name or filter, by an id, by two octets.
+ *
+ * @example
+ * ```ts
+ * import { Broker, Client, type DeviceTopic } from "../mod.ts";
+ *
+ * const predefined = new Map([[7, "lamp"]]);
+ * await using broker = await Broker.listen({ port: 0, predefined });
+ * await using client = await Client.connect({ port: broker.port });
+ * const topics: DeviceTopic[] = ["lamp", { predefined: 7 }, { short: "ab" }];
+ * for (const topic of topics) await client.publish(topic, "on", { qos: 1 });
+ * ```
+ */
 export type DeviceTopic =
   | string
   | { readonly predefined: number }
   | { readonly short: string };
 
-/** A client's last will. */
+/**
+ * A client's last will.
+ *
+ * @example
+ * ```ts
+ * import type { DeviceWill } from "../mod.ts";
+ *
+ * const _will: DeviceWill = {
+ *   topicName: "lamp/state",
+ *   payload: new TextEncoder().encode("lost"),
+ *   retain: true,
+ * };
+ * ```
+ */
 export interface DeviceWill {
   /** Where to. */
   readonly topicName: string;

@@ -9,7 +9,21 @@ import type { DeliveryQos } from "../wire/message.ts";
 import type { Peer } from "../base/peer.ts";
 import type { Qos } from "../wire/packets.ts";
 
-/** What a client's connection is (§6.14), and what it is on the way to it. */
+/**
+ * What a client's connection is (§6.14), and what it is on the way to it.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client, type DeviceState } from "../mod.ts";
+ *
+ * const states: DeviceState[] = [];
+ * await using broker = await Broker.listen({ port: 0 });
+ * const onState = (state: DeviceState) => void states.push(state);
+ * await using _client = await Client.connect({ port: broker.port, onState });
+ * assertEquals(states, ["connecting", "active"]);
+ * ```
+ */
 export type DeviceState =
   | "disconnected"
   | "searching"
@@ -19,7 +33,22 @@ export type DeviceState =
   | "awake"
   | "lost";
 
-/** What is known of a message that came, beside its topic and its payload. */
+/**
+ * What is known of a message that came, beside its topic and its payload.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * const messages = await client.subscribe("lamp", { qos: 1 });
+ * await client.publish("lamp", "on", { qos: 1 });
+ * const { qos, retain, dup } = await messages.take();
+ * assertEquals([qos, retain, dup], [1, false, false]);
+ * ```
+ */
 export interface ReceivedMessageProps {
   /** At which QoS it came. */
   readonly qos: DeliveryQos;

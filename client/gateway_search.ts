@@ -39,7 +39,9 @@ export interface SearchOptions {
   readonly infoMs?: Millis;
 }
 
-/** A gateway that has made itself known. */
+/**
+ * A gateway that has made itself known.
+ */
 export interface KnownGateway {
   /** Where it is. */
   readonly peer: Peer;

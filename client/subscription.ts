@@ -15,13 +15,43 @@ import type { DeviceTopic } from "./commands.ts";
 import type { ReceivedMessage } from "./events.ts";
 import type { DeliveryQos } from "../wire/message.ts";
 
-/** What a request can be given. */
+/**
+ * What a request can be given.
+ *
+ * @example
+ * ```ts
+ * import { assertRejects } from "@std/assert";
+ * import { Broker, Client, type RequestOptions } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * const options: RequestOptions = { signal: AbortSignal.abort() };
+ * await assertRejects(() => client.register("lamp", options), DOMException);
+ * ```
+ */
 export interface RequestOptions {
   /** Ends the wait for an answer. */
   readonly signal?: AbortSignal;
 }
 
-/** What a subscription belongs to. */
+/**
+ * What a subscription belongs to.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Subscription, type SubscriptionOwner } from "../mod.ts";
+ *
+ * const ended: string[] = [];
+ * const owner: SubscriptionOwner = {
+ *   unsubscribe: async ({ topics }) => void ended.push(`${topics}`),
+ *   dispose: async () => {},
+ * };
+ * const subscription = new Subscription(["lamp"], 0, 10, owner);
+ * await subscription.unsubscribe();
+ * assertEquals(ended, ["lamp"]);
+ * ```
+ */
 export interface SubscriptionOwner {
   /** Ends the subscription at the broker too. */
   unsubscribe(

@@ -77,7 +77,7 @@ export type {
 } from "../broker/records.ts";
 export { Device, type DeviceOptions } from "../client/device.ts";
 export type { DeviceEvent } from "../client/events.ts";
-export type { SearchOptions } from "../client/gateway_search.ts";
+export type { KnownGateway, SearchOptions } from "../client/gateway_search.ts";
 export {
   type AnswerEvent,
   ClassicDevice,

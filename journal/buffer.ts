@@ -17,7 +17,17 @@ import { requireInteger } from "../base/units.ts";
 /** Which way a datagram went, seen from the program that has the buffer; or it is a note. */
 export type Way = "received" | "sent" | "note";
 
-/** How much a buffer keeps. */
+/**
+ * How much a buffer keeps.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type DatagramBufferOptions } from "../mod.ts";
+ *
+ * const journal: DatagramBufferOptions = { maxEntries: 100 };
+ * await using _broker = await Broker.listen({ port: 0, journal });
+ * ```
+ */
 export interface DatagramBufferOptions {
   /** Datagrams and notes, 1 to 10,000,000. Default 8,192. */
   readonly maxEntries?: number;

@@ -53,7 +53,18 @@ export interface RecorderOptions {
   readonly log: Log;
 }
 
-/** What a recorder counted. */
+/**
+ * What a recorder counted.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * assertEquals(broker.stats().recording, undefined); // none was asked for
+ * ```
+ */
 export interface RecorderStats {
   /** Datagrams and notes that were handed on to be written. */
   readonly recorded: number;

@@ -26,7 +26,19 @@ import type {
   TransportStats,
 } from "../transport/transport.ts";
 
-/** The bad network that a program can be given. */
+/**
+ * The bad network that a program can be given.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, type NetOptions } from "../mod.ts";
+ *
+ * const options: NetOptions = { net: "loss 10% delay 50ms" };
+ * await using broker = await Broker.listen({ port: 0, ...options });
+ * assertEquals(`${broker.network}`, "loss 10% delay 50ms");
+ * ```
+ */
 export interface NetOptions {
   /**
    * A bad network in front of it, such as `loss 10% in: delay 200ms`; `off` for one
@@ -44,7 +56,18 @@ export interface NetOptions {
   readonly onFault?: (event: FaultEvent) => void;
 }
 
-/** What a bad network counted. */
+/**
+ * What a bad network counted.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0, net: "loss 10%" });
+ * assertEquals(broker.stats().net!.in.lost, 0);
+ * ```
+ */
 export interface NetStats {
   /** Of what came. */
   readonly in: Readonly<PathCounts>;

@@ -124,7 +124,18 @@ export type Chosen =
     readonly clientId: string;
   };
 
-/** A network: what happens to everybody's datagrams, and to those of some. */
+/**
+ * A network: what happens to everybody's datagrams, and to those of some.
+ *
+ * @example
+ * ```ts
+ * import { parseNetSpec } from "../entries/testing.ts";
+ * import { Broker, type NetSpec } from "../mod.ts";
+ *
+ * const net: NetSpec = parseNetSpec("lora loss 30%");
+ * await using _broker = await Broker.listen({ port: 0, net });
+ * ```
+ */
 export interface NetSpec extends Paths {
   /** Peers who have it otherwise; of several that fit one peer the last holds. */
   readonly chosen: readonly (Paths & { readonly who: Chosen })[];

@@ -51,7 +51,25 @@ export type StoredCore = Pick<
   "restore" | "handleRestored" | "handleStore" | "handleUncommitted"
 >;
 
-/** What a broker counted of its store. */
+/**
+ * What a broker counted of its store.
+ *
+ * @example
+ * ```ts
+ * import { assert } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * const directory = await Deno.makeTempDir();
+ * const db = `${directory}/broker.db`;
+ * {
+ *   await using broker = await Broker.listen({ port: 0, db, workers: 0 });
+ *   await using client = await Client.connect({ port: broker.port });
+ *   await client.publish("lamp", "on", { qos: 1, retain: true });
+ *   assert(broker.stats().commits!.commits > 0);
+ * }
+ * await Deno.remove(directory, { recursive: true });
+ * ```
+ */
 export interface CommitStats {
   /** Commits that succeeded. */
   readonly commits: number;

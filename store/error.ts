@@ -7,7 +7,18 @@
 
 import { printable } from "../base/log.ts";
 
-/** Why a store cannot do something. */
+/**
+ * Why a store cannot do something.
+ *
+ * @example
+ * ```ts
+ * import { assertRejects } from "@std/assert";
+ * import { Broker, StoreError } from "../mod.ts";
+ *
+ * const db = "/nowhere/broker.db";
+ * await assertRejects(() => Broker.listen({ port: 0, db }), StoreError);
+ * ```
+ */
 export type StoreErrorKind =
   /** The disk, or what the file may take of it, is full. */
   | "full"

@@ -38,6 +38,19 @@ import {
  * from the machine's failure some while later, from the process's at once; the
  * file stays whole. `off`: from the process's failure alone; when the machine
  * fails, the file may be damaged.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type Durability } from "../mod.ts";
+ *
+ * const durability: Durability = "normal"; // survives kill -9
+ * const directory = await Deno.makeTempDir();
+ * const db = `${directory}/broker.db`;
+ * {
+ *   await using _broker = await Broker.listen({ port: 0, db, durability });
+ * }
+ * await Deno.remove(directory, { recursive: true });
+ * ```
  */
 export type Durability = "full" | "normal" | "off";
 

@@ -54,7 +54,17 @@ export interface BatchedOptions extends BindOptions {
   readonly libc?: Libc;
 }
 
-/** How a socket is used: many datagrams in a call where that can be had, or not. */
+/**
+ * How a socket is used: many datagrams in a call where that can be had, or not.
+ *
+ * @example
+ * ```ts
+ * import { Broker, type Io } from "../mod.ts";
+ *
+ * const io: Io = "portable";
+ * await using _broker = await Broker.listen({ port: 0, io });
+ * ```
+ */
 export type Io = "auto" | "portable" | "batched";
 
 /**

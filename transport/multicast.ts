@@ -54,7 +54,17 @@ function isGroupV4(text: string): boolean {
     octets[0]! <= 239;
 }
 
-/** A multicast group that a broker's socket has joined. */
+/**
+ * A multicast group that a broker's socket has joined.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { groupFrom } from "./multicast.ts";
+ *
+ * assertEquals(groupFrom("225.1.1.1", 1883).key, "225.1.1.1:1883");
+ * ```
+ */
 export class Multicast implements AsyncDisposable {
   /** The group's address and port. */
   readonly group: Peer;

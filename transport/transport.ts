@@ -12,10 +12,40 @@ import type { Peer } from "../base/peer.ts";
 /**
  * Is given each datagram that arrives. The octets are only valid during the
  * call: the next datagram is received into the same buffer.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { MemoryNetwork } from "../entries/testing.ts";
+ * import type { DatagramHandler } from "../mod.ts";
+ *
+ * const network = new MemoryNetwork();
+ * await using there = network.bind();
+ * await using here = network.bind();
+ * const got = new Promise<number>((resolve) => {
+ *   const handle: DatagramHandler = (_peer, bytes) => resolve(bytes.length);
+ *   there.receive(handle);
+ * });
+ * here.send(there.address, Uint8Array.of(1, 2));
+ * assertEquals(await got, 2);
+ * ```
  */
 export type DatagramHandler = (peer: Peer, bytes: Uint8Array) => void;
 
-/** Counts of what a transport did. */
+/**
+ * Counts of what a transport did.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish("lamp", "on", { qos: 1 });
+ * assertEquals(broker.stats().transport.sendErrors, 0);
+ * ```
+ */
 export interface TransportStats {
   /** Datagrams that were handed to the system. */
   readonly sent: number;
@@ -33,7 +63,20 @@ export interface TransportStats {
   readonly senders?: SenderStats | undefined;
 }
 
-/** What senders counted. */
+/**
+ * What senders counted.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish("lamp", "on", { qos: 1 });
+ * assertEquals(broker.stats().transport.senders?.failed ?? 0, 0);
+ * ```
+ */
 export interface SenderStats {
   /** Threads that are at work. */
   readonly senders: number;
@@ -53,7 +96,20 @@ export interface SenderStats {
   readonly lost: number;
 }
 
-/** One end from which datagrams are sent and at which they arrive. */
+/**
+ * One end from which datagrams are sent and at which they arrive.
+ *
+ * @example
+ * ```ts
+ * import { MemoryNetwork } from "../entries/testing.ts";
+ * import { Broker, Client, type Transport } from "../mod.ts";
+ *
+ * const network = new MemoryNetwork();
+ * const transport: Transport = network.bind({ port: 12003 });
+ * await using _broker = await Broker.listen({ transport });
+ * await using _client = await Client.connect({ transport: network.bind() });
+ * ```
+ */
 export interface Transport extends AsyncDisposable {
   /** Where others reach this end. */
   readonly address: Peer;
@@ -99,7 +155,20 @@ export interface Membership {
   setTtl(ttl: number): Promise<void>;
 }
 
-/** The counters of a transport. */
+/**
+ * The counters of a transport.
+ *
+ * @example
+ * ```ts
+ * import { assertEquals } from "@std/assert";
+ * import { Broker, Client } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await Client.connect({ port: broker.port });
+ * await client.publish("lamp", "on", { qos: 1 });
+ * assertEquals(broker.stats().transport.sendErrors, 0);
+ * ```
+ */
 export interface TransportCounts {
   /** Datagrams that were handed to the system. */
   sent: number;

@@ -37,7 +37,19 @@ export const CLASSIC_REPLY = {
   failed: "Broker has got an error",
 } as const;
 
-/** The refusals among the replies. */
+/**
+ * The refusals among the replies.
+ *
+ * @example
+ * ```ts
+ * import { assertRejects } from "@std/assert";
+ * import { Broker, ClassicClient, ClassicRefusedError } from "../mod.ts";
+ *
+ * await using broker = await Broker.listen({ port: 0 });
+ * await using client = await ClassicClient.connect({ port: broker.port });
+ * await assertRejects(() => client.publish("weather", " "), ClassicRefusedError);
+ * ```
+ */
 export type ClassicRefusal = Exclude<keyof typeof CLASSIC_REPLY, "accepted">;
 
 /** A client appends a datum to a topic's history. */

@@ -28,6 +28,13 @@ export type TopicFilter = string & { readonly brand: "TopicFilter" };
 /**
  * How sure a delivery is: 0 at most once, 1 at least once, 2 exactly once.
  * MQTT-SN's −1 exists on the wire alone.
+ *
+ * @example
+ * ```ts
+ * import type { DeliveryQos } from "../mod.ts";
+ *
+ * const _wanted: DeliveryQos = 2; // 0, 1 or 2, but not −1
+ * ```
  */
 export type DeliveryQos = 0 | 1 | 2;
 

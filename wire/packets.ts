@@ -57,7 +57,16 @@ export const RETURN_CODE = {
 /** The only protocol that CONNECT can ask for (§5.3.8). */
 export const PROTOCOL_ID = 0x01;
 
-/** Quality of service; −1 is a PUBLISH without connection (§5.3.4, §6.8). */
+/**
+ * Quality of service; −1 is a PUBLISH without connection (§5.3.4, §6.8).
+ *
+ * @example
+ * ```ts
+ * import type { Qos } from "../mod.ts";
+ *
+ * const _all: Qos[] = [-1, 0, 1, 2];
+ * ```
+ */
 export type Qos = -1 | 0 | 1 | 2;
 
 /**
