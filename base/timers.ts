@@ -26,7 +26,7 @@ import type { Millis } from "./clock.ts";
 export class Timers<Name extends string> {
   readonly #names: readonly Name[];
   /** When each is due; `Infinity` for one that does not run. */
-  readonly #at: Millis[];
+  readonly #at: Record<Name, Millis>;
 
   /**
    * Makes timers that do not run.
@@ -35,24 +35,29 @@ export class Timers<Name extends string> {
    */
   constructor(names: readonly Name[]) {
     this.#names = names;
-    this.#at = names.map(() => Infinity);
+    this.#at = Object.fromEntries(
+      names.map((name) => [name, Infinity]),
+    ) as Record<Name, Millis>;
   }
 
   /** When a timer is due, `undefined` when it does not run. */
   at(name: Name): Millis | undefined {
-    const at = this.#at[this.#names.indexOf(name)]!;
+    const at = this.#at[name];
     return at === Infinity ? undefined : at;
   }
 
   /** When the earliest is due, `undefined` when none runs. */
   get next(): Millis | undefined {
-    const earliest = Math.min(...this.#at);
+    let earliest = Infinity;
+    for (const name of this.#names) {
+      if (this.#at[name] < earliest) earliest = this.#at[name];
+    }
     return earliest === Infinity ? undefined : earliest;
   }
 
   /** Has a timer due at a moment, whether it runs or not. */
   set(name: Name, at: Millis): void {
-    this.#at[this.#names.indexOf(name)] = at;
+    this.#at[name] = at;
   }
 
   /** Stops a timer; one that does not run stays as it is. */
@@ -62,7 +67,7 @@ export class Timers<Name extends string> {
 
   /** Stops a timer if it is due; tells whether it was. */
   take(name: Name, now: Millis): boolean {
-    const isDue = now >= this.#at[this.#names.indexOf(name)]!;
+    const isDue = now >= this.#at[name];
     if (isDue) this.stop(name);
     return isDue;
   }

@@ -170,10 +170,9 @@ export class Connection {
     const isIdle = this.#sleepS > 0 && this.#state === "active" &&
       this.#queues.pending === 0;
     // At the next timeout, so that who waited for a command can give another.
-    if (!isIdle) this.#timers.stop("sleep");
-    else if (this.#timers.at("sleep") === undefined) {
-      this.#timers.set("sleep", now);
-    }
+    const hasTimer = this.#timers.at("sleep") !== undefined;
+    if (isIdle && !hasTimer) this.#timers.set("sleep", now);
+    else if (!isIdle && hasTimer) this.#timers.stop("sleep");
   }
 
   #advanceQueue(now: Millis, queue: CommandQueue): void {

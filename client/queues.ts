@@ -40,12 +40,20 @@ export interface Job {
   readonly giveUpAt: Millis | undefined;
 }
 
-/** How far a queue is with the command that is first. */
+/** How far a queue is. All steps have the same fields, which the engine likes. */
 type Step =
-  /** None is under way. */
-  | { readonly kind: "idle" }
-  /** It is under way, and nothing is asked for it at present. */
-  | { readonly kind: "begun"; readonly job: Job }
+  /** No command is under way. */
+  | {
+    readonly kind: "idle";
+    readonly job: undefined;
+    readonly request: undefined;
+  }
+  /** A command is under way, and nothing is asked for it at present. */
+  | {
+    readonly kind: "begun";
+    readonly job: Job;
+    readonly request: undefined;
+  }
   /** An answer is awaited; without a job for a connection that others need. */
   | {
     readonly kind: "asking";
@@ -53,7 +61,7 @@ type Step =
     readonly request: Request;
   };
 
-const IDLE: Step = { kind: "idle" };
+const IDLE: Step = { kind: "idle", job: undefined, request: undefined };
 
 /** The queues of a client that has done nothing yet. */
 const NO_QUEUES: readonly CommandQueue[] = [];
@@ -65,8 +73,9 @@ export class CommandQueue {
   /** Which queue it is. */
   readonly name: QueueName;
   #step: Step = IDLE;
-  /** What waits; `undefined` until something has. */
-  #waiting: Deque<Job> | undefined;
+  // Most queues have one command at a time: only more of them take a list.
+  #next: Job | undefined;
+  #later: Deque<Job> | undefined;
   /** T_WAIT: nothing is asked before that moment. */
   #heldUntil: Millis | undefined;
 
@@ -77,12 +86,12 @@ export class CommandQueue {
 
   /** The command under way. */
   get current(): Job | undefined {
-    return this.#step.kind === "idle" ? undefined : this.#step.job;
+    return this.#step.job;
   }
 
   /** The request whose answer is awaited. */
   get request(): Request | undefined {
-    return this.#step.kind === "asking" ? this.#step.request : undefined;
+    return this.#step.request;
   }
 
   /** Until when T_WAIT lasts, `undefined` for none. */
@@ -92,12 +101,13 @@ export class CommandQueue {
 
   /** Commands that have not ended. */
   get length(): number {
-    return (this.#waiting?.size ?? 0) + (this.current === undefined ? 0 : 1);
+    return (this.current === undefined ? 0 : 1) +
+      (this.#next === undefined ? 0 : 1) + (this.#later?.size ?? 0);
   }
 
   /** The next command that waits. */
   get next(): Job | undefined {
-    return this.#waiting?.first;
+    return this.#next;
   }
 
   /** The command under way, or the next. */
@@ -107,7 +117,10 @@ export class CommandQueue {
 
   /** The commands that wait, in order. */
   get waiting(): Iterable<Job> {
-    return this.#waiting ?? NO_JOBS;
+    if (this.#next === undefined) return NO_JOBS;
+    return this.#later === undefined
+      ? [this.#next]
+      : [this.#next, ...this.#later];
   }
 
   /** The packet whose answer is awaited, if it is of that type. */
@@ -122,19 +135,23 @@ export class CommandQueue {
 
   /** Puts a command at the end. */
   add(job: Job): void {
-    (this.#waiting ??= new Deque()).push(job);
+    if (this.#next === undefined) this.#next = job;
+    else (this.#later ??= new Deque()).push(job);
   }
 
   /** Takes a command out that waits; false when there is none of that token. */
   remove(token: number): boolean {
-    return this.#waiting?.take((job) => job.token === token) !== undefined;
+    if (this.#next?.token === token) return this.#shift() !== undefined;
+    return this.#later?.take((job) => job.token === token) !== undefined;
   }
 
   /** Begins the next command, unless one is under way. */
   begin(): Job | undefined {
     if (this.#step.kind !== "idle") return this.current;
-    const job = this.#waiting?.shift();
-    if (job !== undefined) this.#step = { kind: "begun", job };
+    const job = this.#shift();
+    if (job !== undefined) {
+      this.#step = { kind: "begun", job, request: undefined };
+    }
     return job;
   }
 
@@ -146,7 +163,9 @@ export class CommandQueue {
   /** Awaits no answer any more: the command under way goes on, or asks again. */
   answered(): void {
     const job = this.current;
-    this.#step = job === undefined ? IDLE : { kind: "begun", job };
+    this.#step = job === undefined
+      ? IDLE
+      : { kind: "begun", job, request: undefined };
   }
 
   /** Ends the command under way, with its request. */
@@ -159,7 +178,7 @@ export class CommandQueue {
   /** The command under way goes on, and nobody waits for its end any more. */
   forsake(): void {
     const step = this.#step;
-    if (step.kind === "idle" || step.job === undefined) return;
+    if (step.job === undefined) return;
     this.#step = {
       ...step,
       job: { ...step.job, token: undefined, giveUpAt: undefined },
@@ -204,8 +223,16 @@ export class CommandQueue {
   }
 
   #putAll(jobs: readonly Job[]): void {
-    this.#waiting?.clear();
+    this.#next = undefined;
+    this.#later = undefined;
     for (const job of jobs) this.add(job);
+  }
+
+  #shift(): Job | undefined {
+    const job = this.#next;
+    this.#next = this.#later?.shift();
+    if (this.#next === undefined) this.#later = undefined;
+    return job;
   }
 }
 
