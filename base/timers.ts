@@ -25,8 +25,11 @@ import type { Millis } from "./clock.ts";
  */
 export class Timers<Name extends string> {
   readonly #names: readonly Name[];
-  /** When each is due; `Infinity` for one that does not run. */
-  readonly #at: Record<Name, Millis>;
+  /**
+   * When each is due, `Infinity` for one that does not run; `undefined` until the first
+   * is set, for most machines of a fleet set none.
+   */
+  #at: Record<Name, Millis> | undefined;
 
   /**
    * Makes timers that do not run.
@@ -35,19 +38,17 @@ export class Timers<Name extends string> {
    */
   constructor(names: readonly Name[]) {
     this.#names = names;
-    this.#at = Object.fromEntries(
-      names.map((name) => [name, Infinity]),
-    ) as Record<Name, Millis>;
   }
 
   /** When a timer is due, `undefined` when it does not run. */
   at(name: Name): Millis | undefined {
-    const at = this.#at[name];
+    const at = this.#at?.[name];
     return at === Infinity ? undefined : at;
   }
 
   /** When the earliest is due, `undefined` when none runs. */
   get next(): Millis | undefined {
+    if (this.#at === undefined) return undefined;
     let earliest = Infinity;
     for (const name of this.#names) {
       if (this.#at[name] < earliest) earliest = this.#at[name];
@@ -57,18 +58,22 @@ export class Timers<Name extends string> {
 
   /** Has a timer due at a moment, whether it runs or not. */
   set(name: Name, at: Millis): void {
+    this.#at ??= Object.fromEntries(
+      this.#names.map((name) => [name, Infinity]),
+    ) as Record<Name, Millis>;
     this.#at[name] = at;
   }
 
   /** Stops a timer; one that does not run stays as it is. */
   stop(name: Name): void {
-    this.set(name, Infinity);
+    if (this.#at !== undefined) this.#at[name] = Infinity;
   }
 
   /** Stops a timer if it is due; tells whether it was. */
   take(name: Name, now: Millis): boolean {
-    const isDue = now >= this.#at[name];
-    if (isDue) this.stop(name);
-    return isDue;
+    const at = this.at(name);
+    if (at === undefined || now < at) return false;
+    this.stop(name);
+    return true;
   }
 }
