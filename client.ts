@@ -229,7 +229,7 @@ export interface ClientStats {
  * What a client's options ask of its core: only what was given, as the core knows
  * what is usual for the rest.
  */
-export function deviceOptionsFrom(
+function deviceOptionsFrom(
   options: ClientOptions,
 ): Omit<DeviceOptions, "clientId" | "random"> {
   const { timeoutMs, will, retryMs = 1_000, window = 128 } = options;
@@ -258,7 +258,7 @@ export function deviceOptionsFrom(
 }
 
 /** How a client's options have it look for gateways. */
-export function searchOptionsFrom(
+function searchOptionsFrom(
   { radius, searchMs }: ClientOptions,
 ): NonNullable<DeviceOptions["search"]> {
   return {

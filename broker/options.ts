@@ -189,9 +189,6 @@ const SHARE = 8;
 /** Names take more memory than anything else where there are many clients. */
 const NAME_FACTOR = 4;
 
-/** What makes room when too much waits for a client. */
-export type Overflow = NonNullable<RouterOptions["overflow"]>;
-
 /** Every option with its value, and the memory budgets that the parts share. */
 export interface Settings extends
   Readonly<

@@ -27,7 +27,7 @@ import { StoreError, type StoreErrorKind } from "../store/error.ts";
 import { parsePredefined } from "../wire/topics.ts";
 
 /** The broker as a program: what its `--help` prints. */
-export const BROKER_PROGRAM: Program = {
+const BROKER_PROGRAM: Program = {
   name: "broker",
   summary:
     "Passes what publishers publish on to subscribers, over UDP: MQTT-SN 1.2, and JSON datagrams.",
@@ -242,7 +242,7 @@ export const BROKER_PROGRAM: Program = {
  *
  * @throws {UsageError} when one makes no sense, or needs another
  */
-export async function brokerOptionsFrom(flags: Flags): Promise<BrokerOptions> {
+async function brokerOptionsFrom(flags: Flags): Promise<BrokerOptions> {
   for (const [flag, needed] of NEEDS) {
     if (flags.isGiven(flag) && !flags.isGiven(needed)) {
       throw new UsageError(`Flag "--${flag}" needs "--${needed}"`);
@@ -342,7 +342,7 @@ export async function main(): Promise<never> {
 }
 
 /** What a person can do about a broker that does not start, as the end of a line. */
-export function adviceOn(error: unknown): string {
+function adviceOn(error: unknown): string {
   if (error instanceof Deno.errors.AddrInUse) {
     return "; choose one with --port N";
   }

@@ -14,7 +14,7 @@ import { requireNumber, shareFrom, timeFrom } from "../base/units.ts";
 export const MIN_PAYLOAD = 6;
 
 /** The longest payload that a run takes, in octets. */
-export const MAX_PAYLOAD = 8_192;
+const MAX_PAYLOAD = 8_192;
 
 /** Listeners that a message is for, at most. */
 export const MAX_FANOUT = 8;

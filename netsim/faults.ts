@@ -66,7 +66,7 @@ export interface FaultsOptions {
 }
 
 /** Datagrams that are remembered for each client, for a replay. */
-export const MAX_REPLAY = 16;
+const MAX_REPLAY = 16;
 
 /** How long the answers to what a fault has asked are kept from the client, in ms. */
 const SWALLOW_MS = 5_000;

@@ -419,7 +419,7 @@ function closedDirectory(cause: unknown): StoreError {
 }
 
 /** Whether there is more to a file than what is in it. */
-export function hasLog(path: string): boolean {
+function hasLog(path: string): boolean {
   return hasOctets(path + "-wal") || hasOctets(path + "-journal");
 }
 

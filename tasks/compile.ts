@@ -68,7 +68,7 @@ export const PROGRAMS: readonly Program[] = [
 ];
 
 /** The systems that `deno compile` builds for. */
-export const TARGETS: readonly string[] = [
+const TARGETS: readonly string[] = [
   "x86_64-unknown-linux-gnu",
   "aarch64-unknown-linux-gnu",
   "x86_64-apple-darwin",

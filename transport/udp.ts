@@ -241,7 +241,7 @@ export interface Datagram {
 }
 
 /** How the system calls an error, as `EMSGSIZE`. */
-export function codeOf(error: unknown): string {
+function codeOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);
   return "code" in error && typeof error.code === "string"
     ? error.code

@@ -117,6 +117,45 @@ Deno.test("a test of FOLDER/x.ts is tests/FOLDER/x_test.ts, or x_ASPECT_test.ts"
   await read("");
 });
 
+/** The text of each `.ts` file of a folder and of those below it. */
+async function readTree(folder: string): Promise<string[]> {
+  const texts: string[] = [];
+  for await (
+    const { name, isDirectory } of Deno.readDir(new URL(folder, ROOT))
+  ) {
+    if (isDirectory) texts.push(...await readTree(`${folder}${name}/`));
+    else if (name.endsWith(".ts")) {
+      texts.push(await Deno.readTextFile(new URL(folder + name, ROOT)));
+    }
+  }
+  return texts;
+}
+
+Deno.test("what a file exports is used by another, or is the type of something that it exports", async () => {
+  const around = await Promise.all(
+    ["tests/", "tasks/", "bench/", "examples/"].map(readTree),
+  );
+  /** In how many files a word stands. */
+  const files = new Map<string, number>();
+  const wordsOf = (text: string) => text.match(/\w+/g) ?? [];
+  const texts = [...house.values()].map(({ code }) => code);
+  for (const text of [...texts, ...around.flat()]) {
+    for (const word of new Set(wordsOf(text))) {
+      files.set(word, (files.get(word) ?? 0) + 1);
+    }
+  }
+  const EXPORT =
+    /^export (?:abstract )?(?:async )?(function\*?|class|const|interface|type) (\w+)/gm;
+  for (const { path, code } of house.values()) {
+    for (const [, kind, name] of code.matchAll(EXPORT)) {
+      const isType = kind !== "const" && !kind!.startsWith("function");
+      const isUsed = files.get(name!)! > 1 ||
+        isType && wordsOf(code).filter((word) => word === name).length > 1;
+      assert(isUsed, `${path}: nothing uses ${name}`);
+    }
+  }
+});
+
 Deno.test("every file opens with what it is about", () => {
   for (const { path, text } of house.values()) {
     assert(text.startsWith("/**\n") && text.includes("@module"), path);
