@@ -12,6 +12,7 @@ import {
   type ClassicDeviceEvent,
 } from "./client/classic_device.ts";
 import { NoAnswerError, RemoteProtocolError } from "./base/errors.ts";
+import { closedError } from "./client/errors.ts";
 import { DEFAULT_PORT, type Peer } from "./base/peer.ts";
 import { openNet } from "./netsim/open.ts";
 import type { NetOptions, NetSim } from "./netsim/netsim.ts";
@@ -85,7 +86,7 @@ export class ClassicRefusedError extends RemoteProtocolError {
   }
 }
 
-interface Pending {
+interface PendingRequest {
   resolve(text: string): void;
   reject(error: unknown): void;
 }
@@ -121,7 +122,7 @@ export class ClassicClient extends Template<ClassicDeviceEvent> {
   readonly #timeoutMs: number;
   readonly #open: (broker: Peer) => Promise<Transport> | Transport;
   #lastTurn: Promise<unknown> = Promise.resolve();
-  #pending: Pending | undefined;
+  #pending: PendingRequest | undefined;
   #isStale = false;
 
   private constructor(
@@ -314,10 +315,6 @@ async function abortable(
   } finally {
     signal.removeEventListener("abort", abort);
   }
-}
-
-function closedError(): Error {
-  return new Error("The client was closed");
 }
 
 function timeoutFrom({ timeoutMs = 5_000 }: ClassicClientOptions): number {

@@ -18,7 +18,7 @@ import { openNet } from "./netsim/open.ts";
 import type { Qos } from "./wire/packets.ts";
 import { describeDatagram } from "./wire/describe.ts";
 import { type RequestOptions, Subscription } from "./client/subscription.ts";
-import { RefusedError } from "./client/errors.ts";
+import { closedError, RefusedError } from "./client/errors.ts";
 import {
   type CommandEnd,
   type PendingCommand,
@@ -30,7 +30,7 @@ import { findBroker } from "./transport/resolve.ts";
 import { MAX_UNSENT, UdpTransport } from "./transport/udp.ts";
 import type { Journal } from "./journal/journal.ts";
 import type { DeliveryQos } from "./wire/message.ts";
-import { encodeUtf8 } from "./base/utf8.ts";
+import { octetsOf } from "./base/utf8.ts";
 import { requireInteger, requireNumber } from "./base/units.ts";
 
 /**
@@ -265,11 +265,6 @@ function searchOptionsFrom(
     ...radius !== undefined && { radius },
     ...searchMs !== undefined && { searchMs },
   };
-}
-
-/** A payload as octets: text as UTF-8. */
-export function octetsOf(payload: string | Uint8Array): Uint8Array {
-  return typeof payload === "string" ? encodeUtf8(payload) : payload;
 }
 
 /**
@@ -968,8 +963,4 @@ function isSeveral(
   topics: DeviceTopic | readonly DeviceTopic[],
 ): topics is readonly DeviceTopic[] {
   return Array.isArray(topics);
-}
-
-function closedError(): Error {
-  return new Error("The client was closed");
 }

@@ -111,7 +111,8 @@ const MAX_KEPT = 1_024;
 /** No octets. */
 const NOTHING = new Uint8Array();
 
-type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
+/** A type whose fields can be written, for what is used again. */
+export type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /**
  * The effects that a machine has still to hand out, in order.

@@ -47,6 +47,11 @@ export function encodeUtf8(text: string): Uint8Array {
   return bytes;
 }
 
+/** A payload as octets: text as UTF-8. */
+export function octetsOf(payload: string | Uint8Array): Uint8Array {
+  return typeof payload === "string" ? encodeUtf8(payload) : payload;
+}
+
 /**
  * Writes a text among other octets.
  *

@@ -40,7 +40,7 @@ export function isWorker(role = ""): boolean {
 }
 
 /** What a worker says. */
-type Message<Answer> =
+type WorkerMessage<Answer> =
   | { readonly type: "ready" }
   | { readonly type: "answer"; readonly answer: Answer }
   | { readonly type: "failed"; readonly reason: string };
@@ -52,7 +52,7 @@ export class WorkerFailure extends Error {
 }
 
 /** A question that waits for its answer. */
-interface Waiting<Answer> {
+interface WaitingQuestion<Answer> {
   resolve(answer: Answer): void;
   reject(error: Error): void;
 }
@@ -78,7 +78,7 @@ interface Waiting<Answer> {
  */
 export class WorkerClient<Question, Answer> {
   readonly #worker: Worker;
-  readonly #waiting: Waiting<Answer>[] = [];
+  readonly #waiting: WaitingQuestion<Answer>[] = [];
   /** Questions from before the worker listened: it would never get them. */
   readonly #unsent: (() => void)[] = [];
   #isReady = false;
@@ -134,7 +134,7 @@ export class WorkerClient<Question, Answer> {
     this.#worker.terminate();
   }
 
-  #handleMessage(message: Message<Answer>): void {
+  #handleMessage(message: WorkerMessage<Answer>): void {
     switch (message.type) {
       case "ready":
         this.#isReady = true;
@@ -177,7 +177,7 @@ export function serveWorker<Question, Answer>(
   answer: (question: Question, end: () => void) => Answer,
 ): void {
   const scope = globalThis as unknown as WorkerScope;
-  const post = (message: Message<Answer>) => scope.postMessage(message);
+  const post = (message: WorkerMessage<Answer>) => scope.postMessage(message);
   scope.onmessage = ({ data }) => {
     let isLast = false;
     try {

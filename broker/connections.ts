@@ -47,7 +47,7 @@ import { isSystem, parseTopicName } from "../wire/topics.ts";
 import { utf8Length } from "../base/utf8.ts";
 
 /** What connections work with. */
-export interface ConnectionParts {
+export interface ConnectionsParts {
   /** The broker's settings. */
   readonly settings: Settings;
   /** The way out. */
@@ -171,7 +171,7 @@ export class Connections implements SessionHost {
    *
    * @param parts what they work with
    */
-  constructor(parts: ConnectionParts) {
+  constructor(parts: ConnectionsParts) {
     const { settings } = parts;
     this.#settings = settings;
     this.#persistence = parts.persistence;

@@ -8,6 +8,7 @@
 
 import { wrappingOf } from "../wire/forwarder.ts";
 import type { Message } from "../wire/message.ts";
+import type { Mutable } from "../base/machine.ts";
 import type { Peer } from "../base/peer.ts";
 import { encodePacket } from "../wire/mqttsn.ts";
 import type { LossReason } from "./events.ts";
@@ -51,8 +52,6 @@ const LOSSES: Readonly<Record<LossReason, true>> = {
   topicIds: true,
   expired: true,
 };
-
-type Mutable<T> = { -readonly [Field in keyof T]: T[Field] };
 
 /** Sends to the clients of one gateway. */
 export class Delivery {

@@ -23,7 +23,7 @@ import { SubscriptionTrie } from "../wire/topic_trie.ts";
 import type { Settings } from "./options.ts";
 
 /** A receiver of messages: a session is one. */
-export interface Subscriber extends Partial<Persisted> {
+export interface Recipient extends Partial<Persisted> {
   /** Which message it is to get next; set by {@linkcode Exchange}. */
   matchedBy: number;
   /** The highest QoS granted among the filters that match that message. */
@@ -60,12 +60,12 @@ export type AdmissionRefusal =
  * @example
  * ```ts
  * import { assertEquals } from "@std/assert";
- * import { Exchange, type Subscriber } from "./exchange.ts";
+ * import { Exchange, type Recipient } from "./exchange.ts";
  * import { Message } from "../wire/message.ts";
  * import { parseTopicFilter, parseTopicName } from "../wire/topics.ts";
  *
  * const got: string[] = [];
- * const ann: Subscriber = {
+ * const ann: Recipient = {
  *   matchedBy: 0,
  *   matchedQos: 0,
  *   hasRoomFor: () => true,
@@ -85,7 +85,7 @@ export type AdmissionRefusal =
  */
 export class Exchange {
   readonly #limits: ExchangeLimits;
-  readonly #trie = new SubscriptionTrie<Subscriber, DeliveryQos>();
+  readonly #trie = new SubscriptionTrie<Recipient, DeliveryQos>();
   readonly #persistence: Persistence | undefined;
   readonly #retained: RetainedMessages;
   /** The broker's own: they are few, and take no place from anybody. */
@@ -94,7 +94,7 @@ export class Exchange {
     maxMemory: Infinity,
   });
   /** Who gets the message that is being matched; one array, used again. */
-  readonly #matched: Subscriber[] = [];
+  readonly #matched: Recipient[] = [];
   #matchNumber = 0;
 
   /**
@@ -132,14 +132,14 @@ export class Exchange {
   /** Adds a subscription, or grants an old one another QoS. */
   subscribe(
     filter: TopicFilter,
-    subscriber: Subscriber,
+    subscriber: Recipient,
     qos: DeliveryQos,
   ): void {
     this.#trie.set(filter, subscriber, qos);
   }
 
   /** Takes a subscription away, if there is one. */
-  unsubscribe(filter: TopicFilter, subscriber: Subscriber): void {
+  unsubscribe(filter: TopicFilter, subscriber: Recipient): void {
     this.#trie.delete(filter, subscriber);
   }
 
@@ -238,14 +238,14 @@ export class Exchange {
   }
 
   /** Who subscribed to a topic, each once; valid until the next call. */
-  #match(topicName: TopicName): readonly Subscriber[] {
+  #match(topicName: TopicName): readonly Recipient[] {
     this.#matched.length = 0;
     this.#matchNumber++;
     this.#trie.match(topicName, this.#note);
     return this.#matched;
   }
 
-  readonly #note = (subscriber: Subscriber, qos: DeliveryQos): void => {
+  readonly #note = (subscriber: Recipient, qos: DeliveryQos): void => {
     if (subscriber.matchedBy !== this.#matchNumber) {
       subscriber.matchedBy = this.#matchNumber;
       subscriber.matchedQos = qos;

@@ -13,7 +13,11 @@
 
 import type { Millis } from "../base/clock.ts";
 import { RETURN_CODE, type TopicAck } from "../wire/packets.ts";
-import type { MessageQueue, Progress, QueuedMessage } from "./message_queue.ts";
+import type {
+  MessageQueue,
+  QueuedMessage,
+  TransferProgress,
+} from "./message_queue.ts";
 import type { LossReason } from "./events.ts";
 import type {
   OutboxClient,
@@ -38,7 +42,7 @@ export type Outcome =
  * A message that was taken from the queue, and how far it has come. By itself it is
  * a state, too: its next step can be made as soon as the outbox allows it.
  */
-interface Transfer extends Progress {
+interface Transfer extends TransferProgress {
   readonly kind: "ready";
   readonly queued: QueuedMessage;
   msgId: number;
@@ -76,7 +80,7 @@ interface Registering extends Unanswered {
  * PUBLISH was sent at QoS 1 or 2: PUBACK or PUBREC is awaited. Sent again, it names
  * the topic as it did the first time.
  */
-interface Publishing extends Unanswered, PublishHeader {
+interface Unacknowledged extends Unanswered, PublishHeader {
   readonly kind: "publishing";
   dup: boolean;
 }
@@ -87,12 +91,12 @@ interface Releasing extends Unanswered {
 }
 
 /** A state in which something is awaited. */
-type Waiting = Paused | Registering | Publishing | Releasing;
+type Awaiting = Paused | Registering | Unacknowledged | Releasing;
 
 /** No message is under way. */
 const IDLE = { kind: "idle" } as const;
 
-type State = typeof IDLE | Transfer | Waiting;
+type State = typeof IDLE | Transfer | Awaiting;
 
 /** The exchanges with one client, one at a time. */
 export class InFlight {
@@ -165,7 +169,11 @@ export class InFlight {
    * Takes over a message that was persisted when it was under way: its PUBLISH may
    * have arrived, and so its answer may come before it is sent again.
    */
-  restore(now: Millis, queued: QueuedMessage, progress: Progress): void {
+  restore(
+    now: Millis,
+    queued: QueuedMessage,
+    progress: TransferProgress,
+  ): void {
     const transfer: Transfer = { ...transferOf(queued), ...progress };
     const waits = { transfer, retryAt: now, triesLeft: 0 };
     this.#state = progress.isReleased ? { kind: "releasing", ...waits } : {
@@ -262,7 +270,7 @@ export class InFlight {
       this.#noteBegun(transfer.queued);
     }
     const { alias } = entry;
-    const state: Publishing = {
+    const state: Unacknowledged = {
       kind: "publishing",
       transfer,
       retryAt: now + this.#limits.retryMs,
@@ -411,12 +419,15 @@ export class InFlight {
    * Whether a packet may be sent again. While nothing can be persisted, most have
    * perhaps not been sent at all, and still may not be.
    */
-  #mayResend(state: Registering | Publishing | Releasing): boolean {
+  #mayResend(state: Registering | Unacknowledged | Releasing): boolean {
     return this.#mayPromise ||
       (state.kind === "publishing" && state.qos === 1);
   }
 
-  #resend(now: Millis, state: Registering | Publishing | Releasing): Outcome {
+  #resend(
+    now: Millis,
+    state: Registering | Unacknowledged | Releasing,
+  ): Outcome {
     state.retryAt = now + this.#limits.retryMs;
     this.#client.handleRetry();
     const { transfer } = state;
@@ -490,7 +501,7 @@ export class InFlight {
   }
 }
 
-function isWaiting(state: State): state is Waiting {
+function isWaiting(state: State): state is Awaiting {
   return state.kind !== "idle" && state.kind !== "ready";
 }
 

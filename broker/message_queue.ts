@@ -170,7 +170,7 @@ export class MessageQueue {
   persist(
     persistence: SessionPersistence,
     queued: QueuedMessage,
-    { msgId, isReleased }: Progress = NOT_BEGUN,
+    { msgId, isReleased }: TransferProgress = NOT_BEGUN,
   ): void {
     const { message: { topicName, payload }, qos, retain, at } = queued;
     const seq = this.#lastSeq + 1;
@@ -235,14 +235,14 @@ export class MessageQueue {
 }
 
 /** How far a message has come. */
-export interface Progress {
+export interface TransferProgress {
   /** The msgId of its PUBLISH; 0 before the first. */
   readonly msgId: number;
   /** Whether PUBREC has come for it: from then on PUBREL is sent. */
   readonly isReleased: boolean;
 }
 
-const NOT_BEGUN: Progress = { msgId: 0, isReleased: false };
+const NOT_BEGUN: TransferProgress = { msgId: 0, isReleased: false };
 
 /**
  * Whether the memory has room for a message at QoS 1 or 2 without a loss.

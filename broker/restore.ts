@@ -42,7 +42,7 @@ const MSG_IDS_A_START = 4_099;
 const MAX_NODE_ID = 252;
 
 /** A subscription whose retained messages have not all been delivered. */
-interface Pending {
+interface PendingRetained {
   readonly filter: TopicFilter;
   readonly granted: DeliveryQos;
   /** Topics whose messages must not begin again. */
@@ -67,7 +67,7 @@ export class Restorer {
   /** Sessions by their numbers. */
   readonly #sessions = new Map<number, Session>();
   /** Subscriptions with retained messages to deliver, by session and filter. */
-  readonly #pending = new Map<Session, Map<string, Pending>>();
+  readonly #pending = new Map<Session, Map<string, PendingRetained>>();
   /** The last message's topic: messages of the same topic share its name. */
   #topicName: TopicName | undefined;
 
@@ -186,7 +186,8 @@ export class Restorer {
     if (!isBelow(3, qos)) return false;
     if (!this.#gateway.restoreSubscription(session, filter, qos)) return false;
     if (!isPending) return true;
-    const pending = this.#pending.get(session) ?? new Map<string, Pending>();
+    const pending = this.#pending.get(session) ??
+      new Map<string, PendingRetained>();
     this.#pending.set(session, pending);
     pending.set(topicFilter, { filter, granted: qos, begun: [] });
     return true;

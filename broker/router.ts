@@ -327,10 +327,7 @@ function problemOf(bytes: Uint8Array): string {
 }
 
 function hexOf(bytes: Uint8Array): string {
-  let hex = "";
-  for (const octet of bytes.subarray(0, MAX_SHOWN)) {
-    hex += `${octet.toString(16).padStart(2, "0")} `;
-  }
+  const hex = bytes.subarray(0, MAX_SHOWN).toHex().replace(/../g, "$& ");
   return hex + (bytes.length > MAX_SHOWN ? "…" : `(${bytes.length} octets)`);
 }
 

@@ -15,7 +15,7 @@
 import { MemoryBudget } from "./memory_budget.ts";
 import type { Millis } from "../base/clock.ts";
 import type { Timed } from "../base/deadlines.ts";
-import type { Subscriber } from "./exchange.ts";
+import type { Recipient } from "./exchange.ts";
 import type {
   DeliveryQos,
   Message,
@@ -118,7 +118,7 @@ export interface SubscribeRecord {
 }
 
 /** One client. `Gateway` has one for each client id. */
-export class Session implements Subscriber, Timed, OutboxClient {
+export class Session implements Recipient, Timed, OutboxClient {
   /** Who it is. */
   readonly clientId: string;
   /** What is on its way to it. */
@@ -147,9 +147,9 @@ export class Session implements Subscriber, Timed, OutboxClient {
   dueAt: Millis = Infinity;
   /** See {@linkcode Timed}. */
   dueIndex: number = -1;
-  /** See {@linkcode Subscriber}. */
+  /** See {@linkcode Recipient}. */
   matchedBy = 0;
-  /** See {@linkcode Subscriber}. */
+  /** See {@linkcode Recipient}. */
   matchedQos: DeliveryQos = 0;
 
   readonly #limits: SessionLimits;
@@ -488,7 +488,7 @@ export class Session implements Subscriber, Timed, OutboxClient {
     this.lastSubscribe = undefined;
   }
 
-  /** See {@linkcode Subscriber}. */
+  /** See {@linkcode Recipient}. */
   hasRoomFor(message: Message, others: number): boolean {
     return this.outbox.hasRoomFor(message, others);
   }
@@ -501,7 +501,7 @@ export class Session implements Subscriber, Timed, OutboxClient {
     if (this.outbox.isWaiting) this.#host.schedule(this);
   }
 
-  /** See {@linkcode Subscriber}. */
+  /** See {@linkcode Recipient}. */
   deliver(
     now: Millis,
     message: Message,

@@ -37,7 +37,7 @@ const NONE: readonly TopicEntry[] = [];
 export type TopicIdLimits = Pick<Settings, "maxTopicIds" | "nameBudget">;
 
 /** Many topics. */
-interface Tables {
+interface TopicIdTables {
   readonly byName: Map<TopicName, TopicEntry>;
   readonly byId: Map<number, TopicEntry>;
 }
@@ -93,7 +93,7 @@ export class TopicIds {
   readonly #owner: Persisted;
   #few: readonly TopicEntry[] = NONE;
   /** Instead of the list, if they are many. */
-  #many: Tables | undefined;
+  #many: TopicIdTables | undefined;
   /** Counts up, so that an id is given to another name as late as can be. */
   #lastId = 0;
   #hasRefused = false;

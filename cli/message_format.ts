@@ -16,7 +16,12 @@
  * @module
  */
 
-import { decodeUtf8, decodeUtf8Loosely, encodeUtf8 } from "../base/utf8.ts";
+import {
+  decodeUtf8,
+  decodeUtf8Loosely,
+  encodeUtf8,
+  octetsOf,
+} from "../base/utf8.ts";
 
 /**
  * What is printed of a message.
@@ -348,10 +353,6 @@ function fieldOf(
     into.push(octetsOf(value));
     if (isLeft) into.push(padding);
   };
-}
-
-function octetsOf(value: string | Uint8Array): Uint8Array {
-  return typeof value === "string" ? encodeUtf8(value) : value;
 }
 
 function join(parts: readonly Uint8Array[]): Uint8Array<ArrayBuffer> {

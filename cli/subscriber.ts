@@ -181,7 +181,7 @@ async function subscribe(
 const GRACE_MS = 500;
 
 /** What is to be done with the messages. */
-interface Task {
+interface SubscriberTask {
   readonly qos: DeliveryQos;
   readonly count: number;
   readonly skipsRetained: boolean;
@@ -196,7 +196,7 @@ interface Task {
   readonly signal: AbortSignal;
 }
 
-function taskFrom(flags: Flags, { signal }: Interruption): Task {
+function taskFrom(flags: Flags, { signal }: Interruption): SubscriberTask {
   const waitMs = flags.secondsAsMs("wait", 0.001);
   const timeout = waitMs === undefined
     ? undefined
@@ -236,7 +236,7 @@ function formatFrom(flags: Flags): Format {
 async function printAll(
   subscriber: Subscriber,
   topics: readonly DeviceTopic[],
-  task: Task,
+  task: SubscriberTask,
 ): Promise<number> {
   const { qos, signal, sleepS, endsSubscribed, count } = task;
   // What is acknowledged and not printed a kept session would lose.
@@ -252,8 +252,8 @@ async function printAll(
 async function printMessages(
   subscriber: Subscriber,
   messages: Subscription,
-  task: Task,
-  show: (message: ReceivedMessage, task: Task) => boolean,
+  task: SubscriberTask,
+  show: (message: ReceivedMessage, task: SubscriberTask) => boolean,
 ): Promise<number> {
   const { count, skipsRetained, signal, timeout } = task;
   // One listener for all of them: it would cost as much as the rest for each.
@@ -284,7 +284,7 @@ async function printMessages(
 }
 
 /** False when nobody reads it any more. */
-function printMessage(message: ReceivedMessage, task: Task): boolean {
+function printMessage(message: ReceivedMessage, task: SubscriberTask): boolean {
   const octets = task.format(message, new Date());
   if (task.isVerbatim) return printOctets(octets);
   printData(new TextDecoder().decode(octets));
@@ -308,7 +308,7 @@ async function askAndPrint(
   subscriber: Subscriber,
   { interruption, task, watch }: {
     readonly interruption: Interruption;
-    readonly task: Task;
+    readonly task: SubscriberTask;
     readonly watch: Watch;
   },
 ): Promise<number> {
@@ -388,7 +388,7 @@ function readable(payload: Uint8Array): string {
 async function readAndPrint(
   subscriber: Subscriber,
   flags: Flags,
-  task: Task,
+  task: SubscriberTask,
 ): Promise<number> {
   const topics: DeviceTopic[] = [];
   for await (const line of inputLines(task.signal)) {

@@ -48,3 +48,8 @@ export class RefusedError extends RemoteProtocolError {
     this.returnCode = returnCode;
   }
 }
+
+/** What ends the promises of a client that is closed. */
+export function closedError(): Error {
+  return new Error("The client was closed");
+}

@@ -49,7 +49,7 @@ export interface KnownGateway {
   readonly gwId: number;
 }
 
-interface Entry extends KnownGateway {
+interface GatewayEntry extends KnownGateway {
   /** When it has missed too many announcements; `Infinity` if it makes none. */
   readonly expiresAt: Millis;
 }
@@ -81,7 +81,7 @@ export class GatewaySearch {
   readonly #random: Random;
   readonly #home: Peer | undefined;
   /** By the peer's key, those heard of last behind. */
-  readonly #entries = new Map<string, Entry>();
+  readonly #entries = new Map<string, GatewayEntry>();
   /** When it asks, `undefined` when it does not look for one. */
   #askAt: Millis | undefined;
   #hasAsked = false;
@@ -211,7 +211,7 @@ export class GatewaySearch {
     this.#gapMs = Math.min(this.#gapMs * 2, MAX_GAP_MS);
   }
 
-  #add(entry: Entry): void {
+  #add(entry: GatewayEntry): void {
     const { key } = entry.peer;
     if (!this.#entries.has(key) && this.#entries.size >= MAX_GATEWAYS) {
       for (const first of this.#entries.keys()) {

@@ -38,7 +38,7 @@ export interface PublishingParts {
 }
 
 /** How far a message at QoS 1 or 2 has come, over all connections. */
-interface Progress {
+interface PublishProgress {
   readonly command: PublishCommand;
   /** Its PUBLISH's msgId; `undefined` until it was sent. */
   msgId: number | undefined;
@@ -57,7 +57,7 @@ export class Publishing {
   readonly #sendWindow: SendWindow;
   readonly #maxRejections: number;
   /** Of the message that is, or was last, under way. */
-  #progress: Progress | undefined;
+  #progress: PublishProgress | undefined;
 
   /** Publishes nothing yet. */
   constructor(parts: PublishingParts) {
@@ -248,7 +248,7 @@ export class Publishing {
     this.#queues.finish(publish);
   }
 
-  #progressOf(command: PublishCommand): Progress {
+  #progressOf(command: PublishCommand): PublishProgress {
     if (this.#progress?.command === command) return this.#progress;
     return this.#progress = {
       command,

@@ -41,7 +41,7 @@ export interface Job {
 }
 
 /** How far a queue is. All steps have the same fields, which the engine likes. */
-type Step =
+type QueueStep =
   /** No command is under way. */
   | {
     readonly kind: "idle";
@@ -61,7 +61,7 @@ type Step =
     readonly request: Request;
   };
 
-const IDLE: Step = { kind: "idle", job: undefined, request: undefined };
+const IDLE: QueueStep = { kind: "idle", job: undefined, request: undefined };
 
 /** The queues of a client that has done nothing yet. */
 const NO_QUEUES: readonly CommandQueue[] = [];
@@ -72,7 +72,7 @@ const NO_JOBS: readonly Job[] = [];
 export class CommandQueue {
   /** Which queue it is. */
   readonly name: QueueName;
-  #step: Step = IDLE;
+  #step: QueueStep = IDLE;
   // Most queues have one command at a time: only more of them take a list.
   #next: Job | undefined;
   #later: Deque<Job> | undefined;

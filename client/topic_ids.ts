@@ -26,7 +26,7 @@ const FEW = 8;
 const NONE: readonly KnownTopic[] = [];
 
 /** Many topics. */
-interface Tables {
+interface KnownTopicTables {
   readonly idByName: Map<string, number>;
   readonly nameById: Map<number, string>;
 }
@@ -50,7 +50,7 @@ export class KnownTopicIds {
   readonly #predefined: ReadonlyMap<number, string>;
   #few = NONE;
   /** Instead of the list, if they are many. */
-  #many: Tables | undefined;
+  #many: KnownTopicTables | undefined;
 
   /**
    * Knows no id that a gateway has assigned.
@@ -147,7 +147,7 @@ export class KnownTopicIds {
   }
 
   #makeTables(): void {
-    const many: Tables = { idByName: new Map(), nameById: new Map() };
+    const many: KnownTopicTables = { idByName: new Map(), nameById: new Map() };
     for (const { topicName, topicId, isCurrent } of this.#few) {
       many.nameById.set(topicId, topicName);
       if (isCurrent) many.idByName.set(topicName, topicId);

@@ -29,8 +29,8 @@ export { type AirCounts, Fleet, type FleetSample } from "../fleet/fleet.ts";
 export { type CurvePoint, Histogram } from "../fleet/histogram.ts";
 export {
   Account,
-  type Entry,
   Ledger,
+  type LedgerEntry,
   MESSAGE_KINDS,
   type MessageKind,
 } from "../fleet/ledger.ts";

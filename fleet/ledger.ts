@@ -33,7 +33,7 @@ export class Account {
 }
 
 /** Columns of so many messages. */
-interface Chunk {
+interface LedgerChunk {
   readonly at: Float64Array;
   readonly owner: Uint32Array;
   /** QoS, and whether it is a command. */
@@ -43,7 +43,7 @@ interface Chunk {
 }
 
 /** A message as its receiver finds it in the ledger. */
-export interface Entry {
+export interface LedgerEntry {
   /** Its number. */
   readonly number: number;
   /** The client that published it, or that it is for. */
@@ -63,7 +63,7 @@ export class Ledger {
   };
   /** Messages whose payload is not what was published. */
   spoiled = 0;
-  readonly #chunks: Chunk[] = [];
+  readonly #chunks: LedgerChunk[] = [];
   #count = 0;
 
   /** Messages published. */
@@ -114,7 +114,7 @@ export class Ledger {
   }
 
   /** The message that a payload is, `undefined` when it is none of ours. */
-  find(payload: Uint8Array): Entry | undefined {
+  find(payload: Uint8Array): LedgerEntry | undefined {
     const number = numberIn(payload);
     if (number === undefined || number >= this.#count) {
       this.spoiled++;
@@ -152,7 +152,7 @@ export class Ledger {
     return ms;
   }
 
-  #chunkOf(number: number): Chunk {
+  #chunkOf(number: number): LedgerChunk {
     return this.#chunks[Math.floor(number / CHUNK)]!;
   }
 }
@@ -160,7 +160,7 @@ export class Ledger {
 const COMMAND = 0x80;
 const QOS = 0x03;
 
-function newChunk(): Chunk {
+function newChunk(): LedgerChunk {
   return {
     at: new Float64Array(CHUNK),
     owner: new Uint32Array(CHUNK),

@@ -105,7 +105,10 @@ export function pcapRecord(
     view.setUint8(ip + 9, UDP);
     bytes.set(source, ip + 12);
     bytes.set(target, ip + 16);
-    view.setUint16(ip + 10, complement(sumOf(bytes.subarray(ip, ip + 20))));
+    view.setUint16(
+      ip + 10,
+      complement(checksumOf(bytes.subarray(ip, ip + 20))),
+    );
   }
 
   const udp = ip + ipLength;
@@ -114,15 +117,15 @@ export function pcapRecord(
   view.setUint16(udp + 4, udpLength);
   bytes.set(datagram, udp + UDP_HEADER);
   // The checksum is also of addresses, length and protocol (RFC 768, RFC 8200).
-  const sum = sumOf(source) + sumOf(target) + udpLength + UDP +
-    sumOf(bytes.subarray(udp));
+  const sum = checksumOf(source) + checksumOf(target) + udpLength + UDP +
+    checksumOf(bytes.subarray(udp));
   // One that would be 0 is sent as FFFF: 0 says that there is none.
   view.setUint16(udp + 6, complement(sum) || 0xffff);
   return bytes;
 }
 
 /** The sum of 16-bit words; an odd octet is the higher half of the last. */
-function sumOf(bytes: Uint8Array): number {
+function checksumOf(bytes: Uint8Array): number {
   let sum = 0;
   const even = bytes.length & ~1;
   for (let i = 0; i < even; i += 2) sum += (bytes[i]! << 8) | bytes[i + 1]!;

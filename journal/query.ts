@@ -311,7 +311,5 @@ function octetsOf(value: unknown): Uint8Array | undefined {
 
 function shown(value: unknown): string {
   if (!(value instanceof Uint8Array)) return JSON.stringify(value) ?? "nothing";
-  let hex = "";
-  for (const octet of value) hex += octet.toString(16).padStart(2, "0");
-  return hex;
+  return value.toHex();
 }

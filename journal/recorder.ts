@@ -144,7 +144,7 @@ export class Recorder implements AsyncDisposable {
         `Cannot write recording and capture to one file, "${record}"`,
       );
     }
-    const plan: Plan = {
+    const plan: FilesPlan = {
       record,
       pcap,
       header: { broker, startedAt: timeOfDay(), predefined },
@@ -260,7 +260,7 @@ function placeOf(path: string): string {
 }
 
 /** What the files begin with. */
-interface Plan {
+interface FilesPlan {
   readonly record: string | undefined;
   readonly pcap: string | undefined;
   readonly header: RecordingHeader;
@@ -293,7 +293,7 @@ interface OpenFile {
 class Files implements Sink {
   readonly #open: OpenFile[] = [];
 
-  constructor({ record, pcap, header, zero }: Plan) {
+  constructor({ record, pcap, header, zero }: FilesPlan) {
     try {
       if (record !== undefined) {
         const lines = new RecordingLines(header, zero);
@@ -420,22 +420,25 @@ function hostnameFor(peer: Peer, { hostname }: Peer): string {
 
 /** What the worker is told. */
 type Order =
-  | { readonly call: "open"; readonly plan: Plan }
+  | { readonly call: "open"; readonly plan: FilesPlan }
   | { readonly call: "write"; readonly slice: Slice; readonly lost: number }
   | { readonly call: "close" };
 
 /** What it answers to each order. */
-type Answer =
+type FilesAnswer =
   | { readonly errors: readonly string[]; readonly isOpen: boolean }
   | { readonly fault: string };
 
 /** The files in a worker. */
 class WorkerSink implements Sink {
-  readonly #worker = new WorkerClient<Order, Answer>(import.meta.url, ROLE);
+  readonly #worker = new WorkerClient<Order, FilesAnswer>(
+    import.meta.url,
+    ROLE,
+  );
   #hasFailed = false;
   #isOpen = true;
 
-  static async open(plan: Plan): Promise<WorkerSink> {
+  static async open(plan: FilesPlan): Promise<WorkerSink> {
     const sink = new WorkerSink();
     const answer = await sink.#ask({ call: "open", plan });
     if (!("fault" in answer)) return sink;
@@ -464,7 +467,7 @@ class WorkerSink implements Sink {
     return errorsOf(answer);
   }
 
-  async #ask(order: Order, transfer?: ArrayBuffer[]): Promise<Answer> {
+  async #ask(order: Order, transfer?: ArrayBuffer[]): Promise<FilesAnswer> {
     try {
       return await this.#worker.ask(order, transfer);
     } catch (error) {
@@ -477,7 +480,7 @@ class WorkerSink implements Sink {
   }
 }
 
-function errorsOf(answer: Answer): readonly string[] {
+function errorsOf(answer: FilesAnswer): readonly string[] {
   return "fault" in answer ? [answer.fault] : answer.errors;
 }
 
@@ -488,7 +491,7 @@ function serve(): void {
     errors,
     isOpen: files?.isOpen ?? false,
   });
-  serveWorker((order: Order): Answer => {
+  serveWorker((order: Order): FilesAnswer => {
     switch (order.call) {
       case "open":
         try {

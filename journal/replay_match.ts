@@ -55,7 +55,7 @@ interface Opening {
 }
 
 /** One of the two conversations. */
-class Side {
+class ReplayedSide {
   readonly conversation: Conversation;
   /** What was opened and not closed, by client and msgId. */
   readonly open = new Map<string, Opening>();
@@ -136,7 +136,7 @@ class Side {
 }
 
 /** A client as it is compared. */
-class Client implements Answers {
+class ReplayedClient implements Answers {
   name: string;
   readonly peer: Peer;
   readonly recorded: Answer[] = [];
@@ -162,9 +162,9 @@ class Client implements Answers {
 
 /** A recorded conversation, and the one that is led now. */
 export class ReplayMatch {
-  readonly #recorded: Side;
-  readonly #live: Side;
-  readonly #clients = new Map<string, Client>();
+  readonly #recorded: ReplayedSide;
+  readonly #live: ReplayedSide;
+  readonly #clients = new Map<string, ReplayedClient>();
   #owed = 0;
 
   /**
@@ -173,8 +173,8 @@ export class ReplayMatch {
    * @param options what both brokers were told beforehand
    */
   constructor(options: ConversationOptions = {}) {
-    this.#recorded = new Side({ ...options, ignoreTail: true });
-    this.#live = new Side({ ...options, ignoreTail: true });
+    this.#recorded = new ReplayedSide({ ...options, ignoreTail: true });
+    this.#live = new ReplayedSide({ ...options, ignoreTail: true });
   }
 
   /** Answers that are to come: recorded, and not come yet nor given up. */
@@ -295,10 +295,10 @@ export class ReplayMatch {
     if (isEnd) this.#live.open.delete(`${client.key} ${msgId}`);
   }
 
-  #clientOf({ peer, clientId }: Reading): Client {
+  #clientOf({ peer, clientId }: Reading): ReplayedClient {
     let client = this.#clients.get(peer.key);
     if (client === undefined) {
-      client = new Client(clientId ?? peer.key, peer);
+      client = new ReplayedClient(clientId ?? peer.key, peer);
       this.#clients.set(peer.key, client);
     }
     if (clientId !== undefined) client.name = clientId;
@@ -320,9 +320,7 @@ function publishText(packet: Publish, topicName: string | undefined): string {
 function dataText(data: Uint8Array): string {
   const isText = data.every((octet) => octet >= 0x20 && octet < 0x7f);
   if (isText) return JSON.stringify(decodeUtf8(data));
-  let hex = "";
-  for (const octet of data) hex += octet.toString(16).padStart(2, "0");
-  return hex;
+  return data.toHex();
 }
 
 /** Where the message begins in a datagram that may wrap it (§5.5). */

@@ -100,7 +100,7 @@ export class Netem {
   readonly #random: Random;
   #startAt: Millis;
 
-  #plan!: Plan;
+  #plan!: PathPlan;
   #duplicate: Luck | undefined;
   #loss: Luck | undefined;
   #corrupt: Luck | undefined;
@@ -299,7 +299,7 @@ export class Netem {
 }
 
 /** What a path does that is no matter of chance. */
-interface Plan {
+interface PathPlan {
   readonly mtu: number;
   readonly limit: number;
   readonly downMs: Millis;
@@ -316,13 +316,13 @@ interface Plan {
 }
 
 /** Thousands of paths may be of one description: they share its plan. */
-const plans = new WeakMap<PathSpec, Plan>();
+const plans = new WeakMap<PathSpec, PathPlan>();
 
-function planOf(path: PathSpec): Plan {
+function planOf(path: PathSpec): PathPlan {
   const known = plans.get(path);
   if (known !== undefined) return known;
   const { delay, rate, down, loss } = path;
-  const plan: Plan = {
+  const plan: PathPlan = {
     mtu: path.mtu ?? Infinity,
     limit: path.limit ?? DEFAULT_LIMIT,
     downMs: down?.ms ?? 0,

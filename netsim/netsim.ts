@@ -106,12 +106,12 @@ const MAX_OCTETS = 64 * 1024 * 1024;
 const CLOSE_MS = 5_000;
 
 /** What a datagram does next: it comes out of the network, or reaches a program. */
-type Step = "arrive" | "take" | "launch" | "leave";
+type DatagramStep = "arrive" | "take" | "launch" | "leave";
 
 /** A datagram that is under way. */
 interface UnderWay {
   readonly end: BadTransport;
-  readonly step: Step;
+  readonly step: DatagramStep;
   readonly peer: Peer;
   readonly bytes: Uint8Array;
 }
@@ -317,7 +317,12 @@ export class NetSim {
     });
   }
 
-  #do(step: Step, end: BadTransport, peer: Peer, bytes: Uint8Array): void {
+  #do(
+    step: DatagramStep,
+    end: BadTransport,
+    peer: Peer,
+    bytes: Uint8Array,
+  ): void {
     if (step !== "arrive" && step !== "take") end.leaving--;
     if (end.isClosed) {
       this.#cutOff++;
@@ -355,7 +360,7 @@ export class NetSim {
   #wait(
     at: Millis,
     end: BadTransport,
-    step: Step,
+    step: DatagramStep,
     peer: Peer,
     bytes: Uint8Array,
   ): void {

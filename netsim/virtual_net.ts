@@ -104,7 +104,7 @@ const MAX_EVENTS_AT_ONCE = 1_000_000;
 const SPENT = 0xee;
 
 /** A machine at its place. */
-interface Place {
+interface MachinePlace {
   readonly type: "place";
   readonly peer: Peer;
   readonly machine: Machine<unknown, unknown>;
@@ -118,7 +118,7 @@ interface Place {
   /** Whether it is there still. */
   isAttached: boolean;
   /** Whom it was sent something by last: most of what it sends is an answer. */
-  partner: Place | undefined;
+  partner: MachinePlace | undefined;
   /** When it is due by its own clock, as it said last. */
   dueAt: Millis;
   /** How much further its clock is than everybody's. */
@@ -137,9 +137,9 @@ interface Place {
 interface Flight {
   readonly type: "flight";
   /** Who sent it, or in whose name it was sent. */
-  readonly from: Place | Peer;
+  readonly from: MachinePlace | Peer;
   /** Who was there when it was sent, or where it goes. */
-  readonly to: Place | Peer;
+  readonly to: MachinePlace | Peer;
   readonly bytes: Uint8Array;
 }
 
@@ -209,17 +209,17 @@ export class VirtualNet {
   readonly #isStrict: boolean;
   readonly #onSend: VirtualNetOptions["onSend"];
   readonly #onDelivery: VirtualNetOptions["onDelivery"];
-  readonly #places = new Map<string, Place>();
+  readonly #places = new Map<string, MachinePlace>();
   readonly #muted = new Set<string>();
   readonly #due = new EventHeap();
   /** What each slot of the heap stands for. */
-  readonly #events: (Place | Flight | Action | undefined)[] = [];
+  readonly #events: (MachinePlace | Flight | Action | undefined)[] = [];
   #numbers = 0;
   #now: Millis = 0;
   #atOnce = 0;
   // The datagram that is being sent.
-  #from: Place | Peer | undefined;
-  #to: Place | Peer | undefined;
+  #from: MachinePlace | Peer | undefined;
+  #to: MachinePlace | Peer | undefined;
   #copies = 0;
   #fate = "";
   // The digest's halves.
@@ -271,7 +271,7 @@ export class VirtualNet {
     if (this.#places.has(peer.key)) {
       throw new RangeError(`Cannot attach at "${peer.key}": it is taken`);
     }
-    const place: Place = {
+    const place: MachinePlace = {
       type: "place",
       peer,
       machine: machine as Machine<unknown, unknown>,
@@ -431,7 +431,7 @@ export class VirtualNet {
     this.#refresh(place);
   }
 
-  #expire(place: Place): void {
+  #expire(place: MachinePlace): void {
     if (!place.isAttached) return;
     const { dueAt, aheadMs, machine } = place;
     const isThawing = place.frozenUntil > -Infinity;
@@ -453,7 +453,7 @@ export class VirtualNet {
   }
 
   /** Carries out what a machine asks for, and sees to it that it is called in time. */
-  #refresh(place: Place): void {
+  #refresh(place: MachinePlace): void {
     const { machine, slot, frozenUntil } = place;
     if (frozenUntil > this.#now) {
       if (frozenUntil < this.#due.at(slot)) {
@@ -481,7 +481,7 @@ export class VirtualNet {
   }
 
   /** To every other machine, to each by its own luck. */
-  #broadcast(from: Place, bytes: Uint8Array): void {
+  #broadcast(from: MachinePlace, bytes: Uint8Array): void {
     this.#onSend?.(this.#now, from.peer, undefined, bytes);
     for (const { peer } of this.#places.values()) {
       if (peer.key !== from.peer.key) this.#send(from.peer, from, peer, bytes);
@@ -490,7 +490,7 @@ export class VirtualNet {
 
   #send(
     from: Peer,
-    place: Place | undefined,
+    place: MachinePlace | undefined,
     to: Peer,
     bytes: Uint8Array,
   ): void {

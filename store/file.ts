@@ -114,7 +114,7 @@ const CHECKPOINT_PAGES = 8_000;
 const MAX_LOG = 64 * 2 ** 20;
 
 /** A file that is open. */
-export interface Opened {
+export interface OpenedFile {
   /** What is in it. */
   readonly database: DatabaseSync;
   /** How often it was opened, this time included. */
@@ -145,7 +145,7 @@ export class Damage extends StoreError {
  * any more
  * @throws {Error} when it cannot be opened; then nothing has changed
  */
-export function openFile(path: string, options: StoreOptions): Opened {
+export function openFile(path: string, options: StoreOptions): OpenedFile {
   const { timeoutMs = 1_000 } = options;
   let database: DatabaseSync | undefined;
   try {
@@ -196,7 +196,7 @@ function copyDamaged(path: string): SetAside | undefined {
 }
 
 /** Takes the lock, looks for damage, and only then writes. */
-function setUp(database: DatabaseSync, options: StoreOptions): Opened {
+function setUp(database: DatabaseSync, options: StoreOptions): OpenedFile {
   const { durability = "full", offsetMs = 0, maxPages } = options;
   const version = pragma(database, "user_version") as number;
   demandNotNewer(version, MIGRATIONS.length);

@@ -16,7 +16,7 @@ import {
   type Durability,
   fileAt,
   octetsOf,
-  type Opened,
+  type OpenedFile,
   openFile,
   type SetAside,
   type StoreOptions,
@@ -79,7 +79,7 @@ export class Store implements Disposable {
 
   private constructor(
     path: string,
-    { database, starts, rows }: Opened,
+    { database, starts, rows }: OpenedFile,
     setAside: SetAside | undefined,
   ) {
     this.path = path;

@@ -54,7 +54,7 @@ export function commitsBehindDamage(path: string): number {
   if (!fill(file, header)) return 0;
   const magic = header.getUint32(HEADER.magic);
   const isBigEndian = magic === MAGIC + 1;
-  let sum = sumOf([0, 0], header, 0, HEADER.sum, isBigEndian);
+  let sum = checksumOf([0, 0], header, 0, HEADER.sum, isBigEndian);
   let isWhole = (magic === MAGIC || isBigEndian) &&
     isSame(sum, pairAt(header, HEADER.sum));
   const pageSize = isWhole ? header.getUint32(HEADER.pageSize) : PAGE_SIZE;
@@ -65,8 +65,8 @@ export function commitsBehindDamage(path: string): number {
     const itsSalt = pairAt(frame, FRAME.salt);
     salt ??= itsSalt;
     if (isWhole) {
-      sum = sumOf(sum, frame, 0, FRAME.salt, isBigEndian);
-      sum = sumOf(sum, frame, FRAME.length, frame.byteLength, isBigEndian);
+      sum = checksumOf(sum, frame, 0, FRAME.salt, isBigEndian);
+      sum = checksumOf(sum, frame, FRAME.length, frame.byteLength, isBigEndian);
       isWhole = isSame(sum, pairAt(frame, FRAME.sum)) &&
         isSame(salt, itsSalt);
     }
@@ -97,7 +97,7 @@ function isSame(one: Pair, other: Pair): boolean {
 }
 
 /** The sum that runs through a log, carried on over some octets. */
-function sumOf(
+function checksumOf(
   [first, second]: Pair,
   view: DataView,
   begin: number,

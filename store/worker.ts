@@ -116,10 +116,13 @@ export async function openStore(
     const { Store } = await import("./store.ts");
     return new LocalStore(Store.open(path, storeOptions));
   }
-  const worker = new WorkerClient<Question, Answer>(import.meta.url, ROLE);
+  const worker = new WorkerClient<StoreQuestion, StoreAnswer>(
+    import.meta.url,
+    ROLE,
+  );
   try {
     const question = { call: "open", path, options: storeOptions } as const;
-    return new WorkerStore(worker, await ask(worker, question) as Opened);
+    return new WorkerStore(worker, await ask(worker, question) as StoreOpened);
   } catch (error) {
     worker.terminate();
     throw error;
@@ -127,17 +130,17 @@ export async function openStore(
 }
 
 /** What a store tells when it is opened. */
-type Opened = Pick<AsyncStore, "starts" | "size" | "setAside">;
+type StoreOpened = Pick<AsyncStore, "starts" | "size" | "setAside">;
 
 /** Some of the records. */
-interface Chunk {
+interface RecordChunk {
   readonly records: readonly StoreRecord[];
   readonly total: number;
   readonly isLast: boolean;
 }
 
 /** What the worker is asked. */
-type Question =
+type StoreQuestion =
   | {
     readonly call: "open";
     readonly path: string;
@@ -150,7 +153,7 @@ type Question =
   | { readonly call: "close" };
 
 /** What it answers. */
-type Answer =
+type StoreAnswer =
   | { readonly value: unknown }
   | { readonly kind: StoreErrorKind; readonly message: string };
 
@@ -204,13 +207,13 @@ class WorkerStore implements AsyncStore {
   readonly starts: number;
   readonly size: number;
   readonly setAside: SetAside | undefined;
-  readonly #worker: WorkerClient<Question, Answer>;
+  readonly #worker: WorkerClient<StoreQuestion, StoreAnswer>;
   #loads = 0;
   #closed: Promise<void> | undefined;
 
   constructor(
-    worker: WorkerClient<Question, Answer>,
-    { starts, size, setAside }: Opened,
+    worker: WorkerClient<StoreQuestion, StoreAnswer>,
+    { starts, size, setAside }: StoreOpened,
   ) {
     this.#worker = worker;
     this.starts = starts;
@@ -220,12 +223,12 @@ class WorkerStore implements AsyncStore {
 
   async load(take: RecordTaker): Promise<void> {
     const load = ++this.#loads;
-    const ask = () => this.#ask({ call: "load", load }) as Promise<Chunk>;
+    const ask = () => this.#ask({ call: "load", load }) as Promise<RecordChunk>;
     let done = 0;
-    let next: Promise<Chunk> | undefined = ask();
+    let next: Promise<RecordChunk> | undefined = ask();
     try {
       while (next !== undefined) {
-        const { records, total, isLast }: Chunk = await next;
+        const { records, total, isLast }: RecordChunk = await next;
         next = isLast ? undefined : ask();
         done += records.length;
         if (records.length > 0) take(records, done, total);
@@ -258,7 +261,7 @@ class WorkerStore implements AsyncStore {
     return this.close();
   }
 
-  #ask(question: Question): Promise<unknown> {
+  #ask(question: StoreQuestion): Promise<unknown> {
     if (this.#closed === undefined) return ask(this.#worker, question);
     return Promise.reject(unusable("the store is closed"));
   }
@@ -266,10 +269,10 @@ class WorkerStore implements AsyncStore {
 
 /** Asks the worker; what it cannot do is a {@linkcode StoreError}. */
 async function ask(
-  worker: WorkerClient<Question, Answer>,
-  question: Question,
+  worker: WorkerClient<StoreQuestion, StoreAnswer>,
+  question: StoreQuestion,
 ): Promise<unknown> {
-  let answer: Answer;
+  let answer: StoreAnswer;
   try {
     answer = await worker.ask(question);
   } catch (error) {
@@ -318,7 +321,7 @@ function own(bytes: Uint8Array): Uint8Array {
 }
 
 /** All records, some at a time; there is always a last chunk. */
-function* chunksOf(store: Store): Generator<Chunk> {
+function* chunksOf(store: Store): Generator<RecordChunk> {
   const total = store.size;
   let records: StoreRecord[] = [];
   let octets = 0;
@@ -357,9 +360,9 @@ function pooled(
 async function serve(): Promise<void> {
   const { Store } = await import("./store.ts");
   let store: Store | undefined;
-  const loads = new Map<number, Generator<Chunk>>();
+  const loads = new Map<number, Generator<RecordChunk>>();
 
-  const answer = (question: Question): unknown => {
+  const answer = (question: StoreQuestion): unknown => {
     if (question.call === "open") {
       store = Store.open(question.path, question.options);
       const { starts, size, setAside } = store;
@@ -371,7 +374,7 @@ async function serve(): Promise<void> {
         const { load } = question;
         const chunks = loads.get(load) ?? chunksOf(store);
         loads.set(load, chunks);
-        const chunk: Chunk = chunks.next().value;
+        const chunk: RecordChunk = chunks.next().value;
         if (chunk.isLast) loads.delete(load);
         return chunk;
       }
@@ -390,7 +393,7 @@ async function serve(): Promise<void> {
     }
   };
 
-  serveWorker((question: Question, end): Answer => {
+  serveWorker((question: StoreQuestion, end): StoreAnswer => {
     if (question.call === "close") end();
     try {
       return { value: answer(question) };

@@ -44,7 +44,7 @@ const SPREAD_FROM = 64;
 const ROOM_MS = 50;
 
 /** What a worker needs to send. */
-interface Task {
+interface SenderTask {
   readonly memory: SharedArrayBuffer;
   /** The socket. */
   readonly descriptor: number;
@@ -53,8 +53,8 @@ interface Task {
 }
 
 /** What a worker is asked: to prepare itself, then to send until it is stopped. */
-type Question =
-  | { readonly call: "prepare"; readonly task: Task }
+type SenderQuestion =
+  | { readonly call: "prepare"; readonly task: SenderTask }
   | { readonly call: "send" };
 
 /** Is told that a sender has failed, and whether another follows. */
@@ -243,7 +243,7 @@ export class SenderThreads implements AsyncDisposable {
 }
 
 /** What all threads of a pool are told. */
-type Socket = Pick<Task, "descriptor" | "sockaddrLength">;
+type Socket = Pick<SenderTask, "descriptor" | "sockaddrLength">;
 
 /** A ring and the thread that empties it. */
 class SenderThread {
@@ -252,13 +252,16 @@ class SenderThread {
   isReady = false;
   /** Whether no thread empties the ring any more. */
   isGone = false;
-  #worker: WorkerClient<Question, void> | undefined;
+  #worker: WorkerClient<SenderQuestion, void> | undefined;
   #isEnding = false;
   readonly ready = Promise.withResolvers<void>();
   readonly #ended = Promise.withResolvers<void>();
 
   async begin(socket: Socket, onFailure: FailureListener): Promise<void> {
-    const worker = new WorkerClient<Question, void>(import.meta.url, ROLE);
+    const worker = new WorkerClient<SenderQuestion, void>(
+      import.meta.url,
+      ROLE,
+    );
     this.#worker = worker;
     try {
       const task = { memory: this.ring.memory, ...socket };
@@ -273,7 +276,7 @@ class SenderThread {
   }
 
   #handleFailure(
-    worker: WorkerClient<Question, void>,
+    worker: WorkerClient<SenderQuestion, void>,
     reason: string,
     socket: Socket,
     onFailure: FailureListener,
@@ -336,7 +339,7 @@ function tallyFor(reader: SharedRingReader): SendTally {
 /** The worker's side. */
 function serve(): void {
   let send: (() => void) | undefined;
-  serveWorker((question: Question, end): void => {
+  serveWorker((question: SenderQuestion, end): void => {
     switch (question.call) {
       case "prepare":
         send = prepare(question.task);
@@ -352,7 +355,9 @@ function serve(): void {
 }
 
 /** Prepares to send; the function returned sends until the ring is stopped. */
-function prepare({ memory, descriptor, sockaddrLength }: Task): () => void {
+function prepare(
+  { memory, descriptor, sockaddrLength }: SenderTask,
+): () => void {
   const libc = openLibc();
   const batch = new SendBatch(sockaddrLength);
   const reader = new SharedRingReader(memory);

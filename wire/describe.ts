@@ -41,7 +41,7 @@ export function describeDatagram(bytes: Uint8Array): string {
 /** A packet in a line: its type and the fields that say something. */
 export function describePacket(packet: MqttSnPacket): string {
   if (packet.type === "ENCAPSULATED") {
-    const node = hexOf(packet.wirelessNodeId);
+    const node = packet.wirelessNodeId.toHex();
     return `node ${node}: ${describeDatagram(packet.message)}`;
   }
   const { type, ...fields } = packet;
@@ -73,16 +73,10 @@ function textOf(bytes: Uint8Array): string {
   try {
     return quoted(decodeUtf8(shown)) + rest;
   } catch {
-    return hexOf(shown) + rest;
+    return shown.toHex() + rest;
   }
 }
 
 function quoted(text: string): string {
   return JSON.stringify(text);
-}
-
-function hexOf(bytes: Uint8Array): string {
-  let hex = "";
-  for (const octet of bytes) hex += octet.toString(16).padStart(2, "0");
-  return hex;
 }

@@ -43,7 +43,7 @@ export interface ReceivedOwner {
 }
 
 /** A message that has come. */
-interface Entry {
+interface ReceivedEntry {
   /** The digest of the message's octets. */
   readonly digest: number;
   /** Until when a copy may come; `Infinity` before PUBREL. */
@@ -81,7 +81,7 @@ const MAX_RELEASED = 256;
  * ```
  */
 export class DuplicateFilter {
-  readonly #entries = new Map<number, Entry>();
+  readonly #entries = new Map<number, ReceivedEntry>();
   readonly #owner: ReceivedOwner;
   /** How many of them are released, and are there for late copies alone. */
   #released = 0;
@@ -216,7 +216,7 @@ export class DuplicateFilter {
   }
 }
 
-function isReleased({ until, isDoubted }: Entry): boolean {
+function isReleased({ until, isDoubted }: ReceivedEntry): boolean {
   return until !== Infinity && !isDoubted;
 }
 

@@ -42,11 +42,7 @@ export function nodePeerOf(
   { wirelessNodeId }: Pick<Encapsulated, "wirelessNodeId">,
 ): NodePeer {
   const { hostname, port } = forwarder;
-  let node = "";
-  for (const octet of wirelessNodeId) {
-    node += octet.toString(16).padStart(2, "0");
-  }
-  const key = `${forwarder.key}/${node}`;
+  const key = `${forwarder.key}/${wirelessNodeId.toHex()}`;
   return { hostname, port, key, wirelessNodeId: wirelessNodeId.slice() };
 }
 

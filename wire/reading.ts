@@ -126,10 +126,7 @@ export function readClassic(
 
 /** What is of no protocol. */
 export function malformed(peer: Peer, bytes: Uint8Array): Reading {
-  let hex = "";
-  for (const octet of bytes.subarray(0, MAX_SHOWN / 2)) {
-    hex += octet.toString(16).padStart(2, "0");
-  }
+  const hex = bytes.subarray(0, MAX_SHOWN / 2).toHex();
   return {
     type: "malformed",
     peer,

@@ -125,7 +125,7 @@ export class SubscriptionTrie<Subscriber extends object, Grant> {
   }
 
   /** Finds where a filter's holders are, making the nodes that are missing. */
-  #grow(filter: TopicFilter): Place<Subscriber, Grant> {
+  #grow(filter: TopicFilter): TriePlace<Subscriber, Grant> {
     const { levels, slot } = pathOf(filter);
     let node = this.#root;
     for (const level of levels) {
@@ -182,7 +182,7 @@ class FilterNode<Subscriber extends object, Grant>
   }
 }
 
-interface Place<Subscriber extends object, Grant> {
+interface TriePlace<Subscriber extends object, Grant> {
   readonly node: FilterNode<Subscriber, Grant>;
   readonly slot: "here" | "below";
 }

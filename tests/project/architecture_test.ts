@@ -117,6 +117,21 @@ Deno.test("a test of FOLDER/x.ts is tests/FOLDER/x_test.ts, or x_ASPECT_test.ts"
   await read("");
 });
 
+Deno.test("no two types have the same name", () => {
+  const TYPE = /^(?:export )?(?:abstract )?(?:interface|class|type) (\w+)/gm;
+  const places = new Map<string, string>();
+  for (const { path, code } of house.values()) {
+    for (const [, name] of code.matchAll(TYPE)) {
+      const other = places.get(name!);
+      assert(
+        other === undefined || other === path,
+        `${name}: ${other}, ${path}`,
+      );
+      places.set(name!, path);
+    }
+  }
+});
+
 /** The text of each `.ts` file of a folder and of those below it. */
 async function readTree(folder: string): Promise<string[]> {
   const texts: string[] = [];
