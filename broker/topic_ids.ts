@@ -8,14 +8,12 @@
  * connected anew it may have forgotten everything, and an id is told to it again
  * before it is used.
  *
- * As long as they are few they stand in a list, in the order in which they came:
- * most clients have one or two, and a broker has many clients.
- *
  * @module
  */
 
 import type { TopicName } from "../wire/message.ts";
 import { MAX_TOPIC_ID } from "../wire/packets.ts";
+import { TopicTable } from "../wire/topic_table.ts";
 import type { Settings } from "./options.ts";
 import {
   NOT_PERSISTED,
@@ -27,20 +25,8 @@ import type { TopicIdRecord } from "./records.ts";
 /** What the engine needs around a name, in octets, roughly. */
 const OVERHEAD = 160;
 
-/** More topics than these are in tables. */
-const FEW = 8;
-
-/** The list of a client that has none. */
-const NONE: readonly TopicEntry[] = [];
-
 /** How many topics a table takes, and the memory that all tables share. */
 export type TopicIdLimits = Pick<Settings, "maxTopicIds" | "nameBudget">;
-
-/** Many topics. */
-interface TopicIdTables {
-  readonly byName: Map<TopicName, TopicEntry>;
-  readonly byId: Map<number, TopicEntry>;
-}
 
 /** A topic as one client knows it. */
 export interface TopicEntry {
@@ -88,12 +74,9 @@ export interface TopicAlias {
  * assertEquals(topicIds.at(1)?.topicName, lamp);
  * ```
  */
-export class TopicIds {
+export class TopicIds extends TopicTable<TopicEntry> {
   readonly #limits: TopicIdLimits;
   readonly #owner: Persisted;
-  #few: readonly TopicEntry[] = NONE;
-  /** Instead of the list, if they are many. */
-  #many: TopicIdTables | undefined;
   /** Counts up, so that an id is given to another name as late as can be. */
   #lastId = 0;
   #hasRefused = false;
@@ -107,48 +90,9 @@ export class TopicIds {
    * @param owner whose they are
    */
   constructor(limits: TopicIdLimits, owner: Persisted = NOT_PERSISTED) {
+    super();
     this.#limits = limits;
     this.#owner = owner;
-  }
-
-  /** How many topics have an entry. */
-  get size(): number {
-    return this.#many?.byName.size ?? this.#few.length;
-  }
-
-  /** The topic that a normal id stands for, `undefined` for none. */
-  at(topicId: number): TopicEntry | undefined {
-    if (this.#many !== undefined) return this.#many.byId.get(topicId);
-    if (topicId === 0) return undefined; // that of all that have none
-    for (const entry of this.#few) if (entry.topicId === topicId) return entry;
-    return undefined;
-  }
-
-  /** A topic's entry, `undefined` when it has none. */
-  get(topicName: TopicName): TopicEntry | undefined {
-    if (this.#many !== undefined) return this.#many.byName.get(topicName);
-    for (const entry of this.#few) {
-      if (entry.topicName === topicName) return entry;
-    }
-    return undefined;
-  }
-
-  get #entries(): Iterable<TopicEntry> {
-    return this.#many?.byName.values() ?? this.#few;
-  }
-
-  #insert(entry: TopicEntry): void {
-    const entries = this.#few.concat(entry); // with no room for more
-    if (this.#many === undefined && entries.length <= FEW) {
-      this.#few = entries;
-      return;
-    }
-    const many = this.#many ??= { byName: new Map(), byId: new Map() };
-    for (const one of entries) {
-      many.byName.set(one.topicName, one);
-      if (one.topicId !== 0) many.byId.set(one.topicId, one);
-    }
-    this.#few = NONE;
   }
 
   /**
@@ -165,7 +109,7 @@ export class TopicIds {
     if (entry === undefined) return undefined;
     const topicId = this.#freeId(wanted);
     entry.topicId = topicId;
-    this.#many?.byId.set(topicId, entry);
+    this.index(entry);
     this.#persist(entry);
     return entry;
   }
@@ -228,14 +172,14 @@ export class TopicIds {
       isSubscribed,
     };
     this.#limits.nameBudget.charge(costOf(topicName));
-    this.#insert(entry);
+    this.insert(entry);
     this.#lastId = Math.max(this.#lastId, topicId);
     return true;
   }
 
   /** Persists all of it. */
   persistAll(persistence: SessionPersistence): void {
-    for (const entry of this.#entries) persistence.persist(rowOf(entry));
+    for (const entry of this.entries) persistence.persist(rowOf(entry));
   }
 
   /** Notes that the client has unsubscribed from a topic. */
@@ -265,7 +209,7 @@ export class TopicIds {
    */
   forget(topicId: number): boolean {
     let hadAlias = false;
-    for (const entry of this.#entries) {
+    for (const entry of this.entries) {
       const { alias } = entry;
       if (alias?.topicIdType !== "predefined" || alias.topicId !== topicId) {
         continue;
@@ -283,7 +227,7 @@ export class TopicIds {
 
   /** Takes it that the client has forgotten every id, and what it refused. */
   forgetKnown(): void {
-    for (const entry of this.#entries) {
+    for (const entry of this.entries) {
       entry.isKnown = false;
       entry.isRefused = false;
     }
@@ -299,18 +243,17 @@ export class TopicIds {
   /** Takes refusals back: the client wants what a filter matches after all. */
   forgive(matches: (topicName: TopicName) => boolean): void {
     if (!this.#hasRefused) return;
-    for (const entry of this.#entries) {
+    for (const entry of this.entries) {
       if (entry.isRefused && matches(entry.topicName)) entry.isRefused = false;
     }
   }
 
   /** Empties the table. */
-  clear(): void {
-    for (const { topicName } of this.#entries) {
+  override clear(): void {
+    for (const { topicName } of this.entries) {
       this.#limits.nameBudget.give(costOf(topicName));
     }
-    this.#few = NONE;
-    this.#many = undefined;
+    super.clear();
     this.#lastId = 0;
     this.#hasRefused = false;
     this.#hasNoneToGo = false;
@@ -340,7 +283,7 @@ export class TopicIds {
       isRegistered: false,
       isSubscribed: false,
     };
-    this.#insert(entry);
+    this.insert(entry);
     this.#hasNoneToGo = false;
     return entry;
   }
@@ -348,16 +291,11 @@ export class TopicIds {
   /** Lets the oldest entry go that the client does not count on. */
   #recycle(): boolean {
     if (this.#hasNoneToGo) return false;
-    for (const entry of this.#entries) {
+    for (const entry of this.entries) {
       if (
         entry.isRegistered || entry.isSubscribed || entry.alias !== undefined
       ) continue;
-      if (this.#many === undefined) {
-        this.#few = this.#few.filter((one) => one !== entry);
-      } else {
-        this.#many.byName.delete(entry.topicName);
-        this.#many.byId.delete(entry.topicId);
-      }
+      this.remove(entry);
       this.#limits.nameBudget.give(costOf(entry.topicName));
       const { topicName } = entry;
       this.#owner.persistence?.persist({ type: "topicIdEnd", topicName });
