@@ -165,7 +165,7 @@ export class ClassicBroker {
   }
 
   /**
-   * Whether what is published elsewhere is nothing to it: no history is kept, and
+   * Whether it needs no message of another protocol: no history is kept, and
    * nobody waits for a datum.
    */
   get isIdle(): boolean {
@@ -236,7 +236,7 @@ export class ClassicBroker {
   /** Takes a datum that was kept. */
   restore(topicName: ClassicTopic, text: string, seq: number): void {
     if (!this.#keepsHistory) {
-      // What was kept when there was one is not to be read ever again.
+      // The history was persisted by an earlier run: it is not to be read again.
       this.#persistence.persist({ type: "datumEnd", seq });
       return this.#handleForgotten(topicName, "count", 1);
     }
@@ -308,7 +308,7 @@ export class ClassicBroker {
     this.#host.publishClassic(now, topicName, data);
   }
 
-  /** Adds a datum to its topic's history, or has it at hand for the clients that wait now. */
+  /** Adds a datum to its topic's history, or keeps it for the clients that wait now. */
   #enter(
     topicName: ClassicTopic,
     datum: Uint8Array,

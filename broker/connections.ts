@@ -3,11 +3,10 @@
  * goes on from another address, sleeps, wakes and ends, and the one queue of all their
  * deadlines (MQTT-SN 1.2 §6.2, §6.3, §6.11 to §6.14).
  *
- * A CONNECT that announces a will changes nothing until both parts of the will
- * have come: until then it is a prompt, and whatever session the client or the
- * address had goes on. Prompts are not sent again by themselves but when the
- * client repeats itself: so nobody is sent more than he asked with before he has
- * shown that he receives it.
+ * A CONNECT that announces a will changes nothing until both parts of the will have
+ * come. Until then the broker only prompts for them, and an earlier session of the
+ * client, or of the address, goes on. A prompt is sent again only when the client
+ * repeats its message. So a forged address is never sent more octets than came from it.
  *
  * @module
  */
@@ -95,11 +94,11 @@ export interface ConnectionStats {
   >;
   /** Times that an awake client left a message unanswered. */
   readonly unanswered: number;
-  /** WillPrompts that were not answered in time. */
+  /** Prompts for a will that were not answered in time. */
   readonly promptsExpired: number;
-  /** Sessions that went as their client was away for too long. */
+  /** Sessions that were forgotten because their client was away for too long. */
   readonly expired: number;
-  /** Requests that came twice and were answered again, nothing else. */
+  /** Requests that came twice, and were only answered again. */
   readonly repeated: number;
 }
 
@@ -340,9 +339,10 @@ export class Connections implements SessionHost {
   }
 
   /**
-   * Takes a CONNACK back that is not sent, as what it promises could not be kept.
-   * If it was the only one the connection ends: its client is refused, and so
-   * nobody is lost, nor is there a will. Who was only to be woken sleeps on.
+   * Takes back a CONNACK that could not be sent, as the store could not write what it
+   * promises. If it was the only CONNACK, the connection ends: the client is refused,
+   * not lost, so its will is not published. A client that was only to be woken sleeps
+   * on.
    */
   withdraw(now: Millis, peer: Peer): void {
     const session = this.at(peer);
@@ -451,7 +451,7 @@ export class Connections implements SessionHost {
     if (duration === 0 && requireKeepAlive) return "keepAlive";
     const session = this.#byClient.get(clientId);
     if (!this.#persistence.mayPromise) {
-      // Nor can it be promised that what was kept is forgotten.
+      // To forget a persisted session is a promise too.
       if (!packet.cleanSession || session?.persistence !== undefined) {
         return "store";
       }
@@ -492,11 +492,11 @@ export class Connections implements SessionHost {
       : undefined;
   }
 
-  /** Whether as many others are connected from a peer's address as may be. */
+  /** Whether as many other clients as are allowed come from a peer's address. */
   #isCrowded(peer: Peer, session: Session | undefined): boolean {
     const { hostname } = peer;
     if (isLoopback(peer) || session?.peer?.hostname === hostname) return false;
-    // Who has the very address will have to go.
+    // A client at the very same address is displaced, so it does not count.
     const others = (this.#bySource.get(hostname) ?? 0) -
       (this.at(peer) === undefined ? 0 : 1);
     return others >= this.#settings.maxClientsPerSource;
@@ -514,24 +514,24 @@ export class Connections implements SessionHost {
   }
 
   /**
-   * Says again that a CONNECT with a will was accepted. However long ago: who
-   * still sends its will has missed that, and T_retry is as long for both sides.
+   * Answers a repeated part of a will by CONNACK, however long ago the CONNECT was
+   * accepted: the client has missed the first CONNACK.
    */
   #repeatConnack(now: Millis, peer: Peer): boolean {
     const session = this.at(peer);
     if (session?.state !== "active" || !session.connect?.will) return false;
-    // It may not be kept yet that it was.
+    // The session may not be committed yet.
     const isKept = session.persistence?.mayPromise ?? true;
     if (isKept) this.#acceptAgain(now, session, peer);
     else this.#refuse(peer, "store");
     return true;
   }
 
-  /** Says again that a CONNECT was accepted. */
+  /** Sends CONNACK for the same CONNECT again. */
   #acceptAgain(now: Millis, session: Session, peer: Peer): void {
     this.#counts.repeated++;
     const connect = session.connect!;
-    // Who has not gone on has asked once more, and that may have copies too.
+    // A client that has sent nothing else is repeating CONNECT: copies may follow.
     const at = session.hasSpoken ? connect.at : now;
     session.connect = { ...connect, at, told: connect.told + 1 };
     this.#sendConnack(peer, RETURN_CODE.accepted);
@@ -545,7 +545,7 @@ export class Connections implements SessionHost {
     wakesOnly: boolean,
   ): void {
     const { clientId, cleanSession, duration } = packet;
-    // The table, and the memory, may have been filled since it was asked.
+    // The table, or the memory, may have become full since the client was prompted.
     const refusal = this.#refusalOf(now, peer, packet) ??
       (this.#hasRoomFor(packet, will) ? undefined : "memory");
     if (refusal !== undefined) return this.#refuse(peer, refusal);
@@ -593,7 +593,7 @@ export class Connections implements SessionHost {
     this.#persist(session);
     session.outbox.open(now);
     this.schedule(session);
-    // Who had the address cannot be there any more.
+    // Another client that had the address cannot be there any more.
     if (occupant !== undefined && occupant !== session) {
       this.#lose(now, occupant, "displaced");
     }
@@ -634,10 +634,10 @@ export class Connections implements SessionHost {
   }
 
   /**
-   * Takes a session that was kept, whatever the limits. Its parts follow.
+   * Restores a session from the store; limits do not apply. Its parts follow.
    *
    * @param will its will, if it has one
-   * @returns `undefined` when the client has one already
+   * @returns `undefined` when the client has a session already
    */
   restore(
     now: Millis,
@@ -655,16 +655,16 @@ export class Connections implements SessionHost {
     return session;
   }
 
-  /** Goes on with those who were connected, once all of them have been restored. */
+  /** Goes on with the clients that were connected, once all sessions are restored. */
   handleRestored(now: Millis): void {
     for (const session of this.#byClient.values()) {
-      session.heardAt = now; // until now nobody could have been
+      session.heardAt = now; // before that no client could be heard
       if (session.state === "active") session.outbox.open(now);
       this.schedule(session);
     }
   }
 
-  /** A client goes on from another address, as NAT may have it. */
+  /** A client goes on from another address, as behind a NAT. */
   #move(now: Millis, session: Session, peer: Peer): void {
     const occupant = this.at(peer);
     const from = session.peer!;
@@ -676,7 +676,7 @@ export class Connections implements SessionHost {
     this.#persist(session);
     const { clientId } = session;
     this.#outlet.trace({ type: "move", clientId, from, peer });
-    // What was under way went to where it is no more.
+    // What is unacknowledged went to the old address.
     session.hasSpoken = true;
     this.#remind(now, session);
     if (occupant !== undefined) this.#lose(now, occupant, "displaced");
@@ -690,7 +690,7 @@ export class Connections implements SessionHost {
       if (session.state !== "awake") {
         return this.#lose(now, session, "retries exhausted");
       }
-      // It is supervised as a sleeper again: its messages wait for its return.
+      // It is asleep again, and its messages wait until it wakes.
       this.#transition(now, session, "retries exhausted");
       session.heardAt = now;
       this.#counts.unanswered++;
@@ -698,7 +698,7 @@ export class Connections implements SessionHost {
     this.settle(now, session);
   }
 
-  /** A client is gone without a word: its will is published (§6.14). */
+  /** A client is lost: its will is published (§6.14). */
   #lose(
     now: Millis,
     session: Session,
@@ -708,7 +708,7 @@ export class Connections implements SessionHost {
     this.#end(now, session, event);
   }
 
-  /** A connection is over; its session too, unless there is something to keep. */
+  /** Ends a connection, and the session too if it is clean or empty. */
   #end(
     now: Millis,
     session: Session,

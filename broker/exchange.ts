@@ -195,7 +195,7 @@ export class Exchange {
     return true;
   }
 
-  /** Takes a retained message that was kept, whatever the limits. */
+  /** Restores a retained message from the store; limits do not apply. */
   restore(message: Message): void {
     this.#retained.restore(message);
   }

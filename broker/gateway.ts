@@ -220,17 +220,17 @@ export class Gateway {
     return this.#subscriptions.restore(session, filter, qos);
   }
 
-  /** Goes on with those who were connected, as all has been restored. */
+  /** Goes on with the clients that were connected, once all is restored. */
   handleRestored(now: Millis): void {
     this.#connections.handleRestored(now);
   }
 
   /**
-   * Takes back what was to be sent and promises what cannot be kept: most
-   * acknowledgements become refusals, all else is not sent. What was acknowledged
-   * has happened here nevertheless. So PUBREC is no refusal but nothing: at QoS 2
-   * the same must not come again as another, as what is refused may. And a client
-   * that is refused is not connected.
+   * Takes back a datagram that promises what could not be committed. Most
+   * acknowledgements become refusals; any other datagram is dropped. The message itself
+   * has been taken nevertheless. So a PUBREC is dropped and not made a refusal: after a
+   * refusal the client may send the same message under another msgId, and it would be
+   * published twice. A client whose CONNACK becomes a refusal is not connected.
    */
   handleUncommitted(now: Millis, peer: Peer, bytes: Uint8Array): void {
     const packet = decodePacket(bytes);

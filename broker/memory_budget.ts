@@ -58,7 +58,7 @@ export class MemoryBudget {
     return true;
   }
 
-  /** Spends octets, whatever the limit. */
+  /** Spends octets; the limit does not apply. */
   charge(octets: number): void {
     this.#used += octets;
     this.#whole?.charge(octets);

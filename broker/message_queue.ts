@@ -111,7 +111,7 @@ export class MessageQueue {
     return queued;
   }
 
-  /** Adds a message that was persisted, whatever the limits. */
+  /** Restores a message from the store; limits do not apply. */
   restore(queued: QueuedMessage): void {
     this.restoreTaken(queued);
     this.#push(queued);

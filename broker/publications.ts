@@ -124,7 +124,7 @@ export class Publications {
     const digest = qos === 2 ? digestOf(packet) : 0;
     if (qos === 2 && session.received.has(now, msgId, digest)) {
       this.#counts.republished++;
-      // Nor is it refused, as it has been taken; the client asks again.
+      // It has been taken already, so a refusal would be wrong; the client asks again.
       if (!this.#persistence.mayPromise) {
         return this.#outlet.drop(peer, "store");
       }

@@ -97,7 +97,7 @@ export class RetainedMessages {
     return this.#set(message, this.#limits);
   }
 
-  /** Retains a message whatever the limits. */
+  /** Retains a message; limits do not apply. */
   restore(message: Message): void {
     this.#set(message, UNLIMITED);
   }

@@ -213,7 +213,7 @@ export class Session implements Recipient, Timed, OutboxClient {
     return this.#names ??= new MemoryBudget(maxNameOctets, nameBudget);
   }
 
-  /** Takes it that the client has forgotten its topic ids. */
+  /** Assumes that the client has forgotten its topic ids. */
   forgetTopicIds(): void {
     this.#topicIds?.forgetKnown();
   }
@@ -342,8 +342,8 @@ export class Session implements Recipient, Timed, OutboxClient {
   }
 
   /**
-   * Takes what was kept of it, whatever the limits; its parts are restored one by
-   * one. A client that was connected is taken to be, and to have been heard now.
+   * Restores it from the store; limits do not apply, and its parts follow one by one. A
+   * client that was connected still is, and counts as heard now.
    */
   restore(
     now: Millis,
@@ -356,7 +356,7 @@ export class Session implements Recipient, Timed, OutboxClient {
     this.persistence = persistence;
     this.isClean = isClean;
     this.#state = state;
-    // By a clock that was ahead it would not have left yet, and stay for as long.
+    // If the clock was ahead then, the client would seem to leave in the future.
     this.leftAt = Math.min(leftAt, now);
     this.connect = {
       clientId,
@@ -373,13 +373,13 @@ export class Session implements Recipient, Timed, OutboxClient {
     this.#will = will;
   }
 
-  /** Takes what was kept of a message that the client has sent. */
+  /** Restores the record of a QoS 2 message that the client has sent. */
   restoreReceived(now: Millis, record: ReceivedRecord): void {
     // No copy is awaited for longer than T_retry.
     this.received.restore(record, now + this.#limits.retryMs);
   }
 
-  /** Takes a subscription that was kept, whatever the limits. */
+  /** Restores a subscription from the store; limits do not apply. */
   restoreSubscription(filter: TopicFilter, grant: Grant): void {
     this.#share.charge(costOfFilter(filter));
     (this.#subscriptions ??= new Map()).set(filter, grant);

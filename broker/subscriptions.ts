@@ -66,7 +66,7 @@ export interface SubscriptionStats {
   readonly registered: number;
   /** SUBSCRIBEs accepted. */
   readonly subscribed: number;
-  /** SUBSCRIBEs that came twice and were answered again, nothing else. */
+  /** SUBSCRIBEs that came twice, and were only answered again. */
   readonly resubscribed: number;
 }
 
@@ -274,7 +274,7 @@ export class Subscriptions {
   }
 
   /**
-   * Restores a subscription, whatever the limits.
+   * Restores a subscription from the store; limits do not apply.
    *
    * @returns false when the session has it already
    */

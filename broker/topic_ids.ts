@@ -147,10 +147,10 @@ export class TopicIds extends TopicTable<TopicEntry> {
   }
 
   /**
-   * Takes what was kept of a topic, whatever the limits. What the client has
-   * been told may be less: it is told again.
+   * Restores a topic from the store; limits do not apply. The client may not know its
+   * id: it is told again.
    *
-   * @returns whether it has its name and its id alone
+   * @returns false when another topic has its name or its id
    */
   restore(
     topicName: TopicName,
@@ -192,7 +192,7 @@ export class TopicIds extends TopicTable<TopicEntry> {
     this.#persist(entry);
   }
 
-  /** Takes it that the client does not know a topic, by whatever it was named. */
+  /** Assumes that the client knows a topic neither by its id nor by its alias. */
   unlearn(entry: TopicEntry): void {
     entry.isKnown = false;
     this.#hasNoneToGo = false;
@@ -202,8 +202,8 @@ export class TopicIds extends TopicTable<TopicEntry> {
   }
 
   /**
-   * Takes it that the client does not know what an id stands for: a pre-defined
-   * one if there is one, as the client does not say which it means.
+   * Assumes that the client does not know what an id stands for. The client does not
+   * say which kind of id it means: if there is such a pre-defined id, it is that.
    *
    * @returns whether there was such an id
    */
@@ -225,7 +225,7 @@ export class TopicIds extends TopicTable<TopicEntry> {
     return true;
   }
 
-  /** Takes it that the client has forgotten every id, and what it refused. */
+  /** Assumes that the client has forgotten every id, and what it refused. */
   forgetKnown(): void {
     for (const entry of this.entries) {
       entry.isKnown = false;

@@ -270,7 +270,7 @@ async function main(flags: Flags, interruption: Interruption): Promise<number> {
   const options = fleetOptionsFrom(flags);
   const file = flags.text("html");
   if (file === "") throw new UsageError('Flag "--html" needs a file\'s name');
-  // Who has waited for the end of a long run is not told then that it was in vain.
+  // A path that cannot be written is an error before a long run, not after it.
   if (file !== undefined) await requireWritable(file);
   const fleet = new Fleet(options);
   const cost = await runFleet(fleet, interruption);

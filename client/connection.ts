@@ -169,7 +169,7 @@ export class Connection {
     if (!isAtRest) this.#advanceQueue(now, queue);
     const isIdle = this.#sleepS > 0 && this.#state === "active" &&
       this.#queues.pending === 0;
-    // At the next timeout, so that who waited for a command can give another.
+    // At the next timeout: a program whose command has ended may give another.
     const hasTimer = this.#timers.at("sleep") !== undefined;
     if (isIdle && !hasTimer) this.#timers.set("sleep", now);
     else if (!isIdle && hasTimer) this.#timers.stop("sleep");
@@ -315,7 +315,7 @@ export class Connection {
   }
 
   /**
-   * Somebody waits no longer for a command of the connection's that is under way.
+   * A program waits no longer for the connection's command that is under way.
    *
    * @returns whether that ends it
    */
@@ -417,7 +417,7 @@ export class Connection {
     }
   }
 
-  /** Whether there is something to do that takes a connection it has not. */
+  /** Whether there is something to do that needs a connection, and there is none. */
   #isNeeded(): boolean {
     const { connection: queue } = this.#queues;
     if (queue.request !== undefined) return false;
@@ -469,7 +469,7 @@ export class Connection {
     this.#effects.trace({ type: "gateway", gateway });
   }
 
-  /** The gateway does not want this client: what needs it cannot be done. */
+  /** The gateway refuses this client: commands that need it cannot be carried out. */
   #handleRefusal(now: Millis, returnCode: number): void {
     const { connection: queue, others } = this.#queues;
     const isCongested = returnCode === RETURN_CODE.congestion;
@@ -504,14 +504,14 @@ export class Connection {
       this.#connectAt = now;
       return;
     }
-    // None of those that are known: there may be others by now.
+    // No known gateway has answered: there may be others by now.
     this.#silent = undefined;
     const hasLooked = this.#search?.hasAsked ?? true;
     this.#search?.search(now);
     if (next !== undefined) this.#moveTo(now, next);
     this.#pause(now);
     const job = queue.current;
-    // Who can ask for others does so once before it is told that there are none.
+    // It searches once more before the commands end for want of a gateway.
     if (job?.command.type !== "connect" || !hasLooked) return;
     this.#isWanted = false;
     queue.end();
@@ -542,7 +542,7 @@ export class Connection {
     if (state === this.#state) return;
     this.#state = state;
     if (state !== "asleep") this.#timers.stop("wake");
-    // One that goes on without a connection would make one in the end.
+    // A ping that stays outstanding without a connection would make one.
     if (state !== "active") {
       this.#ping = undefined;
       this.#sendWindow.reset();

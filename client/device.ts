@@ -70,11 +70,11 @@ import { Requests } from "./requests.ts";
 export interface DeviceOptions {
   /** The gateway. May be missing where one is searched for. */
   readonly gateway?: Peer;
-  /** Whether, and how, gateways are searched for. Default: not. */
+  /** How gateways are searched for. Default: not at all. */
   readonly search?: SearchOptions;
   /** Who it is, 1 to 23 characters, or more where the gateway takes them. */
   readonly clientId: string;
-  /** Where its chances come from: its first msgId, its pauses. */
+  /** The source of chance for its first msgId and its pauses. */
   readonly random: Random;
   /** Whether nothing of it is kept between connections. Default true. */
   readonly cleanSession?: boolean;
@@ -238,7 +238,7 @@ export class Device implements Machine<DeviceEvent> {
     };
     const patience = { retryMs, retries, backoff };
     this.#queues = new CommandQueues(this.#effects, { waitMs, giveUpMs });
-    // Anywhere, so that an answer to an earlier life does not fit.
+    // A random start: an answer to an earlier run does not match.
     const msgId = Math.floor(random() * 0x10000);
     this.#requests = new Requests(this.#effects, { gateway, patience, msgId });
     this.#search = search && new GatewaySearch(search, random, gateway);
@@ -829,7 +829,7 @@ export class Device implements Machine<DeviceEvent> {
     } else this.#topics.distrust();
   }
 
-  /** The ids of one gateway, and its msgIds, mean nothing to another. */
+  /** Another gateway knows neither the topic ids nor the msgIds of the last one. */
   #handleMoved(now: Millis): void {
     this.#topics.clear();
     this.#received?.doubt(now, this.#lateMs);

@@ -4,7 +4,7 @@
  * A client that wants a gateway waits for a random time before it asks, as all
  * the others may have been switched on in the same moment; if one of them asks
  * first, that counts as its own question. It asks again after pauses that double.
- * Once it knows a gateway it answers others who ask, unless someone else does.
+ * Once it knows a gateway it answers other clients that ask, unless another does.
  *
  * @module
  */
@@ -17,7 +17,7 @@ import type { Advertise, GwInfo, SearchGw } from "../wire/packets.ts";
 /** N_ADV: announcements in a row that a gateway misses before it is given up. */
 const MAX_MISSED = 3;
 
-/** GatewaySearch that are known at most: anybody can claim to be one. */
+/** Gateways that are known at most: any peer can claim to be one. */
 const MAX_GATEWAYS = 32;
 
 /** The longest pause between two searches, in milliseconds. */
@@ -174,7 +174,7 @@ export class GatewaySearch {
       this.#answerAt ??= now + this.#random() * this.#infoMs;
       return;
     }
-    // Who looks for one has none to tell of; and this may be its own echo.
+    // While it searches it has no gateway to name; and this may be its own echo.
     if (!this.#hasAsked && radius === this.#radius) this.#scheduleNext(now);
   }
 

@@ -135,7 +135,7 @@ export class Publishing {
     const { returnCode } = packet;
     const isSent = queue === publish && this.isSent;
     if (returnCode === RETURN_CODE.congestion && isSent) {
-      // It may have been taken: it is not refused, but asked for again.
+      // The gateway may have taken it, so it is not given up: it is sent again.
       queue.answered();
       return this.#queues.hold(now, register);
     }
@@ -175,7 +175,7 @@ export class Publishing {
     if (!isUnknown || asked.topicIdType !== "normal") {
       return this.#queues.refuse(now, publish, returnCode);
     }
-    // The copy of a refusal from before the name had its present id.
+    // A late copy of a refusal: the name has another id by now.
     if (topicId !== 0 && topicId !== asked.topicId) return;
     this.#topics.forget(asked.topicId);
     if (this.#progress!.rejections++ >= this.#maxRejections) {

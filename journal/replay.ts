@@ -139,7 +139,7 @@ class Player implements AsyncDisposable {
     const startedAt = performance.now();
     for (const { way, peer, bytes, ms, line } of datagrams) {
       if (way === "sent") {
-        // Who has not spoken does not listen: it was said to everybody.
+        // A peer that has sent nothing was sent it by multicast.
         if (!spoke.has(peer.key)) continue;
         this.#match.expect(peer, bytes, line);
         recorded++;

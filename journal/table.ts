@@ -84,7 +84,7 @@ export function relevantTo(
         entry.type.endsWith("ublish") || entry.type === "PUBLISH" ||
         OF_CONNECTIONS.has(entry.type))
   );
-  // Who asks for a client that nobody is wants to see who there is.
+  // There is no such client: the table shows which there are.
   return chosen.some(({ type }) => type !== "note") ? chosen : entries;
 }
 

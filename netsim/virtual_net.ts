@@ -136,9 +136,9 @@ interface MachinePlace {
 /** A datagram on its way. */
 interface Flight {
   readonly type: "flight";
-  /** Who sent it, or in whose name it was sent. */
+  /** The sender: a machine, or an address without one. */
   readonly from: MachinePlace | Peer;
-  /** Who was there when it was sent, or where it goes. */
+  /** The receiver: the machine that was there when it was sent, or an address. */
   readonly to: MachinePlace | Peer;
   readonly bytes: Uint8Array;
 }
