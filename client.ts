@@ -12,7 +12,7 @@ import type { DeviceEvent, DeviceState } from "./client/events.ts";
 import { Inbox } from "./client/inbox.ts";
 import { LocalProtocolError, messageOf, NoAnswerError } from "./base/errors.ts";
 import { DEFAULT_PORT, type Peer } from "./base/peer.ts";
-import { groupFrom, Multicast } from "./transport/multicast.ts";
+import type { Multicast } from "./transport/multicast.ts";
 import type { NetOptions, NetSim, NetStats } from "./netsim/netsim.ts";
 import { openNet } from "./netsim/open.ts";
 import type { Qos } from "./wire/packets.ts";
@@ -443,7 +443,11 @@ export class Client extends Template<DeviceEvent> {
         "Cannot search in a multicast group over a transport of one's own",
       );
     }
-    const group = isSearching ? groupFrom(multicast, port) : undefined;
+    // A program is started for a single message: it loads what it turns out to need.
+    const search = isSearching
+      ? await import("./transport/multicast.ts")
+      : undefined;
+    const group = search?.groupFrom(multicast!, port);
     const net = await openNet({ ...options, side: "client" }, options.journal);
     const broker = isSearching && hostname === undefined
       ? undefined
@@ -457,7 +461,7 @@ export class Client extends Template<DeviceEvent> {
         options,
       });
     }
-    if (group === undefined) {
+    if (search === undefined || group === undefined) {
       const socket = await UdpTransport.towards(broker!);
       return await ready(socket, undefined, broker);
     }
@@ -467,7 +471,7 @@ export class Client extends Template<DeviceEvent> {
     });
     try {
       // Who searches is answered alone, even if it does not hear the group.
-      const joined = await Multicast.join(socket, group, true);
+      const joined = await search.Multicast.join(socket, group, true);
       return await ready(socket, joined, broker);
     } catch (error) {
       socket.close();

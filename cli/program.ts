@@ -9,7 +9,6 @@ import { Log, LOG_LEVELS, type LogLevel } from "../base/log.ts";
 import { DEFAULT_PORT } from "../base/peer.ts";
 import { Interruption } from "../base/interruption.ts";
 import { messageOf } from "../base/errors.ts";
-import { VERSION } from "../base/version.ts";
 import {
   EXIT,
   exit,
@@ -342,8 +341,10 @@ export async function run(
     requireDatagrams();
     const flags = await Flags.parse(program, args);
     if (flags.has("help")) print(usageOf(program));
-    else if (flags.has("version")) print(`${program.name} ${VERSION}\n`);
-    else {
+    else if (flags.has("version")) {
+      const { VERSION } = await import("../base/version.ts");
+      print(`${program.name} ${VERSION}\n`);
+    } else {
       const ended = main(flags, interruption);
       await Promise.race([ended, interruption.wait()]);
       // One that was interrupted has a moment to close, and no more.
