@@ -7,12 +7,10 @@
 
 import { shortTopicName } from "../wire/mqttsn.ts";
 import type { Publish } from "../wire/packets.ts";
-import { TopicTable } from "../wire/topic_table.ts";
+import { type TopicNameAndId, TopicTable } from "../wire/topic_table.ts";
 
 /** An id that a gateway has assigned. */
-interface KnownTopic {
-  readonly topicName: string;
-  readonly topicId: number;
+export interface KnownTopic extends TopicNameAndId {
   /** Whether the name is published under it: a later one may be in its place. */
   isCurrent: boolean;
 }

@@ -18,7 +18,11 @@ const TESTS = [
   "broker_db",
   "broker_sockets",
   "classic_client",
-  "client",
+  "client_connect",
+  "client_publish",
+  "client_search",
+  "client_sleep",
+  "client_subscribe",
   "peers/foreign",
   "peers/real_clients",
   "protocol/interop",
@@ -37,7 +41,7 @@ const WAYS: readonly (readonly [io: string, workers: number])[] = [
 let [passed, failed] = [0, 0];
 for (const [io, workers] of WAYS) {
   const way = ["--io", io, "--workers", String(workers)];
-  const { stdout, success } = await new Deno.Command(Deno.execPath(), {
+  const { stdout, stderr, success } = await new Deno.Command(Deno.execPath(), {
     args: [
       ...["test", "-A", "--parallel", "--quiet", "--no-check"],
       ...["--preload", PRELOAD, ...TESTS, "--", ...way],
@@ -45,12 +49,14 @@ for (const [io, workers] of WAYS) {
     cwd: ROOT,
     env: { NO_COLOR: "1" },
   }).output();
-  const text = new TextDecoder().decode(stdout);
-  const [, ok = 0, bad = 0] = /(\d+) passed.*?(\d+) failed/.exec(text) ?? [];
+  const [text, errors] = [stdout, stderr].map((octets) =>
+    new TextDecoder().decode(octets)
+  );
+  const [, ok = 0, bad = 0] = /(\d+) passed.*?(\d+) failed/.exec(text!) ?? [];
   passed += Number(ok);
   failed += Number(bad) + (success || Number(bad) > 0 ? 0 : 1);
   console.log(`${way.join(" ")}: ${ok} passed, ${bad} failed`);
-  if (!success) console.log(text);
+  if (!success) console.log(text, errors);
 }
 console.log(`${passed} passed, ${failed} failed`);
 if (failed > 0) Deno.exit(1);

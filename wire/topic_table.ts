@@ -10,7 +10,7 @@
  */
 
 /** What stands in a table. */
-interface Topic {
+export interface TopicNameAndId {
   /** Its name. */
   readonly topicName: string;
   /** Its normal id, 1 to 65534; 0 as long as it has none. */
@@ -24,7 +24,7 @@ const FEW = 8;
 const NONE: readonly never[] = [];
 
 /** Topics, each by its name and, as soon as it has one, by its id. */
-export class TopicTable<Entry extends Topic> {
+export class TopicTable<Entry extends TopicNameAndId> {
   #few: readonly Entry[] = NONE;
   /** Instead of the list, if they are many. */
   #many: {
