@@ -330,7 +330,7 @@ export class Broker extends Template<RouterEvent, StoreChange> {
       },
       now: () => this.now(),
       perform: (command) => this.perform(command),
-      send: (peer, bytes) => this.send(peer, bytes, this.now()),
+      send: (peer, bytes, at) => this.send(peer, bytes, at),
     };
   }
 

@@ -135,7 +135,7 @@ function outOfRange(
   min: number,
   max: number,
 ): RangeError {
-  const range = max === Infinity
+  const range = max >= Number.MAX_SAFE_INTEGER
     ? `${kind}, ${min} or more`
     : `${kind} from ${min} to ${max}`;
   return new RangeError(`Cannot take "${value}" as ${name}: it is ${range}`);

@@ -42,7 +42,7 @@ export interface CommitterHost {
   /** Gives the core a command, and carries out what follows; not while it closes. */
   perform(command: (now: Millis) => void): void;
   /** Sends a datagram. */
-  send(peer: Peer, bytes: Uint8Array): void;
+  send(peer: Peer, bytes: Uint8Array, at: Millis): void;
 }
 
 /** The broker's core, as far as it has to do with a store. */
@@ -254,7 +254,8 @@ export class Committer {
       this.#host.log.info("The store can be written again");
       this.#fault = undefined;
     }
-    for (const { peer, bytes } of released) this.#host.send(peer, bytes);
+    const now = this.#host.now();
+    for (const { peer, bytes } of released) this.#host.send(peer, bytes, now);
     this.#commitNext();
   }
 
@@ -276,7 +277,7 @@ export class Committer {
     this.#core.handleStore("refusing");
     if (this.#host.isClosed) return;
     for (const { peer, bytes, isPromise } of held) {
-      if (!isPromise) this.#host.send(peer, bytes);
+      if (!isPromise) this.#host.send(peer, bytes, this.#host.now());
       else {
         // One by one: what follows a refusal to the same peer leaves behind it.
         this.#counts.takenBack++;
